@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# make run     fine-tune and serve a tiny model on the local cloud, from nothing
+# make test    everything that guards the project
+# make clean   tear the run and the local cloud down
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# Ansible refuses to start under a locale that is not UTF-8.
+export LC_ALL := C.UTF-8
+
+ANSIBLE_ARGS ?=
+
+.PHONY: help run up deps system-packages clean distclean test lint unit contract machines molecule e2e
+
+help: ## Show the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+run: up ## From nothing to a served, fine-tuned model on the local cloud.
+	ansible-playbook site.yml $(ANSIBLE_ARGS)
+
+up: deps system-packages ## Start the local cloud.
+	python -m localcloud up
+
+clean: ## Tear the run and the local cloud down.
+	@if [ -x $(BIN)/python ]; then python -m localcloud down; fi
+
+distclean: clean ## Remove what make installed into the tree as well.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build
+
+deps: $(VENV)/.installed ## Make the virtual environment.
+
+# uv installs in seconds what pip installs in minutes.
+$(VENV)/.installed: pyproject.toml
+	@python=$$(scripts/find-python) && $$python -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r pyproject.toml --group dev
+	@touch $@
+
+system-packages: ## Install what the local cloud needs from Debian or Ubuntu.
+	@scripts/install-system-packages
+
+test: deps system-packages ## Everything that guards the project.
+	python -m tests.run
+
+lint unit contract machines molecule e2e: deps system-packages
+	python -m tests.run $@
