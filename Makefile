@@ -23,7 +23,7 @@ help: ## Show the targets.
 run: up ## From nothing to a served, fine-tuned model on the local cloud.
 	ansible-playbook site.yml $(ANSIBLE_ARGS)
 
-up: deps system-packages ## Start the local cloud.
+up: system-packages deps ## Start the local cloud.
 	python -m localcloud up
 
 clean: ## Tear the run and the local cloud down.
@@ -44,8 +44,8 @@ $(VENV)/.installed: pyproject.toml
 system-packages: ## Install what the local cloud needs from Debian or Ubuntu.
 	@scripts/install-system-packages
 
-test: deps system-packages ## Everything that guards the project.
+test: system-packages deps ## Everything that guards the project.
 	python -m tests.run
 
-lint unit contract machines molecule e2e: deps system-packages
+lint unit contract machines molecule e2e: system-packages deps
 	python -m tests.run $@

@@ -1,0 +1,103 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: directories
+short_description: Make a list of directories in one call
+version_added: 0.1.0
+description:
+  - Makes each directory that is missing, with its parents, and sets owner, group and mode of those named.
+  - One call for the whole list; a loop over M(ansible.builtin.file) costs a connection's round trip for each.
+author:
+  - The tpuops.maxtext maintainers
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  paths:
+    description: The directories, parents before children.
+    type: list
+    elements: path
+    required: true
+  owner:
+    description: Name of the user who owns them.
+    type: str
+  group:
+    description: Name of the group that owns them.
+    type: str
+  mode:
+    description: Their mode, octal as a string.
+    type: str
+    default: "0755"
+"""
+
+EXAMPLES = r"""
+- name: Make the tree of the data disk
+  tpuops.maxtext.directories:
+    paths:
+      - /mnt/disks/checkpoints/maxtext
+      - /mnt/disks/checkpoints/huggingface
+    owner: tpu
+  become: true
+"""
+
+RETURN = r"""
+created:
+  description: The directories that were missing.
+  returned: success
+  type: list
+  elements: str
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "paths": {"type": "list", "elements": "path", "required": True},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "mode": {"type": "str", "default": "0755"},
+        },
+        supports_check_mode=True,
+    )
+    created, adjusted = [], []
+    for path in module.params["paths"]:
+        if not os.path.isdir(path):
+            created.append(path)
+            if module.check_mode:
+                continue
+            try:
+                os.makedirs(path, exist_ok=True)
+            except OSError as error:
+                module.fail_json(msg=f"paths: {path} cannot be made: {error.strerror}.")
+        attributes = module.load_file_common_arguments(module.params, path=path)
+        if module.set_fs_attributes_if_different(attributes, False) and path not in created:
+            adjusted.append(path)
+
+    module.exit_json(
+        changed=bool(created or adjusted),
+        created=created,
+        diff={
+            "before": "".join(f"{path}: owner or mode differs\n" for path in adjusted),
+            "after": "".join(f"{path}\n" for path in sorted(created + adjusted)),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
