@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs everything that guards the project and closes with the count of tests: `python -m tests.run [STAGE...]`.
+
+A lint command counts as one test, a molecule scenario's action too; everything else is counted by pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORTS = ROOT / "build" / "tests"
+
+
+@dataclass
+class Count:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run(command: list[str], **environment: str) -> int:
+    click.secho(f"$ {' '.join(command)}", bold=True)
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+
+
+def check(command: list[str]) -> Count:
+    """A command that passes or fails as a whole."""
+    return Count(failed=1) if run(command) else Count(passed=1)
+
+
+def read_junit(report: Path) -> Count:
+    suites = ElementTree.parse(report).getroot().iter("testsuite")
+    count = Count()
+    for suite in suites:
+        total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        count += Count(total - failed - skipped, failed, skipped)
+    return count
+
+
+def pytest(*arguments: str) -> Count:
+    report = REPORTS / (re.sub(r"\W+", "-", arguments[0]) + ".xml")
+    report.unlink(missing_ok=True)
+    status = run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments])
+    if not report.exists():
+        return Count(failed=1)
+    count = read_junit(report)
+    # A run that broke outside of any test must not pass for a green one.
+    return count + Count(failed=1) if status and not count.failed else count
+
+
+def lint() -> Count:
+    python = ["plugins", "localcloud", "tests"]
+    return sum(
+        (
+            check(command)
+            for command in (
+                ["ruff", "check", "."],
+                ["ruff", "format", "--check", "."],
+                ["mypy", *python],
+                ["ansible-lint", "--offline", "--strict"],
+                ["antsibull-changelog", "lint"],
+            )
+        ),
+        start=Count(),
+    )
+
+
+def unit() -> Count:
+    return pytest("tests/unit")
+
+
+def contract() -> Count:
+    return pytest("tests/contract")
+
+
+def machines() -> Count:
+    return pytest("tests/machines")
+
+
+def molecule() -> Count:
+    for report in REPORTS.glob("molecule-*.xml"):
+        report.unlink()
+    count = check(["molecule", "test", "--all"])
+    return sum(map(read_junit, sorted(REPORTS.glob("molecule-*.xml"))), start=count)
+
+
+def e2e() -> Count:
+    return pytest("tests/e2e")
+
+
+STAGES: dict[str, Callable[[], Count]] = {
+    stage.__name__: stage for stage in (lint, unit, contract, machines, molecule, e2e)
+}
+
+
+@click.command()
+@click.argument("stages", nargs=-1, type=click.Choice(list(STAGES)))
+def main(stages: tuple[str, ...]) -> None:
+    """Run the STAGES, by default all of them."""
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    total = Count()
+    for name in stages or STAGES:
+        click.secho(f"\n== {name}", bold=True)
+        started = time.monotonic()
+        count = STAGES[name]()
+        click.secho(f"== {name}: {count} in {time.monotonic() - started:.0f} s", fg="red" if count.failed else "green")
+        total += count
+    click.echo(f"\n{total}")
+    sys.exit(1 if total.failed or not total.passed else 0)
+
+
+if __name__ == "__main__":
+    main()
