@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+from testinfra.host import Host
+
+
+def test_the_checkpoint_has_what_the_trainer_reads(vm: Host, mount_point: str) -> None:
+    items = f"{mount_point}/maxtext/qwen3-4b/0/items"
+    for name in ("_METADATA", "manifest.ocdbt"):
+        assert vm.file(f"{items}/{name}").is_file
+    for name in ("d", "ocdbt.process_0"):
+        assert vm.file(f"{items}/{name}").is_directory
+
+
+def test_the_job_left_a_record(vm: Host, mount_point: str) -> None:
+    record = json.loads(vm.check_output(f"sudo -n cat {mount_point}/.tpuops/jobs/convert-qwen3-4b.json"))
+    assert record["inputs"]["hf_model"] == "Qwen/Qwen3-4B"
+    assert record["exit_status"] == 0

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from testinfra.host import Host
+
+
+def test_the_last_step_is_saved(vm: Host, mount_point: str) -> None:
+    checkpoint = vm.file(f"{mount_point}/maxtext/qwen3-4b-sft/checkpoints/60")
+    assert {"model_params", "optimizer_state"} <= set(checkpoint.listdir())
+
+
+def test_training_lowered_the_loss(vm: Host, mount_point: str) -> None:
+    log = vm.check_output(f"sudo -n grep -ao ' loss: [0-9.]*' {mount_point}/.tpuops/jobs/sft-qwen3-4b-sft.log")
+    losses = [float(line.split()[-1]) for line in log.splitlines()]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_the_profile_is_there(vm: Host, mount_point: str) -> None:
+    assert vm.check_output(f"find {mount_point}/maxtext/qwen3-4b-sft/tensorboard -name '*.xplane.pb'")
