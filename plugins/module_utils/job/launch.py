@@ -1,0 +1,162 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start and stop a job's unit, one controller at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
+
+UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its unit
+
+
+@contextmanager
+def locked(paths: Paths) -> Iterator[None]:
+    """Hold the job's lock: between the look at a job and its start no other controller may start it."""
+    os.makedirs(records.RUN_DIR, mode=0o755, exist_ok=True)
+    with open(paths.lock, "a", encoding="ascii") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def make_records_dir(path: str) -> None:
+    """Create the directory; never its disk.
+
+    The two levels above must be there already: the default lies on the data disk, and when that is not
+    mounted the records would silently land on the boot disk.
+    """
+    base = os.path.dirname(os.path.dirname(path.rstrip("/")))
+    if not os.path.isdir(base):
+        raise JobError(
+            f"records_dir: {path}: there is no {base}: mount the data disk, or name another directory"
+        )
+    os.makedirs(path, mode=0o755, exist_ok=True)
+
+
+def start(paths: Paths, record: dict[str, Any], secrets: Mapping[str, str], stop_timeout: int) -> None:
+    """Write the record and start the unit. The caller holds the lock and knows that the job does not run."""
+    wait_until_gone(paths)
+    user = account(record["user"])
+    check_chdir(record["chdir"])
+    make_log(paths.log, user)
+    write_run_directory(paths, record, secrets, user)
+    runner.write_json(paths.record, record)
+    runner.reserve(paths.record)
+    properties = systemd.unit_properties(
+        record, paths.directory, paths.records_dir, sys.executable, sorted(secrets), stop_timeout
+    )
+    try:
+        systemd.start(paths.unit, properties, [sys.executable, "-I", f"{paths.directory}/runner.py", "run"])
+    except systemd.SystemdError as error:
+        shutil.rmtree(paths.directory, ignore_errors=True)
+        reason = f"systemd did not start it: {error}"
+        runner.write_json(
+            paths.record, {**record, "status": "failed", "reason": reason, "ended": runner.now()}
+        )
+        raise JobError(f"job {paths.name}: {reason}") from error
+    # systemd has its own copies, in memory that only the unit can read.
+    shutil.rmtree(os.path.join(paths.directory, "secrets"), ignore_errors=True)
+
+
+def stop(paths: Paths) -> bool:
+    """Stop the job; whether there was anything to stop."""
+    if not systemd.is_active(paths.unit):
+        return False
+    if os.path.isdir(paths.directory):
+        with open(os.path.join(paths.directory, runner.STOP_REQUEST), "w", encoding="ascii"):
+            pass
+    systemd.stop(paths.unit)
+    return True
+
+
+def wait_until_gone(paths: Paths) -> None:
+    """Wait for a unit that has written its record and is about to end.
+
+    Raises JobError for one that stays: it belongs to a job whose record lies elsewhere.
+    """
+    deadline = time.monotonic() + UNIT_GONE_WITHIN
+    while systemd.is_active(paths.unit):
+        if time.monotonic() > deadline:
+            raise JobError(
+                f"job {paths.name}: {paths.unit} runs, but its record is not {paths.record}: "
+                f"name the records_dir it was started with, or stop it with: systemctl stop {paths.unit}"
+            )
+        time.sleep(0.1)
+
+
+def account(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError as error:
+        raise JobError(f"user: there is no user {user} on this machine") from error
+
+
+def check_chdir(path: str | None) -> None:
+    if path and not os.path.isdir(path):
+        raise JobError(f"chdir: {path} is not a directory: create it first")
+
+
+def make_log(path: str, user: pwd.struct_passwd) -> None:
+    """An empty log that root writes and the job's user may read; that of the run before stays beside it."""
+    if os.path.exists(path):
+        os.replace(path, path + ".1")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    os.fchown(descriptor, 0, user.pw_gid)
+    os.fchmod(descriptor, 0o640)
+    os.close(descriptor)
+
+
+def write_run_directory(
+    paths: Paths, record: dict[str, Any], secrets: Mapping[str, str], user: pwd.struct_passwd
+) -> None:
+    """What the unit needs, in memory (/run is a tmpfs); the spec and the secrets for root alone."""
+    shutil.rmtree(paths.directory, ignore_errors=True)
+    make_directory(paths.directory, 0o711)
+    outcome = os.path.join(paths.directory, runner.OUTCOME_DIRECTORY)
+    make_directory(outcome, 0o700)
+    os.chown(outcome, user.pw_uid, user.pw_gid)
+    spec = {
+        "record": record,
+        "record_path": paths.record,
+        "directory": paths.directory,
+        "monotonic": time.monotonic(),
+        "secrets": sorted(secrets),
+    }
+    write_file(os.path.join(paths.directory, "runner.py"), runner_source(), 0o644)
+    write_file(os.path.join(paths.directory, "spec.json"), json.dumps(spec), 0o600)
+    make_directory(os.path.join(paths.directory, "secrets"), 0o700)
+    for name, value in secrets.items():
+        write_file(os.path.join(paths.directory, "secrets", name), value, 0o600)
+
+
+def make_directory(path: str, mode: int) -> None:
+    os.mkdir(path, mode)
+    os.chmod(path, mode)  # whatever the umask is
+
+
+def write_file(path: str, text: str, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        os.fchmod(descriptor, mode)
+        handle.write(text)
+
+
+def runner_source() -> str:
+    """The runner's own text, out of the archive in which Ansible sends a module or from a file."""
+    loader = getattr(runner, "__loader__", None)
+    source = loader.get_source(runner.__name__) if loader is not None else None
+    if not source:
+        raise JobError("the source of the job's runner did not travel with the module")
+    return str(source)

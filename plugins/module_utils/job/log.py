@@ -1,0 +1,86 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read a job's log: what came since the last look, and what of it explains a failure."""
+
+from __future__ import annotations
+
+import os
+import re
+
+TAIL_BYTES = 256 * 1024
+TAIL_LINES = 20
+CAUSE_LINES = 5
+LINE_LENGTH = 500
+CHUNK_BYTES = 64 * 1024
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+# MaxText's clean-up hook writes some seventy such lines below the error that ended the run.
+NOISE = re.compile(r"Error checking PID")
+
+# Lines that tell a cause, wherever they stand: the last line of a traceback, the loader's and the kernel's
+# own words.
+CAUSE = re.compile(
+    r"(?:^|[\s\]:)])(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b\s*(?::|$)"
+    r"|No space left on device|RESOURCE_EXHAUSTED|cannot open shared object file"
+    r"|Out of memory|Segmentation fault"
+)
+POINTS_ELSEWHERE = re.compile(r"see (?:root )?cause above|See stack trace", re.IGNORECASE)
+
+
+def read_chunk(path: str, offset: int) -> tuple[str, int]:
+    """The text from a byte offset on, and the offset to go on from.
+
+    Only whole lines (a carriage return ends one, as progress bars use it), and the last 64 KiB of them.
+    A file that is not there yet is empty; one that became shorter is read from its beginning.
+    """
+    try:
+        handle = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        return "", offset
+    with handle:
+        size = os.fstat(handle.fileno()).st_size
+        start = 0 if offset > size else max(offset, size - CHUNK_BYTES)
+        handle.seek(start)
+        data = handle.read(CHUNK_BYTES)
+    end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    return data[:end].decode("utf-8", "replace"), start + end
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines without escape sequences and blanks at their end; empty ones dropped; long ones cut."""
+    cleaned = (ESCAPES.sub("", line).rstrip()[:LINE_LENGTH] for line in re.split(r"[\r\n]+", text))
+    return [line for line in cleaned if line]
+
+
+def tail(path: str) -> list[str]:
+    """At most 20 lines that explain how the job ended; none when there is no log."""
+    try:
+        with open(path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            handle.seek(max(0, size - TAIL_BYTES))
+            text = handle.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    return explain(lines_of(text))
+
+
+def explain(lines: list[str]) -> list[str]:
+    """The last lines before any noise, and above them up to five earlier lines that name a cause."""
+    quiet = next((index for index, line in enumerate(lines) if NOISE.search(line)), len(lines))
+    lines = lines[:quiet] or lines
+    if len(lines) <= TAIL_LINES:
+        return lines
+    last = lines[-(TAIL_LINES - CAUSE_LINES - 1) :]
+    causes: list[str] = []
+    for line in lines[: -len(last)]:
+        if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line) and line not in causes + last:
+            causes.append(line)
+    return [*causes[-CAUSE_LINES:], "...", *last] if causes else lines[-TAIL_LINES:]
+
+
+def cause(lines: list[str]) -> str | None:
+    """The one line that best names the cause: the last that does and that does not point to another."""
+    telling = [line for line in lines if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line)]
+    return telling[-1].strip() if telling else None

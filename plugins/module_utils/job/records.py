@@ -1,0 +1,187 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is known about a job: its definition, its fingerprint, its record, and what to do about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner, systemd
+
+RECORDS_DIR = "/mnt/disks/checkpoints/.tpuops/jobs"
+RUN_DIR = "/run/tpuops"
+
+# Safe in a unit's name, in a file's name and in a command line without any quoting.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SHORTEST_TELLING_SECRET = 8  # characters; a shorter value may stand in a command line by chance
+
+FINGERPRINTED = ("argv", "environment", "inputs")
+
+
+class JobError(Exception):
+    """What a user has to know and to do; the text is the whole error message."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things of one job lie. The record and the log stay, the directory goes when the job ends."""
+
+    name: str
+    records_dir: str
+
+    @property
+    def record(self) -> str:
+        return os.path.join(self.records_dir, f"{self.name}.json")
+
+    @property
+    def log(self) -> str:
+        return os.path.join(self.records_dir, f"{self.name}.log")
+
+    @property
+    def directory(self) -> str:
+        return os.path.join(RUN_DIR, self.name)
+
+    @property
+    def lock(self) -> str:
+        return os.path.join(RUN_DIR, f"{self.name}.lock")
+
+    @property
+    def unit(self) -> str:
+        return f"tpuops-{self.name}.service"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``action`` is run, attach, skip or refuse; ``reason`` says why, fit for the end of a sentence."""
+
+    action: str
+    reason: str
+
+
+def check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise JobError(
+            f"name: {name!r} cannot name a job: use letters, digits, '.', '_' and '-', "
+            "begin with a letter or digit, at most 100 characters"
+        )
+
+
+def check_command(
+    argv: list[str], environment: dict[str, Any], secrets: dict[str, Any], inputs: dict[str, Any]
+) -> None:
+    """Refuse names and values that cannot work, and secrets in places that others can read."""
+    if not argv or not argv[0]:
+        raise JobError("argv: is empty: give the program and its arguments as a list")
+    for option, variables in (("environment", environment), ("secrets", secrets)):
+        for name, value in variables.items():
+            check_variable(option, name, value)
+    twice = sorted(set(environment) & set(secrets))
+    if twice:
+        raise JobError(f"environment, secrets: {twice[0]} is in both: keep it in secrets only")
+    readable = json.dumps([argv, environment, inputs], ensure_ascii=False)
+    for name, value in secrets.items():
+        if len(str(value)) >= SHORTEST_TELLING_SECRET and json.dumps(str(value))[1:-1] in readable:
+            raise JobError(
+                f"secrets: the value of {name} is also part of argv, environment or inputs, "
+                f"which anyone on the machine can read: let the program take it from ${name}"
+            )
+
+
+def check_variable(option: str, name: str, value: Any) -> None:
+    if not VARIABLE.fullmatch(name):
+        raise JobError(f"{option}: {name!r} cannot name an environment variable")
+    if isinstance(value, (bool, dict, list)) or value is None:
+        raise JobError(f'{option}: {name} is not a string: quote the value, as in {name}: "1"')
+    if option == "secrets" and str(value) == "":
+        raise JobError(f"secrets: {name} is empty: set it, or leave it out")
+    if "\0" in str(value):
+        raise JobError(f"{option}: {name} holds a NUL character, which no environment variable can")
+
+
+def fingerprint(argv: list[str], environment: dict[str, str], inputs: dict[str, Any]) -> str:
+    """SHA-256, in hex, of everything the result depends on."""
+    canonical = json.dumps([argv, environment, inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What changed of argv, environment and inputs, as ``argv``, ``environment.NAME``, ``inputs.NAME``."""
+    changed = ["argv"] if before["argv"] != after["argv"] else []
+    for field in ("environment", "inputs"):
+        names = sorted(set(before[field]) | set(after[field]))
+        changed += [f"{field}.{name}" for name in names if before[field].get(name) != after[field].get(name)]
+    return changed
+
+
+def decide(previous: dict[str, Any] | None, wanted: dict[str, Any]) -> Decision:
+    """What to do about the wanted job, given its current record (see current())."""
+    if previous is None:
+        return Decision("run", "it never ran")
+    changed = differences(previous, wanted)
+    if previous["status"] == "running":
+        if changed:
+            return Decision("refuse", f"{', '.join(changed)} changed")
+        return Decision("attach", "it is running")
+    if changed:
+        return Decision("run", f"{', '.join(changed)} changed")
+    if previous["status"] != "finished":
+        return Decision("run", f"its last run is {previous['status']}")
+    absent = runner.missing(wanted["outputs"])
+    if absent:
+        return Decision("run", f"{', '.join(absent)} is missing")
+    return Decision("skip", "it finished with the same inputs")
+
+
+def read(path: str) -> dict[str, Any] | None:
+    """The record as it was written, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            record = json.load(handle)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise JobError(
+            f"{path}: is not the record of a job ({error}): move it away to run the job anew"
+        ) from error
+    if not isinstance(record, dict) or "status" not in record:
+        raise JobError(f"{path}: is not the record of a job: move it away to run the job anew")
+    return record
+
+
+def current(path: str) -> dict[str, Any] | None:
+    """The record; ``interrupted`` where it says ``running`` and the machine knows nothing of that."""
+    record = read(path)
+    if record is None or record["status"] != "running":
+        return record
+    if record["boot_id"] != boot_id():
+        return interrupted(record, "the machine restarted or was replaced while it ran")
+    if systemd.is_active(record["unit"]):
+        return record
+    record = read(path)  # it may have ended between the two looks
+    if record is None or record["status"] != "running":
+        return record
+    return interrupted(record, "its unit ended without leaving a result")
+
+
+def interrupted(record: dict[str, Any], reason: str) -> dict[str, Any]:
+    return {**record, "status": "interrupted", "reason": reason}
+
+
+def boot_id() -> str:
+    return read_line("/proc/sys/kernel/random/boot_id")
+
+
+def machine_id() -> str:
+    return read_line("/etc/machine-id")
+
+
+def read_line(path: str) -> str:
+    with open(path, encoding="ascii") as handle:
+        return handle.read().strip()

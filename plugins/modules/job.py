@@ -1,0 +1,481 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: job
+short_description: Run a long command once, durably, and follow it
+version_added: 0.1.0
+description:
+  - Runs a command on the target as a transient systemd service, which survives the SSH connection and the
+    controller.
+  - A job is known by its name and by a fingerprint of O(argv), O(environment) and O(inputs). When it finished
+    with the same
+    fingerprint and its O(outputs) exist, nothing runs. When it is running, the task attaches to it instead of
+    starting a
+    second one. When the fingerprint changed, or the last run did not finish, it runs again.
+  - Progress is shown on the controller while the task waits. Interrupting the playbook leaves the job
+    running.
+  - Each run leaves a record, a small JSON file, and a log in O(records_dir). M(tpuops.maxtext.job_info) reads
+    them.
+  - Needs root on the target (C(become)) and systemd 247 or later.
+options:
+  name:
+    description:
+      - Name of the job; one instance runs at a time. Letters, digits, C(.), C(_) and C(-), at most 100
+        characters.
+      - The service is called C(tpuops-<name>.service).
+    type: str
+    required: true
+  argv:
+    description:
+      - The program and its arguments. There is no shell. Everyone on the machine can read them.
+      - Required unless O(state=stopped).
+    type: list
+    elements: str
+  environment:
+    description: Environment variables of the command that are no secret. Values must be strings or numbers.
+    type: dict
+    default: {}
+  secrets:
+    description:
+      - Environment variables of the command that nobody else may read.
+      - They reach the command through credentials of its service, files in memory that only the service can
+        read. They are
+        part of no command line, unit file, record, log or return value, nor of the fingerprint.
+    type: dict
+    default: {}
+  chdir:
+    description: Directory to run the command in. It must exist. The default is the root directory.
+    type: path
+  user:
+    description:
+      - Whom the command runs as.
+      - The default is the user who became root by C(sudo), or root where nobody did.
+    type: str
+  inputs:
+    description:
+      - What the result depends on beside O(argv) and O(environment), such as the hash of a lock file or the
+        revision of a model.
+      - Kept in the record, hashed into the fingerprint.
+    type: dict
+    default: {}
+  outputs:
+    description: Files or directories that must exist when the command has succeeded. When one is gone, the
+      job runs again.
+    type: list
+    elements: path
+    default: []
+  progress:
+    description: How to tell the progress. Without it, the last line of the log is shown, at most every ten
+      seconds.
+    type: dict
+    suboptions:
+      file:
+        description: The file that tells it. The default is the job's log.
+        type: path
+      format:
+        description:
+          - V(json) reads a JSON object a line with C(step) and optionally C(total), C(loss), C(seconds) (for
+            the step),
+            C(tokens_per_second) (for each device) and C(message).
+          - V(maxtext) reads what MaxText's trainers log for each step.
+          - V(pattern) reads lines with O(progress.pattern).
+        type: str
+        choices: [json, maxtext, pattern]
+        default: json
+      pattern:
+        description: A regular expression of Python with groups named like the fields of
+          O(progress.format=json).
+        type: str
+      total:
+        description: The number of steps, for C(40/100) and for the estimate of the time left.
+        type: int
+  timeout:
+    description: Seconds after which the command is stopped and the job fails. The default is no limit.
+    type: int
+  stop_timeout:
+    description: Seconds that the command has to end after SIGTERM, when it is stopped or out of time, before
+      it is killed.
+    type: int
+    default: 60
+  records_dir:
+    description:
+      - Directory of the records and logs. Best on the disk that holds the outputs.
+      - It is created when it is missing, with at most its parent.
+    type: path
+    default: /mnt/disks/checkpoints/.tpuops/jobs
+  state:
+    description:
+      - V(finished) runs the job, or attaches to it, and waits until it has finished. The task fails when the
+        job does.
+      - V(started) returns as soon as the job runs.
+      - V(stopped) stops the job when it is running.
+    type: str
+    choices: [finished, started, stopped]
+    default: finished
+  poll:
+    description: Seconds between two looks at a running job, at most; the first ones come sooner. The end is
+      noticed at once.
+    type: int
+    default: 5
+  reconnect_timeout:
+    description: Seconds for which a job is waited for that cannot be reached. The job does not notice.
+    type: int
+    default: 300
+notes:
+  - The C(async) keyword is refused; a job is durable without it.
+  - With C(--diff), shows what of O(argv), O(environment) and O(inputs) changed since the last run.
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Tells whether the job would run.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+seealso:
+  - module: tpuops.maxtext.job_info
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+"""
+
+EXAMPLES = r"""
+- name: Fine-tune the model
+  tpuops.maxtext.job:
+    name: sft-demo
+    argv:
+      - /mnt/disks/checkpoints/env/train/bin/python
+      - -m
+      - maxtext.trainers.post_train.sft.train_sft
+      - src/maxtext/configs/post_train/sft.yml
+      - run_name=demo
+      - steps=100
+    environment:
+      JAX_PLATFORMS: tpu
+    secrets:
+      HF_TOKEN: "{{ hf_token }}"
+    inputs:
+      environment_lock: "{{ lock_sha256 }}"
+    outputs:
+      - /mnt/disks/checkpoints/maxtext/demo/checkpoints
+    progress:
+      format: maxtext
+      total: 100
+    timeout: 7200
+  become: true
+
+- name: Start a job and come back for it later
+  tpuops.maxtext.job:
+    name: download
+    argv: [hf, download, Qwen/Qwen3-4B]
+    state: started
+  become: true
+
+- name: Stop it
+  tpuops.maxtext.job:
+    name: download
+    state: stopped
+  become: true
+"""
+
+RETURN = r"""
+job:
+  description: The record of the job.
+  returned: when the job is known
+  type: dict
+  contains:
+    name:
+      description: Name of the job.
+      type: str
+      returned: always
+      sample: sft-demo
+    unit:
+      description: Name of its service.
+      type: str
+      returned: always
+      sample: tpuops-sft-demo.service
+    status:
+      description:
+        - One of V(running), V(finished), V(failed), V(timeout), V(stopped), V(interrupted).
+        - V(interrupted) means that the machine restarted, shut down or was replaced while the job ran.
+      type: str
+      returned: always
+      sample: finished
+    reason:
+      description: Why it has this status, where there is more to say than the exit status.
+      type: str
+      returned: always
+      sample: it ran longer than 7200 s
+    fingerprint:
+      description: SHA-256 of O(argv), O(environment) and O(inputs).
+      type: str
+      returned: always
+      sample: 4a0c1f1e9a0f8b7f7c3d2b5e6a1d0c9b8a7f6e5d4c3b2a190817f6e5d4c3b2a1
+    argv:
+      description: The command.
+      type: list
+      elements: str
+      returned: always
+      sample: [python3, -m, trainer]
+    environment:
+      description: Its environment variables, without the secrets.
+      type: dict
+      returned: always
+      sample: {"JAX_PLATFORMS": "tpu"}
+    inputs:
+      description: What the result depends on.
+      type: dict
+      returned: always
+      sample: {"steps": 100}
+    outputs:
+      description: What it leaves.
+      type: list
+      elements: str
+      returned: always
+      sample: [/mnt/disks/checkpoints/maxtext/demo/checkpoints]
+    chdir:
+      description: Directory it ran in.
+      type: str
+      returned: always
+      sample: /mnt/disks/checkpoints
+    user:
+      description: Whom it ran as.
+      type: str
+      returned: always
+      sample: tpu
+    timeout:
+      description: Limit of its time in seconds.
+      type: int
+      returned: always
+      sample: 7200
+    log:
+      description: Path of its log; the log of the run before lies beside it with C(.1) appended.
+      type: str
+      returned: always
+      sample: /mnt/disks/checkpoints/.tpuops/jobs/sft-demo.log
+    progress:
+      description: File that tells the progress, and the byte at which this run's part of it begins.
+      type: dict
+      returned: always
+      sample: {"file": "/mnt/disks/checkpoints/.tpuops/jobs/sft-demo.log", "offset": 0}
+    started:
+      description: When it started, in UTC.
+      type: str
+      returned: always
+      sample: "2026-11-24T04:05:00.000+00:00"
+    ended:
+      description: When it ended, in UTC; null while it runs.
+      type: str
+      returned: always
+      sample: "2026-11-24T04:08:00.000+00:00"
+    seconds:
+      description: How long it ran; null while it runs.
+      type: float
+      returned: always
+      sample: 180.2
+    exit_code:
+      description: Exit status of the command; null when a signal ended it.
+      type: int
+      returned: always
+      sample: 0
+    signal:
+      description: The signal that ended the command, or null.
+      type: str
+      returned: always
+      sample: SIGKILL
+    peak_memory_bytes:
+      description: The largest resident set of any of its processes; null when it is unknown.
+      type: int
+      returned: always
+      sample: 1288490188
+    boot_id:
+      description: The boot of the machine that it ran in.
+      type: str
+      returned: always
+      sample: 6d2c0f4e-6a36-4d0e-8f0e-2a3c5c8c9f10
+    machine_id:
+      description: The machine that it ran on.
+      type: str
+      returned: always
+      sample: 2f1e5a5d8f9b4c0d9e8f7a6b5c4d3e2f
+    runs:
+      description: How often the job ran with this fingerprint, this run included.
+      type: int
+      returned: always
+      sample: 1
+action:
+  description: What the task did; one of V(run), V(attach), V(skip), V(stop), V(none).
+  returned: success
+  type: str
+  sample: run
+reason:
+  description: Why it did that.
+  returned: success
+  type: str
+  sample: inputs.steps changed
+log_tail:
+  description: The lines of the log that best explain a failure, at most 20.
+  returned: when the job failed
+  type: list
+  elements: str
+  sample: ["jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: No space left on device"]
+"""
+
+import os
+import shlex
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, runner, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
+
+
+def wanted_record(params: dict[str, Any], paths: Paths) -> dict[str, Any]:
+    """The record of the job as the task wants it, at the moment of its start."""
+    environment = {name: str(value) for name, value in params["environment"].items()}
+    progress = (params["progress"] or {}).get("file") or paths.log
+    return {
+        "name": params["name"],
+        "unit": paths.unit,
+        "status": "running",
+        "reason": None,
+        "fingerprint": records.fingerprint(params["argv"], environment, params["inputs"]),
+        "argv": params["argv"],
+        "environment": environment,
+        "inputs": params["inputs"],
+        "outputs": params["outputs"],
+        "chdir": params["chdir"],
+        "user": params["user"] or os.environ.get("SUDO_USER") or "root",
+        "timeout": params["timeout"],
+        "log": paths.log,
+        "progress": {"file": progress, "offset": size_of(progress) if progress != paths.log else 0},
+        "started": runner.now(),
+        "ended": None,
+        "seconds": None,
+        "exit_code": None,
+        "signal": None,
+        "peak_memory_bytes": None,
+        "boot_id": records.boot_id(),
+        "machine_id": records.machine_id(),
+        "runs": 1,
+    }
+
+
+def size_of(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def difference(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
+    """The fingerprinted fields, for --diff."""
+    return {
+        "before_header": "last run",
+        "after_header": "this run",
+        "before": {field: before[field] for field in records.FINGERPRINTED} if before else {},
+        "after": {field: after[field] for field in records.FINGERPRINTED},
+    }
+
+
+def refusal(name: str, unit: str, reason: str) -> JobError:
+    return JobError(
+        f"job {name} is running and {reason}: wait until it has ended, or stop it first (state: stopped, or "
+        f"systemctl stop {shlex.quote(unit)})"
+    )
+
+
+def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
+    """Run, attach or leave alone; the result of the task as far as it is known by then."""
+    params = module.params
+    wanted = wanted_record(params, paths)
+    previous = records.current(paths.record)
+    decision = records.decide(previous, wanted)
+    if decision.action == "refuse":
+        raise refusal(paths.name, paths.unit, decision.reason)
+    changed = decision.action != "skip"
+    result: dict[str, Any] = {"changed": changed, "action": decision.action, "reason": decision.reason}
+    if decision.action != "run":
+        return {**result, "job": previous}
+    if module._diff:
+        result["diff"] = difference(previous, wanted)
+    if module.check_mode:
+        return result
+    if previous and previous["fingerprint"] == wanted["fingerprint"]:
+        wanted["runs"] = previous["runs"] + 1
+    secrets = {name: str(value) for name, value in params["secrets"].items()}
+    launch.make_records_dir(paths.records_dir)
+    launch.start(paths, wanted, secrets, params["stop_timeout"])
+    return {**result, "job": wanted}
+
+
+def ensure_stopped(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
+    stopped = systemd.is_active(paths.unit) if module.check_mode else launch.stop(paths)
+    result = {
+        "changed": stopped,
+        "action": "stop" if stopped else "none",
+        "reason": "it was running" if stopped else "it was not running",
+    }
+    record = records.current(paths.record)
+    return {**result, "job": record} if record else result
+
+
+def act(module: AnsibleModule) -> dict[str, Any]:
+    params = module.params
+    records.check_name(params["name"])
+    paths = Paths(params["name"], params["records_dir"])
+    if params["state"] == "stopped":
+        return ensure_stopped(module, paths)
+    records.check_command(params["argv"], params["environment"], params["secrets"], params["inputs"])
+    if module.check_mode:
+        return ensure_running(module, paths)
+    with launch.locked(paths):
+        return ensure_running(module, paths)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "argv": {"type": "list", "elements": "str"},
+            "environment": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "chdir": {"type": "path"},
+            "user": {"type": "str"},
+            "inputs": {"type": "dict", "default": {}},
+            "outputs": {"type": "list", "elements": "path", "default": []},
+            "progress": {
+                "type": "dict",
+                "options": {
+                    "file": {"type": "path"},
+                    "format": {"type": "str", "choices": ["json", "maxtext", "pattern"], "default": "json"},
+                    "pattern": {"type": "str"},
+                    "total": {"type": "int"},
+                },
+                "required_if": [("format", "pattern", ["pattern"])],
+            },
+            "timeout": {"type": "int"},
+            "stop_timeout": {"type": "int", "default": 60},
+            "records_dir": {"type": "path", "default": records.RECORDS_DIR},
+            "state": {"type": "str", "choices": ["finished", "started", "stopped"], "default": "finished"},
+            "poll": {"type": "int", "default": 5},
+            "reconnect_timeout": {"type": "int", "default": 300},
+        },
+        required_if=[("state", "finished", ["argv"]), ("state", "started", ["argv"])],
+        supports_check_mode=True,
+    )
+    if os.geteuid() != 0:
+        module.fail_json(msg="a job is a system service and needs root: set become: true on the task")
+    try:
+        result = act(module)
+    except (JobError, systemd.SystemdError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
