@@ -16,5 +16,5 @@ def test_the_checkpoint_has_what_the_trainer_reads(vm: Host, mount_point: str) -
 
 def test_the_job_left_a_record(vm: Host, mount_point: str) -> None:
     record = json.loads(vm.check_output(f"sudo -n cat {mount_point}/.tpuops/jobs/convert-qwen3-4b.json"))
-    assert record["inputs"]["hf_model"] == "Qwen/Qwen3-4B"
-    assert record["exit_status"] == 0
+    assert "hf_model_path=Qwen/Qwen3-4B" in record["argv"]
+    assert (record["status"], record["exit_code"]) == ("finished", 0)
