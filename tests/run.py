@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs everything that guards the project and closes with the count of tests: `python -m tests.run [STAGE...]`.
+"""Runs everything that guards the project: `python -m tests.run [STAGE...]`. Closes with the count of tests.
 
 A lint command counts as one test, a molecule scenario's action too; everything else is counted by pytest.
 """
@@ -121,7 +121,9 @@ def main(stages: tuple[str, ...]) -> None:
         click.secho(f"\n== {name}", bold=True)
         started = time.monotonic()
         count = STAGES[name]()
-        click.secho(f"== {name}: {count} in {time.monotonic() - started:.0f} s", fg="red" if count.failed else "green")
+        click.secho(
+            f"== {name}: {count} in {time.monotonic() - started:.0f} s", fg="red" if count.failed else "green"
+        )
         total += count
     click.echo(f"\n{total}")
     sys.exit(1 if total.failed or not total.passed else 0)

@@ -12,8 +12,10 @@ short_description: Format a disk with ext4, only when it is blank
 version_added: 0.1.0
 description:
   - Makes an ext4 file system on a disk that holds nothing, and leaves every other disk as it is.
-  - Blank means that C(blkid) finds no signature and that the first and the last MiB read as zeros, as on a new disk of Compute Engine.
-  - A disk with another file system, a partition table or unknown data is refused with an error, never formatted.
+  - Blank means that C(blkid) finds no signature and that the first and the last MiB read as zeros, as on a new
+    disk of Compute Engine.
+  - A disk with another file system, a partition table or unknown data is refused with an error, never
+    formatted.
 author:
   - The tpuops.maxtext maintainers
 extends_documentation_fragment:
@@ -37,7 +39,9 @@ options:
     type: str
     default: checkpoints
   mkfs_options:
-    description: Options of C(mkfs.ext4). By default no blocks are reserved for root, the tables are written at once and free blocks are discarded.
+    description:
+      - Options of C(mkfs.ext4).
+      - By default no blocks are reserved for root, the tables are written at once and free blocks are discarded.
     type: list
     elements: str
     default: ['-m', '0', '-E', 'lazy_itable_init=0,lazy_journal_init=0,discard']
@@ -78,6 +82,7 @@ size_bytes:
 import os
 import stat
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -92,13 +97,17 @@ def is_block_device(path: str) -> bool:
         return False
 
 
-def wait_for_device(module: AnsibleModule, path: str, seconds: int) -> None:
+class DiskError(Exception):
+    """What is wrong with the disk, and what to do about it."""
+
+
+def wait_for_device(path: str, seconds: int) -> None:
     deadline = time.monotonic() + seconds
     while not is_block_device(path):
         if time.monotonic() >= deadline:
             present = sorted(os.listdir(BY_ID)) if os.path.isdir(BY_ID) else []
-            module.fail_json(
-                msg=f"device: {path} did not appear within {seconds} s. {BY_ID} holds: {', '.join(present) or 'nothing'}. "
+            raise DiskError(
+                f"{path} did not appear within {seconds} s. {BY_ID} holds: {', '.join(present) or 'nothing'}. "
                 "Attach the disk to the node (data_disks of tpuops.maxtext.tpu_vm) or name another device."
             )
         time.sleep(0.5)
@@ -111,9 +120,19 @@ def probe(module: AnsibleModule, device: str) -> dict[str, str]:
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
     if rc == 2:  # nothing recognised; an unreadable disk also ends here, so the caller reads it
         return {}
-    module.fail_json(
-        msg=f"device: blkid cannot tell what {device} holds (exit status {rc}): {err.strip() or out.strip()}"
+    raise DiskError(
+        f"blkid cannot tell what {device} holds (exit status {rc}): {err.strip() or out.strip()}. "
+        "Nothing was changed."
     )
+
+
+def format_disk(module: AnsibleModule, device: str) -> str:
+    """Make the file system; its UUID."""
+    command = ["mkfs.ext4", "-q", *module.params["mkfs_options"], "-L", module.params["label"], device]
+    rc, out, err = module.run_command(command)
+    if rc != 0:
+        raise DiskError(f"mkfs.ext4 on {device} failed (exit status {rc}): {err.strip() or out.strip()}")
+    return probe(module, device)["UUID"]
 
 
 def size_and_blank(device: str) -> tuple[int, bool]:
@@ -124,6 +143,37 @@ def size_and_blank(device: str) -> tuple[int, bool]:
             if disk.read(MIB).strip(b"\0"):
                 return size, False
     return size, True
+
+
+def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
+    """The module's result."""
+    path, label = module.params["device"], module.params["label"]
+    wait_for_device(path, module.params["wait"])
+    device = os.path.realpath(path)
+    try:
+        size, blank = size_and_blank(device)
+    except OSError as error:
+        raise DiskError(
+            f"{path} ({device}) cannot be read: {error.strerror}. Run with become: true."
+        ) from error
+    found = probe(module, device)
+    result = {"device": device, "size_bytes": size, "changed": False}
+
+    if found.get("TYPE") == "ext4":
+        return {**result, "uuid": found["UUID"], "label": found.get("LABEL", "")}
+    if found or not blank:
+        holds = found.get("TYPE") or found.get("PTTYPE") or "data that blkid does not know"
+        raise DiskError(
+            f"{path} ({device}) is not blank, it holds {holds}. Nothing was changed. Attach another disk, or, "
+            f"if nothing on it is needed, erase it by hand: wipefs --all {device}; blkdiscard {device}"
+        )
+    return {
+        **result,
+        "changed": True,
+        "uuid": "" if module.check_mode else format_disk(module, device),
+        "label": label,
+        "diff": {"before": f"{device}: blank\n", "after": f"{device}: ext4, label {label}\n"},
+    }
 
 
 def main() -> None:
@@ -140,38 +190,15 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    path, label = module.params["device"], module.params["label"]
+    label = module.params["label"]
     if len(label.encode()) > 16:
-        module.fail_json(msg=f"label: {label!r} is longer than the 16 bytes of an ext4 label; choose a shorter one.")
-
-    wait_for_device(module, path, module.params["wait"])
-    device = os.path.realpath(path)
-    try:
-        size, blank = size_and_blank(device)
-    except OSError as error:
-        module.fail_json(msg=f"device: {path} ({device}) cannot be read: {error.strerror}. Run with become: true.")
-    found = probe(module, device)
-    result = {"device": device, "size_bytes": size}
-
-    if found.get("TYPE") == "ext4":
-        module.exit_json(changed=False, uuid=found.get("UUID", ""), label=found.get("LABEL", ""), **result)
-    if found or not blank:
-        holds = found.get("TYPE") or found.get("PTTYPE") or "data that blkid does not know"
         module.fail_json(
-            msg=f"device: {path} ({device}) is not blank, it holds {holds}. Nothing was changed. "
-            f"Attach another disk, or, if nothing on it is needed, erase it by hand: wipefs --all {device}"
-            + ("" if found else f" && blkdiscard {device}"),
-            **result,
+            msg=f"label: {label!r} is longer than the 16 bytes of an ext4 label; choose a shorter one."
         )
-
-    diff = {"before": f"{device}: blank\n", "after": f"{device}: ext4, label {label}\n"}
-    if not module.check_mode:
-        command = ["mkfs.ext4", "-q", *module.params["mkfs_options"], "-L", label, device]
-        rc, out, err = module.run_command(command)
-        if rc != 0:
-            module.fail_json(msg=f"mkfs.ext4 on {device} failed with exit status {rc}: {err.strip() or out.strip()}")
-        found = probe(module, device)
-    module.exit_json(changed=True, uuid=found.get("UUID", ""), label=label, diff=diff, **result)
+    try:
+        module.exit_json(**ensure_filesystem(module))
+    except DiskError as error:
+        module.fail_json(msg=f"device: {error}")
 
 
 if __name__ == "__main__":

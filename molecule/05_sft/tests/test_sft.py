@@ -10,7 +10,9 @@ def test_the_last_step_is_saved(vm: Host, mount_point: str) -> None:
 
 
 def test_training_lowered_the_loss(vm: Host, mount_point: str) -> None:
-    log = vm.check_output(f"sudo -n grep -ao ' loss: [0-9.]*' {mount_point}/.tpuops/jobs/sft-qwen3-4b-sft.log")
+    log = vm.check_output(
+        f"sudo -n grep -ao ' loss: [0-9.]*' {mount_point}/.tpuops/jobs/sft-qwen3-4b-sft.log"
+    )
     losses = [float(line.split()[-1]) for line in log.splitlines()]
     assert losses[-1] < losses[0] / 2
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""disk_filesystem on image files: the real blkid and mkfs.ext4, without root."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.tpuops.maxtext.plugins.modules import disk_filesystem
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def files_stand_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_filesystem, "is_block_device", os.path.exists)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    path.touch()
+    os.truncate(path, 64 * MIB)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
+    with patch_module_args(options), pytest.raises(SystemExit):
+        disk_filesystem.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_a_blank_disk_is_formatted_once(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run(capsys, device=str(disk))
+    assert first["changed"] is True
+    assert first["label"] == "checkpoints"
+    assert first["size_bytes"] == 64 * MIB
+
+    second = run(capsys, device=str(disk))
+    assert second["changed"] is False
+    assert second["uuid"] == first["uuid"] != ""
+
+
+def test_check_mode_only_says_so(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(capsys, device=str(disk), _ansible_check_mode=True)
+    assert result["changed"] is True
+    assert "ext4" in result["diff"]["after"]
+    assert not disk.read_bytes().strip(b"\0")
+
+
+def test_the_label_of_an_existing_file_system_stays(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, device=str(disk), label="mine")
+    before = disk.read_bytes()
+    result = run(capsys, device=str(disk), label="other")
+    assert (result["changed"], result["label"]) == (False, "mine")
+    assert disk.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("holds", "named"),
+    [
+        ({0: b"LUKS\xba\xbe\0\1"}, "crypto_LUKS"),
+        ({446: b"\0\0\2\0\x83\0\0\0\0\x08\0\0\0\x08", 510: b"\x55\xaa"}, "dos"),
+        ({0: b"precious"}, "data that blkid does not know"),
+    ],
+    ids=["an encrypted disk", "a partition table", "unknown data"],
+)
+def test_anything_else_is_refused_untouched(
+    disk: Path, capsys: pytest.CaptureFixture[str], holds: dict[int, bytes], named: str
+) -> None:
+    with disk.open("r+b") as file:
+        for offset, data in holds.items():
+            file.seek(offset)
+            file.write(data)
+    before = disk.read_bytes()
+    result = run(capsys, device=str(disk))
+    assert result["failed"]
+    assert named in result["msg"]
+    assert "wipefs" in result["msg"]
+    assert disk.read_bytes() == before
+
+
+def test_data_at_the_end_of_the_disk_counts(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with disk.open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        file.write(b"precious")
+    assert "is not blank" in run(capsys, device=str(disk))["msg"]
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(capsys, device=str(tmp_path / "google-persistent-disk-1"), wait=0)
+    assert "google-persistent-disk-1 did not appear" in result["msg"]
+    assert "data_disks" in result["msg"]
+
+
+def test_a_label_that_ext4_cannot_hold_is_refused(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "16 bytes" in run(capsys, device=str(disk), label="seventeen letters")["msg"]
