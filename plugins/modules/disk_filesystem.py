@@ -12,8 +12,8 @@ short_description: Format a disk with ext4, only when it is blank
 version_added: 0.1.0
 description:
   - Makes an ext4 file system on a disk that holds nothing, and leaves every other disk as it is.
-  - Blank means that C(blkid) finds no signature and that the first and the last MiB read as zeros, as on a new
-    disk of Compute Engine.
+  - Blank means that C(blkid) finds no signature and that the first and the last MiB read as zeros, as on a
+    new disk of Compute Engine.
   - A disk with another file system, a partition table or unknown data is refused with an error, never
     formatted.
 author:
@@ -41,7 +41,7 @@ options:
   mkfs_options:
     description:
       - Options of C(mkfs.ext4).
-      - By default no blocks are reserved for root, the tables are written at once and free blocks are discarded.
+      - By default no blocks are reserved for root, the tables are written at once, free blocks are discarded.
     type: list
     elements: str
     default: ['-m', '0', '-E', 'lazy_itable_init=0,lazy_journal_init=0,discard']
@@ -107,8 +107,8 @@ def wait_for_device(path: str, seconds: int) -> None:
         if time.monotonic() >= deadline:
             present = sorted(os.listdir(BY_ID)) if os.path.isdir(BY_ID) else []
             raise DiskError(
-                f"{path} did not appear within {seconds} s. {BY_ID} holds: {', '.join(present) or 'nothing'}. "
-                "Attach the disk to the node (data_disks of tpuops.maxtext.tpu_vm) or name another device."
+                f"{path} did not appear within {seconds} s. {BY_ID} holds: {', '.join(present) or 'nothing'}."
+                " Attach the disk to the node (data_disks of tpuops.maxtext.tpu_vm) or name another device."
             )
         time.sleep(0.5)
 
@@ -164,8 +164,8 @@ def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
     if found or not blank:
         holds = found.get("TYPE") or found.get("PTTYPE") or "data that blkid does not know"
         raise DiskError(
-            f"{path} ({device}) is not blank, it holds {holds}. Nothing was changed. Attach another disk, or, "
-            f"if nothing on it is needed, erase it by hand: wipefs --all {device}; blkdiscard {device}"
+            f"{path} ({device}) is not blank, it holds {holds}. Nothing was changed. Attach another disk, "
+            f"or, if nothing on it is needed, erase it by hand: wipefs --all {device}; blkdiscard {device}"
         )
     return {
         **result,
