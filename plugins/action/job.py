@@ -113,7 +113,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if record["status"] == "finished":
             return {"job": record}
         message = failure(record, log_tail, str(variables.get("inventory_hostname")))
-        return self.scrubbed({**failed(message), "job": record, "log_tail": log_tail})  # type: ignore[no-any-return]
+        return {**failed(self.scrubbed(message)), "job": record}
 
     def scrubbed(self, value: Any) -> Any:
         """The value without the task's secrets, should the program have written one to its log."""

@@ -320,12 +320,6 @@ reason:
   returned: success
   type: str
   sample: inputs.steps changed
-log_tail:
-  description: The lines of the log that best explain a failure, at most 20.
-  returned: when the job failed
-  type: list
-  elements: str
-  sample: ["jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: No space left on device"]
 """
 
 import os

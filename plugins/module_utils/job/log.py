@@ -69,7 +69,7 @@ def tail(path: str) -> list[str]:
 def explain(lines: list[str]) -> list[str]:
     """The last lines before any noise, and above them up to five earlier lines that name a cause."""
     quiet = next((index for index, line in enumerate(lines) if NOISE.search(line)), len(lines))
-    lines = lines[:quiet] or lines
+    lines = without_repetition(lines[:quiet] or lines)
     if len(lines) <= TAIL_LINES:
         return lines
     last = lines[-(TAIL_LINES - CAUSE_LINES - 1) :]
@@ -78,6 +78,12 @@ def explain(lines: list[str]) -> list[str]:
         if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line) and line not in causes + last:
             causes.append(line)
     return [*causes[-CAUSE_LINES:], "...", *last] if causes else lines[-TAIL_LINES:]
+
+
+def without_repetition(lines: list[str]) -> list[str]:
+    """The lines; of a row that differ in their numbers alone (steps, progress bars), the last one."""
+    shapes = [re.sub(r"[\d.]+", "0", line) for line in lines]
+    return [line for line, shape, following in zip(lines, shapes, [*shapes[1:], None]) if shape != following]
 
 
 def cause(lines: list[str]) -> str | None:

@@ -49,7 +49,7 @@ def now() -> str:
 
 
 def write_json(path: str, value: Any) -> None:
-    """Replace the file with the value's JSON in one step: a crash leaves either the old content or the new."""
+    """Replace the file with the value's JSON in one step: a crash leaves the old content or the new."""
     following = path + ".next"
     descriptor = os.open(following, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "r+b") as handle:
