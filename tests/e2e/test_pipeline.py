@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole pipeline on a local cloud, with real MaxText and real vLLM, as a user runs it. The tests build on each other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Cloud, CommandLines, traces
+
+MOUNT = "/mnt/disks/checkpoints"
+RECORDS = f"{MOUNT}/.tpuops/jobs"
+RUN = "qwen3-4b-sft"
+PIPELINE_JOBS = {"convert-qwen3-4b", f"sft-{RUN}", f"export-{RUN}"}
+
+
+def records(cloud: Cloud) -> dict[str, dict[str, object]]:
+    """The records of all jobs of the data disk, by name."""
+    text = cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/*.json | tr -d \"\\n\"'")
+    decoder, found = json.JSONDecoder(), {}
+    while text := text.lstrip():
+        record, end = decoder.raw_decode(text)
+        found[record["name"]] = record
+        text = text[end:]
+    return found
+
+
+def commits(cloud: Cloud) -> list[str]:
+    """Commits of the uploaded repository, newest first."""
+    script = (
+        "from huggingface_hub import HfApi; import os; "
+        f"print(HfApi().repo_info('{cloud.settings['hf_username']}/{RUN}').sha)"
+    )
+    done = cloud.command(
+        [sys.executable, "-c", script], HF_ENDPOINT=cloud.settings["hub"], HF_TOKEN=cloud.hf_token
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="session")
+def first_run(cloud: Cloud, command_lines: CommandLines) -> str:
+    """Output of the first run, at the highest verbosity that a user would send to somebody."""
+    played = cloud.play("-vvv")
+    assert played.status == 0, played.output[-5000:]
+    assert played.recap["failed"] == 0
+    return played.output
+
+
+def test_from_nothing_to_an_answer(first_run: str) -> None:
+    answer = first_run.partition("The model answers")[2]
+    assert "def " in answer
+    assert "```python" in answer
+
+
+def test_the_second_run_changes_nothing(cloud: Cloud, first_run: str) -> None:
+    jobs_before, commits_before = records(cloud), commits(cloud)
+    played = cloud.play()
+    assert played.status == 0, played.output[-5000:]
+    assert played.recap["changed"] == 0
+    assert len(played.tasks) < 60
+    assert records(cloud) == jobs_before
+    assert commits(cloud) == commits_before
+
+
+def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: str) -> None:
+    before = records(cloud)
+    played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
+    assert played.status == 0, played.output[-5000:]
+    after = records(cloud)
+    assert {name for name in after if after[name] != before.get(name)} == {f"sft-{RUN}"}
+    log = cloud.ssh(f"sudo -n cat {RECORDS}/sft-{RUN}.log")
+    assert "Restored params from step: 60" in log
+    assert "completed step: 59," not in log
+    assert "stands at step 70 of 70" in played.output
+
+
+def test_other_inputs_do_not_continue_the_checkpoints(cloud: Cloud, first_run: str) -> None:
+    played = cloud.play("--tags", "sft", "-e", "sft_learning_rate=1.e-4")
+    assert played.status != 0
+    assert "learning_rate" in played.output
+    assert "run_name" in played.output
+
+
+def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: Path) -> None:
+    done = cloud.command(
+        ["hf", "download", f"{cloud.settings['hf_username']}/{RUN}", "--local-dir", str(tmp_path)],
+        HF_ENDPOINT=cloud.settings["hub"],
+        HF_TOKEN=cloud.hf_token,
+        HF_HUB_DISABLE_XET="1",
+    )
+    assert done.returncode == 0, done.stderr
+    exported = dict(
+        reversed(line.split(maxsplit=1))
+        for line in cloud.ssh(f"cd {MOUNT}/huggingface/{RUN} && sha256sum *").splitlines()
+    )
+    assert "model.safetensors" in exported
+    downloaded = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in exported}
+    assert downloaded == exported
+
+
+def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines: CommandLines) -> None:
+    token = cloud.hf_token
+    assert len(token) > 20
+    assert token not in first_run
+    assert not [line for line in command_lines.seen if token in line]
+    assert any("train_sft" in line for line in command_lines.seen), "the watcher saw the trainer"
+    assert token not in cloud.ssh("sudo -n journalctl --no-pager --output=export")
+    # Everything left on the machine: boot disk, data disk, and what lies in memory only. The pattern comes on standard
+    # input, or the search would find itself.
+    found = cloud.command(
+        ["grep", "--recursive", "--files-with-matches", "--binary-files=text", "--file=-", "--devices=skip"]
+        + [str(path) for path in leftovers(cloud)],
+    )
+    assert found.returncode in (0, 1), found.stderr
+    assert found.stdout == ""
+
+
+def leftovers(cloud: Cloud) -> list[Path]:
+    """Where a run leaves anything on the controller, the machines' disks included."""
+    return [Path(cloud.environment["ANSIBLE_HOME"]), Path(cloud.settings["state_dir"]) / "machines"]
+
+
+def test_the_disk_survives_the_node(cloud: Cloud, first_run: str) -> None:
+    before = records(cloud)
+    cloud.ssh(f"echo precious > {MOUNT}/mine")
+    played = cloud.play(playbook="playbooks/teardown.yml")
+    assert played.status == 0, played.output[-5000:]
+    assert cloud.play(playbook="playbooks/teardown.yml").recap["changed"] == 0
+
+    played = cloud.play("-e", "sft_steps=70")
+    assert played.status == 0, played.output[-5000:]
+    assert cloud.ssh(f"cat {MOUNT}/mine") == "precious\n"
+    after = records(cloud)
+    assert after["convert-qwen3-4b"] == before["convert-qwen3-4b"]
+    assert after[f"sft-{RUN}"] == before[f"sft-{RUN}"]
+
+
+def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, first_run: str) -> None:
+    disks = Path(cloud.settings["state_dir"]) / "disks"
+    assert list(disks.iterdir())
+    played = cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")
+    assert played.status == 0, played.output[-5000:]
+    assert not [path for path in disks.iterdir() if "tpu-data-disk" in path.name]
+
+
+def test_down_leaves_this_machine_as_it_was(cloud: Cloud, first_run: str) -> None:
+    down = cloud.command([sys.executable, "-m", "localcloud", "down"])
+    assert down.returncode == 0, down.stderr
+    assert traces() == cloud.traces_before
