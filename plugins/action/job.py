@@ -201,9 +201,9 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
     details = []
     if record["seconds"] is not None:
         details.append(f"after {duration(record['seconds'])}")
-    if record["signal"]:
+    if status == "failed" and record["signal"]:
         details.append(f"by {record['signal']}")
-    elif record["exit_code"] is not None:
+    elif status == "failed" and record["exit_code"]:
         details.append(f"with exit status {record['exit_code']}")
     reason = record["reason"] or log.cause(log_tail)
     first = " ".join([f"job {name} {how}", *details]) + (f": {reason}" if reason else "")

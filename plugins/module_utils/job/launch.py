@@ -26,9 +26,12 @@ UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its
 def locked(paths: Paths) -> Iterator[None]:
     """Hold the job's lock: between the look at a job and its start no other controller may start it."""
     os.makedirs(records.RUN_DIR, mode=0o755, exist_ok=True)
-    with open(paths.lock, "a", encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # others could hold it, too
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def make_records_dir(path: str) -> None:
