@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Credentials, named as the google.cloud collection names them, and their way onto a request.
+
+google-auth and requests are imported when credentials are made, so that a module can be documented and its
+options checked where neither is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import InvalidArgument, MissingLibrary, TransportError, Unauthenticated
+
+if TYPE_CHECKING:
+    import requests
+
+KINDS = ("application", "machineaccount", "serviceaccount", "accesstoken")
+DEFAULT_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+@dataclass(frozen=True, repr=False)
+class AuthSettings:
+    """How to prove who we are. Not printable: it holds secrets.
+
+    kind:                     one of KINDS.
+    service_account_file:     path of a key file, for serviceaccount.
+    service_account_contents: the same key as JSON text.
+    service_account_email:    which of the machine's accounts, for machineaccount; default "default".
+    access_token:             for accesstoken; never refreshed.
+    token_uri:                where tokens are fetched, instead of where the credentials say.
+    """
+
+    kind: str = "application"
+    service_account_file: str | None = None
+    service_account_contents: str | None = None
+    service_account_email: str | None = None
+    access_token: str | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+    token_uri: str | None = None
+
+
+class Authenticator:
+    """Puts a valid access token on each request; one token for all of a process, whatever the thread."""
+
+    def __init__(self, settings: AuthSettings, session: requests.Session) -> None:
+        try:
+            import google.auth.transport.requests
+        except ImportError as error:
+            raise MissingLibrary("google-auth") from error
+        self._credentials = _translated(lambda: _credentials(settings))
+        self._request = google.auth.transport.requests.Request(session)
+        self._lock = threading.Lock()
+
+    def headers(self) -> dict[str, str]:
+        """The Authorization header (and what else the credentials want), refreshed where the token is about
+        to expire.
+
+        google-auth's own before_request is left alone: since 2.50 it also asks iamcredentials.googleapis.com
+        in the background, which is wrong for a cloud on another endpoint.
+        """
+        with self._lock:
+            if not self._credentials.valid:
+                _translated(lambda: self._credentials.refresh(self._request))
+            headers: dict[str, str] = {}
+            self._credentials.apply(headers)
+            return headers
+
+    def refresh(self, refused: dict[str, str]) -> dict[str, str]:
+        """New headers after a 401; another thread's newer token is as good."""
+        with self._lock:
+            current: dict[str, str] = {}
+            self._credentials.apply(current)
+            if current == refused:
+                _translated(lambda: self._credentials.refresh(self._request))
+        return self.headers()
+
+
+def _translated(call: Any) -> Any:
+    """The result of `call`, its google-auth errors as ours."""
+    import google.auth.exceptions
+
+    try:
+        return call()
+    except google.auth.exceptions.TransportError as error:
+        raise TransportError(f"Cannot reach the server that hands out access tokens: {error}") from error
+    except google.auth.exceptions.GoogleAuthError as error:
+        # A refused refresh carries (message, the endpoint's answer): the message is enough.
+        raise Unauthenticated(
+            f"Google credentials do not work: {error.args[0] if error.args else error}"
+        ) from error
+
+
+def _credentials(settings: AuthSettings) -> Any:
+    if settings.kind == "accesstoken":
+        return _access_token(settings)
+    if settings.kind == "serviceaccount":
+        return _service_account(settings)
+    if settings.kind == "machineaccount":
+        from google.auth import compute_engine
+
+        email = settings.service_account_email or "default"
+        return compute_engine.Credentials(service_account_email=email, scopes=settings.scopes)
+    if settings.kind == "application":
+        return _application_default(settings)
+    raise InvalidArgument(f"auth_kind is {settings.kind!r}", remedy=f"Give one of {', '.join(KINDS)}.")
+
+
+def _access_token(settings: AuthSettings) -> Any:
+    from google.oauth2.credentials import Credentials
+
+    if not settings.access_token:
+        raise InvalidArgument(
+            "auth_kind is accesstoken, but access_token is empty",
+            remedy="Set access_token or the environment variable GCP_ACCESS_TOKEN.",
+        )
+    return Credentials(settings.access_token)
+
+
+def _service_account(settings: AuthSettings) -> Any:
+    from google.oauth2.service_account import Credentials
+
+    if settings.service_account_contents:
+        source, text = "service_account_contents", settings.service_account_contents
+    elif settings.service_account_file:
+        source, text = (
+            f"service_account_file {settings.service_account_file}",
+            _read(settings.service_account_file),
+        )
+    else:
+        raise InvalidArgument(
+            "auth_kind is serviceaccount, but there is no key",
+            remedy="Set service_account_file or service_account_contents.",
+        )
+    try:
+        info = json.loads(text)
+        if settings.token_uri:
+            info["token_uri"] = settings.token_uri
+        return Credentials.from_service_account_info(info, scopes=settings.scopes)
+    except (ValueError, TypeError) as error:
+        # The parser's message could quote the key.
+        raise InvalidArgument(
+            f"{source} is not the key file of a service account",
+            remedy="Give the JSON file that Google made.",
+        ) from error
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise InvalidArgument(
+            f"service_account_file {path} cannot be read: {error.strerror}", remedy="Give a readable file."
+        ) from error
+
+
+def _application_default(settings: AuthSettings) -> Any:
+    import google.auth
+    import google.oauth2.credentials
+    import google.oauth2.service_account
+
+    found, _project = google.auth.default(scopes=settings.scopes)
+    if not settings.token_uri:
+        return found
+    if isinstance(found, google.oauth2.service_account.Credentials):
+        return google.oauth2.service_account.Credentials(
+            found.signer, found.service_account_email, settings.token_uri, scopes=settings.scopes
+        )
+    if isinstance(found, google.oauth2.credentials.Credentials):
+        # google-auth ignores the token_uri of such a file, so it is given here.
+        return google.oauth2.credentials.Credentials(
+            None,
+            refresh_token=found.refresh_token,
+            token_uri=settings.token_uri,
+            client_id=found.client_id,
+            client_secret=found.client_secret,
+            scopes=settings.scopes,
+        )
+    return found

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting for what Google does in the background, always with a deadline."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .client import Client
+from .errors import OperationTimeout, from_status, from_zone_operation
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 10.0
+ZONE_WAIT_TIMEOUT = 150.0  # Compute Engine holds a :wait for up to 120 s
+
+
+class Deadline:
+    """A point in time, some seconds from now, and the pauses until then."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+    def pause(self, pause: float) -> float:
+        """Sleep about `pause` seconds, never beyond the deadline; returns the next pause (longer, up to 10
+        s).
+
+        A quarter of jitter keeps controllers that started together from polling together.
+        """
+        time.sleep(min(self.left, pause * random.uniform(0.75, 1.25)))
+        return min(LONGEST_PAUSE, pause * 1.5)
+
+
+def poll(
+    fetch: Callable[[], dict[str, Any]],
+    done: Callable[[dict[str, Any]], bool],
+    deadline: Deadline,
+    what: str,
+    operation: str = "",
+) -> dict[str, Any]:
+    """What `fetch` returns once `done` says so.
+
+    what:      names the wait in the error of a missed deadline.
+    operation: the operation's name, for the same error.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        state = fetch()
+        if done(state):
+            return state
+        if not deadline.left:
+            raise OperationTimeout(f"{what} has not finished within {deadline.seconds:g} s", operation)
+        pause = deadline.pause(pause)
+
+
+def finished_long_running(
+    client: Client, api: str, version: str, operation: Mapping[str, Any], deadline: Deadline
+) -> dict[str, Any]:
+    """An operation of the TPU API ("tpu", "v2") or of Service Usage ("serviceusage", "v1") when it is done.
+
+    It holds `error` or `response`; what is raised is only about the wait.
+    """
+    name = str(operation.get("name", ""))
+    if operation.get("done"):
+        return dict(operation)
+    return poll(
+        lambda: client.get(api, f"{version}/{name}"),
+        lambda answer: bool(answer.get("done")),
+        deadline,
+        f"The operation {name}",
+        name,
+    )
+
+
+def response_of(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """The response of a finished operation; raises its error, typed."""
+    if "error" in operation:
+        raise from_status(operation["error"])
+    response: dict[str, Any] = operation.get("response", {})
+    return response
+
+
+def wait_zone_operation(
+    client: Client, project: str, zone: str, operation: Mapping[str, Any], deadline: Deadline
+) -> None:
+    """Wait for an operation of Compute Engine, by calls that answer when it is done or after two minutes."""
+    name = str(operation["name"])
+    path = f"projects/{project}/zones/{zone}/operations/{name}/wait"
+    state = dict(operation)
+    if state.get("status") != "DONE":
+        state = poll(
+            lambda: client.post("compute", path, timeout=ZONE_WAIT_TIMEOUT),
+            lambda answer: answer.get("status") == "DONE",
+            deadline,
+            f"The operation {name}",
+            name,
+        )
+    if "error" in state:
+        raise from_zone_operation(state)

@@ -1,0 +1,251 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A resource of one of Google's APIs, kept as a module's options say.
+
+The base class owns what is the same for all: check mode, diff, drift, fields that cannot change, adoption of
+what is there already, replacement. A module names its fields and gives the calls. "Current" is only ever what
+the API returned; the options are never mixed into it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .gcp.client import Client
+from .gcp.errors import ApiDisabled, Conflict, InvalidArgument, NotFound
+from .gcp.filters import lookup
+
+Json = dict[str, Any]
+UPDATE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing about a resource that the options decide.
+
+    path:    where the API keeps it, dotted.
+    option:  the module's option, for messages.
+    mutable: whether the API changes it on a living resource.
+    default: what it means when the API leaves it out.
+    same:    whether the API's value is what is wanted.
+    """
+
+    path: str
+    option: str
+    mutable: bool = False
+    default: Any = None
+    same: Callable[[Any, Any], bool] = lambda have, want: bool(have == want)
+
+
+@dataclass(frozen=True)
+class Change:
+    field: Field
+    have: Any
+    want: Any
+
+
+class Resource(ABC):
+    """Subclass, give `noun`, `result`, `fields` and the calls, and return `execute()`.
+
+    noun:   what messages call it.
+    result: the key of the module's result that holds what the API returned ({} if there is nothing).
+    fields: what is compared; a field that the options leave out is not.
+    """
+
+    noun = "resource"
+    result = "resource"
+    fields: Sequence[Field] = ()
+
+    def __init__(self, module: AnsibleModule, client: Client) -> None:
+        self.module = module
+        self.params: Json = module.params
+        self.client = client
+        self.changed = False
+        self.recreated = False
+        self.api_off = False
+
+    # What a module gives.
+
+    @abstractmethod
+    def read(self) -> Json | None:
+        """What the API has now, None if there is nothing."""
+
+    @abstractmethod
+    def body(self, current: Json | None) -> Json:
+        """The resource as the options want it, in the API's shape, without what they leave out."""
+
+    @abstractmethod
+    def create(self, body: Json) -> Json:
+        """Create it and return it as the API has it then."""
+
+    @abstractmethod
+    def update(self, current: Json, changes: Sequence[Change], body: Json) -> Json:
+        """Apply changes of mutable fields and return the resource as the API has it then."""
+
+    @abstractmethod
+    def delete(self, current: Json) -> None:
+        """Delete it; return when it is gone."""
+
+    def check_create(self, body: Json) -> None:  # noqa: B027 (a hook)
+        """Refuse what cannot be created, in check mode too."""
+
+    def check_update(self, current: Json, changes: Sequence[Change]) -> None:  # noqa: B027 (a hook)
+        """Refuse changes that the API would, or that lose data."""
+
+    def check_delete(self, current: Json) -> None:  # noqa: B027 (a hook)
+        """Refuse to delete what must stay."""
+
+    def is_dead(self, current: Json) -> bool:
+        """Whether it must be replaced before it is of use again."""
+        return False
+
+    def finish(self, current: Json) -> Json:
+        """Take a resource that is there and as wanted to its state of running; returns it."""
+        return current
+
+    def facts(self, current: Json | None) -> Json:
+        """More of the module's result."""
+        return {}
+
+    # What all share.
+
+    def execute(self) -> Json:
+        """Bring the resource to the state that the options want; the module's result."""
+        before = self._read()
+        if self.params["state"] == "absent":
+            after = self._absent(before)
+        else:
+            after = self.finish(self._present(before))
+        return {
+            "changed": self.changed,
+            self.result: after or {},
+            "diff": {"before": before or {}, "after": after or {}},
+            **self.facts(after),
+        }
+
+    @property
+    def check_mode(self) -> bool:
+        return bool(self.module.check_mode)
+
+    def changes(self, current: Json, body: Json) -> list[Change]:
+        """Where `current` is not what `body` wants."""
+        found = []
+        for field in self.fields:
+            want = lookup(body, field.path)
+            have = lookup(current, field.path)
+            have = field.default if have is None else have
+            if want is not None and not field.same(have, want):
+                found.append(Change(field, have, want))
+        return found
+
+    def _read(self) -> Json | None:
+        try:
+            return self.read()
+        except ApiDisabled as error:
+            if not self.check_mode:
+                raise
+            # A check run of a whole playbook has not enabled the API either; nothing can be there yet.
+            self.api_off = True
+            self.module.warn(f"{error.message} It is taken as enabled for the check.")
+            return None
+
+    def _absent(self, current: Json | None) -> Json | None:
+        if current is None:
+            return None
+        self.check_delete(current)
+        self._delete(current)
+        return None
+
+    def _present(self, current: Json | None) -> Json:
+        if current is None:
+            return self._create()
+        if self.is_dead(current):
+            return self._replace(current)
+        for attempt in range(UPDATE_ATTEMPTS):
+            try:
+                return self._updated(current)
+            except Conflict:
+                # Somebody else's change came in between: take it into account, and wait for it to end.
+                if attempt == UPDATE_ATTEMPTS - 1:
+                    raise
+                time.sleep(random.uniform(0.5, 1.5) * 2**attempt)
+                found = self.read()
+                if found is None:
+                    return self._create()
+                current = found
+        return current
+
+    def _updated(self, current: Json) -> Json:
+        body = self.body(current)
+        changes = self.changes(current, body)
+        fixed = [change for change in changes if not change.field.mutable]
+        if fixed and self.params.get("recreate"):
+            return self._replace(current)
+        if fixed:
+            raise self._immutable(fixed)
+        if not changes:
+            return current
+        self.check_update(current, changes)
+        self.changed = True
+        return predicted(current, changes) if self.check_mode else self.update(current, changes, body)
+
+    def _create(self) -> Json:
+        body = self.body(None)
+        if not self.api_off:
+            self.check_create(body)
+        self.changed = True
+        if self.check_mode:
+            return body
+        try:
+            return self.create(body)
+        except Conflict:
+            # A lost answer to our own request, or another controller was first.
+            found = self.read()
+            if found is None:
+                raise
+            return self._updated(found)
+
+    def _replace(self, current: Json) -> Json:
+        self.check_delete(current)
+        self.check_create(self.body(None))
+        self._delete(current)
+        self.recreated = True
+        return self._create()
+
+    def _delete(self, current: Json) -> None:
+        self.changed = True
+        if self.check_mode:
+            return
+        try:
+            self.delete(current)
+        except NotFound:
+            return  # gone meanwhile, which is what was wanted
+
+    def _immutable(self, changes: Sequence[Change]) -> InvalidArgument:
+        listed = ", ".join(f"{c.field.option} (is {c.have!r}, wanted {c.want!r})" for c in changes)
+        remedy = "Leave the option as it is"
+        remedy += ", or allow a replacement with recreate=true." if "recreate" in self.params else "."
+        name = self.params.get("name", "")
+        return InvalidArgument(
+            f"The {self.noun} {name} exists and cannot change in: {listed}", reason="immutable", remedy=remedy
+        )
+
+
+def predicted(current: Mapping[str, Any], changes: Sequence[Change]) -> Json:
+    """`current` with the changes applied, for check mode."""
+    result: Json = dict(current)
+    for change in changes:
+        parent = result
+        *parents, last = change.field.path.split(".")
+        for part in parents:
+            parent[part] = dict(parent.get(part) or {})
+            parent = parent[part]
+        parent[last] = change.want
+    return result

@@ -1,0 +1,172 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All that is specific to version 2 of the TPU API: paths, calls, states, workers.
+
+Google has frozen this API and makes newer generations instances of Compute Engine: this module is the seam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .gcp.client import Client
+from .gcp.errors import NotFound, PreconditionFailed
+from .gcp.operations import Deadline, finished_long_running, poll, response_of
+
+Json = dict[str, Any]
+
+# Node.state, by what can be done with the node.
+TRANSITIONAL = frozenset(
+    [
+        "CREATING",
+        "RESTARTING",
+        "REIMAGING",
+        "DELETING",
+        "REPAIRING",
+        "STOPPING",
+        "STARTING",
+        "HIDING",
+        "UNHIDING",
+    ]
+)
+DEAD = frozenset({"PREEMPTED", "TERMINATED"})
+
+# Host key types, the one that gcloud asks for first.
+HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
+API = "tpu"
+VERSION = "v2"
+
+
+class Tpus:
+    """The TPU API in one zone of one project; zone "-" lists all zones."""
+
+    def __init__(self, client: Client, project: str, zone: str) -> None:
+        self._client = client
+        self.project = project
+        self.zone = zone
+        self.parent = f"projects/{project}/locations/{zone}"
+
+    def node_name(self, name: str) -> str:
+        return f"{self.parent}/nodes/{name}"
+
+    def get_node(self, name: str) -> Json | None:
+        try:
+            return self._client.get(API, f"{VERSION}/{self.node_name(name)}")
+        except NotFound:
+            return None
+
+    def node_pages(self) -> Iterator[Json]:
+        """Pages {nodes, unreachable}: `unreachable` names locations that did not answer."""
+        return self._client.pages(API, f"{VERSION}/{self.parent}/nodes", {"pageSize": 1000})
+
+    def create_node(self, name: str, body: Json) -> Json:
+        return self._client.post(API, f"{VERSION}/{self.parent}/nodes", body, {"nodeId": name})
+
+    def patch_node(self, name: str, body: Json, mask: Sequence[str]) -> Json:
+        path = f"{VERSION}/{self.node_name(name)}"
+        return self._client.patch(API, path, body, {"updateMask": ",".join(mask)})
+
+    def delete_node(self, name: str) -> Json:
+        return self._client.delete(API, f"{VERSION}/{self.node_name(name)}")
+
+    def start_node(self, name: str) -> Json:
+        return self._client.post(API, f"{VERSION}/{self.node_name(name)}:start")
+
+    def stop_node(self, name: str) -> Json:
+        return self._client.post(API, f"{VERSION}/{self.node_name(name)}:stop")
+
+    def accelerator_types(self) -> list[Json]:
+        path = f"{VERSION}/{self.parent}/acceleratorTypes"
+        return list(self._client.items(API, path, "acceleratorTypes", {"pageSize": 1000}))
+
+    def finished(self, operation: Mapping[str, Any], deadline: Deadline) -> Json:
+        """The operation when it is done, well or not."""
+        return finished_long_running(self._client, API, VERSION, operation, deadline)
+
+    def wait(self, operation: Mapping[str, Any], deadline: Deadline) -> Json:
+        """The operation's response; raises its error."""
+        return response_of(self.finished(operation, deadline))
+
+    def settle(self, node: Json, deadline: Deadline) -> Json | None:
+        """The node when nothing is under way on it any more, None if it is gone.
+
+        An operation that an earlier run (or gcloud) left is found by its target and waited for. Its error
+        does not
+        matter: what it left behind does.
+        """
+        if node.get("state") not in TRANSITIONAL:
+            return node
+        name = short_name(node["name"])
+        pending = next(self._pending(node["name"]), None)
+        if pending:
+            self.finished(pending, deadline)
+        return (
+            poll(
+                lambda: self.get_node(name) or {},
+                lambda found: found.get("state") not in TRANSITIONAL,
+                deadline,
+                f"The node {name} ({node['state']})",
+                pending["name"] if pending else node["name"],
+            )
+            or None
+        )
+
+    def _pending(self, target: str) -> Iterator[Json]:
+        path = f"{VERSION}/{self.parent}/operations"
+        for operation in self._client.items(API, path, "operations"):
+            if not operation.get("done") and operation.get("metadata", {}).get("target") == target:
+                yield operation
+
+    def host_keys(self, name: str) -> list[str]:
+        """The host key of every worker as "<type> <base64>", "" where it is not published yet, in worker
+        order."""
+        try:
+            answer = self._client.post(API, f"{VERSION}/{self.node_name(name)}:getGuestAttributes")
+        except (NotFound, PreconditionFailed):
+            return []
+        return [_host_key(attributes) for attributes in answer.get("guestAttributes", [])]
+
+
+def _host_key(attributes: Mapping[str, Any]) -> str:
+    entries = attributes.get("queryValue", {}).get("items", [])
+    keys = {entry["key"]: entry["value"] for entry in entries if entry.get("namespace") == "hostkeys"}
+    return next((f"{kind} {keys[kind]}" for kind in HOST_KEY_TYPES if keys.get(kind)), "")
+
+
+def short_name(path: str) -> str:
+    """The last part of a resource's path: a node's, zone's, disk's or network's own name."""
+    return path.rpartition("/")[2]
+
+
+def zone_of(node: Mapping[str, Any]) -> str:
+    return str(node["name"].split("/")[3])
+
+
+def project_of(node: Mapping[str, Any]) -> str:
+    return str(node["name"].split("/")[1])
+
+
+def workers(node: Mapping[str, Any], host_keys: Sequence[str] = ()) -> list[Json]:
+    """One entry a worker: {worker_id, name, address, internal_address, host_key, host_key_alias}.
+
+    name:           the node's for a single worker, <node>-<worker_id> in a slice.
+    address:        external if the node has external addresses, else internal.
+    host_key_alias: under which SSH knows the host key. It holds the node's unique id, so a node made again
+                    under the same name or address is another host to SSH.
+    """
+    endpoints = node.get("networkEndpoints", [])
+    # A worker has one endpoint a network interface; the first is the one with the external address.
+    endpoints = endpoints[:: max(1, len(node.get("networkConfigs", [])))]
+    name = short_name(node["name"])
+    return [
+        {
+            "worker_id": index,
+            "name": name if len(endpoints) == 1 else f"{name}-{index}",
+            "address": endpoint.get("accessConfig", {}).get("externalIp") or endpoint.get("ipAddress", ""),
+            "internal_address": endpoint.get("ipAddress", ""),
+            "host_key": host_keys[index] if index < len(host_keys) else "",
+            "host_key_alias": f"tpu.{node.get('id', name)}-{index}",
+        }
+        for index, endpoint in enumerate(endpoints)
+    ]

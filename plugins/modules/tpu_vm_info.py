@@ -1,0 +1,96 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tpu_vm_info
+short_description: List TPU VMs
+version_added: 0.1.0
+description:
+  - Lists the nodes of the TPU API in one zone, in several, or in all, or finds one by its name.
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+extends_documentation_fragment:
+  - tpuops.maxtext.gcp
+  - tpuops.maxtext.attributes
+  - tpuops.maxtext.attributes.info_module
+  - tpuops.maxtext.attributes.actiongroup_gcp
+options:
+  name:
+    description: Name of the node to find. The list is empty if it is not there.
+    type: str
+  zones:
+    description: Zones to look in. All zones by default.
+    type: list
+    elements: str
+    aliases: [zone]
+"""
+
+EXAMPLES = r"""
+- name: List the TPU VMs of a project
+  tpuops.maxtext.tpu_vm_info:
+    project: my-project
+  register: tpus
+
+- name: Find one
+  tpuops.maxtext.tpu_vm_info:
+    project: my-project
+    zones: [us-west1-c]
+    name: tpu-v5e-8
+"""
+
+RETURN = r"""
+nodes:
+  description: The nodes as the API gives them.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: projects/my-project/locations/us-west1-c/nodes/tpu-v5e-8
+      acceleratorType: v5litepod-8
+      state: READY
+unreachable:
+  description: Zones that Google could not ask; nodes there are missing from RV(nodes).
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus, short_name
+
+
+def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
+    project, name, zones = (module.params[key] for key in ("project", "name", "zones"))
+    check_names(project=project, **({"name": name} if name else {}))
+    for zone in zones or []:
+        check_names(zone=zone)
+    nodes: list[dict[str, Any]] = []
+    unreachable: list[str] = []
+    for zone in zones or ["-"]:
+        tpus = Tpus(client, project, zone)
+        if name and zone != "-":
+            node = tpus.get_node(name)
+            nodes += [node] if node else []
+            continue
+        for page in tpus.node_pages():
+            nodes += [node for node in page.get("nodes", []) if name in (None, short_name(node["name"]))]
+            unreachable += page.get("unreachable", [])
+    return {"nodes": nodes, "unreachable": unreachable}
+
+
+def main() -> None:
+    run_module(
+        {"name": {"type": "str"}, "zones": {"type": "list", "elements": "str", "aliases": ["zone"]}}, find
+    )
+
+
+if __name__ == "__main__":
+    main()
