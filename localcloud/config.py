@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where one local cloud lives: everything else (names, addresses, ports) follows from these three settings."""
+"""Where one local cloud lives: all else (names, addresses, ports) follows from these three settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CloudConfig:
 
     @property
     def instance_id(self) -> str:
-        """Eight hex digits by which everything of this cloud is found on the host, even with its state gone."""
+        """Eight hex digits by which all of this cloud is found on the host, even with its state gone."""
         return hashlib.sha256(str(self.state_dir.resolve()).encode()).hexdigest()[:8]
 
     @property

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a cloud tells its users: the file that inventories and tests read, and the shell's exports."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from localcloud import catalog
+from localcloud.config import CloudConfig
+from localcloud.credentials import CredentialFiles, write_secret
+from localcloud.hub import accounts
+from localcloud.machines import Machines
+
+Description = dict[str, object]
+
+
+def path(state_dir: Path) -> Path:
+    return state_dir / "localcloud.json"
+
+
+def read(state_dir: Path) -> Description | None:
+    """The description of the cloud in a state directory; None when it never came up."""
+    try:
+        found: Description = json.loads(path(state_dir).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def known_settings(state_dir: Path) -> tuple[int, IPv4Network] | None:
+    """Port and subnet that a cloud came up with."""
+    found = read(state_dir)
+    return (int(str(found["port"])), IPv4Network(str(found["subnet"]))) if found else None
+
+
+def write(config: CloudConfig, machines: Machines) -> None:
+    """Write the description of a cloud whose machines are prepared."""
+    google = f"http://127.0.0.1:{config.port}"
+    files = CredentialFiles(config)
+    content: Description = {
+        "project": catalog.DEFAULT_PROJECT.project_id,
+        "project_number": catalog.DEFAULT_PROJECT.number,
+        "zone": catalog.DEFAULT_ZONE,
+        "state_dir": str(config.state_dir),
+        "port": config.port,
+        "subnet": str(config.subnet),
+        "address": str(config.address),
+        "endpoints": {
+            "tpu": google,
+            "compute": f"{google}/compute/v1",
+            "serviceusage": google,
+            "resourcemanager": google,
+        },
+        "token_uri": files.token_uri,
+        "metadata": f"http://127.0.0.1:{config.metadata_port}",
+        "hub": f"http://{config.address}:{config.hub_port}",
+        "service_account_file": str(files.service_account),
+        "access_token_file": str(files.access_token),
+        "hf_username": accounts.LOCAL.name,
+        "hf_token_file": str(config.state_dir / accounts.TOKEN_FILES[accounts.LOCAL]),
+        "uv_cache": machines.uv_cache_dir,
+        "wheels": machines.wheels_dir,
+        "python": machines.guest_python,
+        "serve_python": machines.serve_python,
+    }
+    write_secret(path(config.state_dir), json.dumps(content, indent=2) + "\n")
+
+
+def exports(config: CloudConfig) -> dict[str, str]:
+    """Environment variables with which gcloud, `hf`, Google's libraries and the modules use a cloud.
+
+    The Hub's token is among the values: only as a variable does `hf` take it without storing it.
+    """
+    google = f"http://127.0.0.1:{config.port}/"
+    files = CredentialFiles(config)
+    gcloud_config = config.state_dir / "gcloud"
+    gcloud_config.mkdir(mode=0o700, exist_ok=True)
+    hf_token = (config.state_dir / accounts.TOKEN_FILES[accounts.LOCAL]).read_text(encoding="utf-8").strip()
+    variables = {
+        # gcloud, and the modules, which read the same names
+        "CLOUDSDK_CONFIG": str(gcloud_config),
+        "CLOUDSDK_CORE_PROJECT": catalog.DEFAULT_PROJECT.project_id,
+        "CLOUDSDK_CORE_CHECK_GCE_METADATA": "0",
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
+        "CLOUDSDK_COMPUTE_REGION": catalog.region(catalog.DEFAULT_ZONE),
+        "CLOUDSDK_COMPUTE_ZONE": catalog.DEFAULT_ZONE,
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(files.access_token),
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": google,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{google}compute/v1/",
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": google,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": google,
+        # the modules and Google's client libraries
+        "GCP_PROJECT": catalog.DEFAULT_PROJECT.project_id,
+        "GCP_AUTH_KIND": "serviceaccount",
+        "GCP_SERVICE_ACCOUNT_FILE": str(files.service_account),
+        "TPUOPS_TOKEN_URI": files.token_uri,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(files.service_account),
+        "GOOGLE_CLOUD_PROJECT": catalog.DEFAULT_PROJECT.project_id,
+        "GCE_METADATA_HOST": f"127.0.0.1:{config.metadata_port}",
+        "GCE_METADATA_IP": f"127.0.0.1:{config.metadata_port}",
+        # the Hub
+        "HF_ENDPOINT": f"http://{config.address}:{config.hub_port}",
+        "HF_TOKEN": hf_token,
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    if getpass.getuser() == "root":
+        # gcloud logs in under the local user's name, and root has no login on a TPU VM.
+        variables["LOGNAME"] = os.environ.get("SUDO_USER", "root").replace("root", "") or accounts.LOCAL.name
+    return variables

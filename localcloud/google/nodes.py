@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of TPU VMs: what the operations on a node do to its machines.
+
+A node is one record, as the API gives it. Each of its workers is a record `worker` beside it: {machine,
+index, node, address, host_keys}; a worker runs as one machine. Every step can be repeated, so that an
+operation that a killed server has left half-done is simply run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from localcloud import catalog
+from localcloud.cloud import Cloud
+from localcloud.discovery import Json
+from localcloud.google.compute import machine_disk
+from localcloud.google.errors import ApiError
+from localcloud.google.operations import KIND
+from localcloud.machines import DiskAttachment, Machine, MachineSpec
+
+log = logging.getLogger(__name__)
+
+NODE = "node"
+WORKER = "worker"
+#: The port of the TPU runtime, as endpoints show it.
+RUNTIME_PORT = 8470
+#: How long after a repair that failed the next one waits.
+RETRY_SECONDS = 10.0
+
+
+def accelerator(node: Json) -> catalog.AcceleratorType:
+    """The accelerator type of a node that was accepted."""
+    zone = node["name"].split("/")[3]
+    return next(kind for kind in catalog.accelerator_types(zone) if kind.name == node["acceleratorType"])
+
+
+def machine_name(node: str, worker: int) -> str:
+    """A worker's machine and host name, in the form that Google gives them: `t1v-n-<node>-w-<worker>`."""
+    return f"t1v-n-{hashlib.sha256(node.encode()).hexdigest()[:8]}-w-{worker}"
+
+
+def workers(cloud: Cloud, node: str) -> list[Json]:
+    """The workers of a node in their order; none while it is being created."""
+    found = [record for _, record in cloud.store.items(WORKER, f"{node}/workers/")]
+    return sorted(found, key=lambda worker: int(worker["index"]))
+
+
+def authorized_keys(metadata: Mapping[str, str]) -> dict[str, list[str]]:
+    """Users and their public keys from `ssh-keys` metadata, lines `USER:KEYTYPE KEY COMMENT`.
+
+    Lines of another form are passed over, as Google's guest agent does, and so is root, who cannot log in.
+    """
+    users: dict[str, list[str]] = {}
+    for line in metadata.get("ssh-keys", "").splitlines():
+        user, colon, key = line.strip().partition(":")
+        if colon and user and user != "root" and len(key.split()) >= 2:
+            users.setdefault(user, []).append(key.strip())
+    return users
+
+
+class NodeWork:
+    """The work of TPU operations."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._retry_after: dict[str, float] = {}
+        for verb in ("create", "delete", "start", "stop", "update", "repair"):
+            cloud.operations.register("tpu", verb, getattr(self, f"_{verb}"))
+
+    # ---- operations
+
+    def _create(self, operation: Json) -> Json:
+        name = operation["target"]
+        node = self._cloud.store.get(NODE, name)
+        if node is None:
+            raise ApiError("ABORTED", f"Node {name} was deleted while it was being created.")
+        try:
+            self._boot(node)
+            with self._cloud.store.lock:
+                if self._cloud.operations.cancelled(operation["name"]):
+                    raise ApiError("CANCELLED", f"The creation of {name} was cancelled.")
+                return self._publish(name)
+        except BaseException:
+            self._remove(name)
+            raise
+
+    def _delete(self, operation: Json) -> Json:
+        self._remove(operation["target"])
+        return {}
+
+    def _stop(self, operation: Json) -> Json:
+        name = operation["target"]
+        for worker in workers(self._cloud, name):
+            self._cloud.machines.stop(worker["machine"])
+        return self._cloud.store.update(NODE, name, state="STOPPED", health=None)
+
+    def _start(self, operation: Json) -> Json:
+        name = operation["target"]
+        self._boot(self._node(name))
+        return self._publish(name)
+
+    def _update(self, operation: Json) -> Json:
+        name, changes = operation["target"], operation["arguments"]["changes"]
+        before = self._node(name)
+        after = {**before, **changes}
+        if changes.get("dataDisks", before.get("dataDisks")) != before.get("dataDisks"):
+            self._change_disks(before, after)
+        if "metadata" in changes and before["state"] == "READY":
+            self._install_keys(after)
+        return self._cloud.store.update(NODE, name, **changes)
+
+    # ---- machines
+
+    def _node(self, name: str) -> Json:
+        node = self._cloud.store.get(NODE, name)
+        if node is None:
+            raise ApiError("NOT_FOUND", f"Resource '{name}' was not found")
+        return node
+
+    def _attachments(self, node: Json) -> tuple[DiskAttachment, ...]:
+        return tuple(
+            DiskAttachment(
+                disk=machine_disk(disk["sourceDisk"]), index=index, read_only=disk["mode"] == "READ_ONLY"
+            )
+            for index, disk in enumerate(node.get("dataDisks", []), start=1)
+        )
+
+    def _boot(self, node: Json) -> None:
+        """Bring all machines of a node up, with its disks and keys."""
+        name = node["name"]
+        disks = self._attachments(node)
+        specs = [
+            MachineSpec(name=machine_name(name, index), hostname=machine_name(name, index), disks=disks)
+            for index in range(accelerator(node).workers)
+        ]
+        with ThreadPoolExecutor(max_workers=8) as threads:
+            machines = list(threads.map(self._cloud.machines.boot, specs))
+        for index, machine in enumerate(machines):
+            self._record(name, index, machine)
+        self._install_keys(node)
+
+    def _record(self, node: str, index: int, machine: Machine) -> None:
+        record = {
+            "node": node,
+            "index": index,
+            "machine": machine.name,
+            "address": machine.address,
+            "host_keys": dict(machine.host_keys),
+        }
+        self._cloud.store.put(WORKER, f"{node}/workers/{index}", record)
+
+    def _install_keys(self, node: Json) -> None:
+        keys = authorized_keys(node.get("metadata", {}))
+        for worker in workers(self._cloud, node["name"]):
+            self._cloud.machines.set_authorized_keys(worker["machine"], keys)
+
+    def _change_disks(self, before: Json, after: Json) -> None:
+        wanted, present = self._attachments(after), self._attachments(before)
+        for worker in workers(self._cloud, before["name"]):
+            for attachment in present:
+                if attachment not in wanted:
+                    self._cloud.machines.detach_disk(worker["machine"], attachment.disk)
+            for attachment in wanted:
+                if attachment not in present:
+                    self._cloud.machines.attach_disk(worker["machine"], attachment)
+
+    def _publish(self, name: str) -> Json:
+        """Make a booted node READY, with the endpoints of its workers."""
+        node = self._node(name)
+        external = node["networkConfig"].get("enableExternalIps", False)
+        endpoints = [
+            {
+                "ipAddress": worker["address"],
+                "port": RUNTIME_PORT,
+                "accessConfig": {"externalIp": worker["address"]} if external else {},
+            }
+            for worker in workers(self._cloud, name)
+        ]
+        # A deletion that was asked for meanwhile is waiting for its turn: its state stays.
+        state = "DELETING" if node["state"] == "DELETING" else "READY"
+        return self._cloud.store.update(NODE, name, networkEndpoints=endpoints, state=state, health="HEALTHY")
+
+    def _remove(self, name: str) -> None:
+        """Leave nothing of a node. Machines are found by their names, so that half-made ones go as well."""
+        node = self._cloud.store.get(NODE, name)
+        if node is None:
+            return
+        for index in range(accelerator(node).workers):
+            self._cloud.machines.delete(machine_name(name, index))
+            self._cloud.store.delete(WORKER, f"{name}/workers/{index}")
+        self._cloud.store.delete(NODE, name)
+
+    # ---- repair
+
+    def repair(self) -> None:
+        """Boot again what should run and does not: killed, or gone through a reboot inside the machine."""
+        for name in self._broken():
+            with self._cloud.store.lock:
+                waiting = time.monotonic() < self._retry_after.get(name, 0.0)
+                if waiting or self._cloud.operations.pending(name):
+                    continue
+                log.info("repairing %s", name)
+                self._cloud.store.update(NODE, name, state="REPAIRING")
+                self._cloud.operations.begin("tpu", "repair", name.partition("/nodes/")[0], name)
+
+    def unsettled(self) -> list[str]:
+        """Nodes on which work is in progress or due."""
+        pending = {
+            operation["target"]
+            for _, operation in self._cloud.store.items(KIND)
+            if not operation["done"] and operation["api"] == "tpu"
+        }
+        return sorted(pending.union(self._broken()))
+
+    def _broken(self) -> list[str]:
+        """Nodes that should run and of whose machines at least one does not."""
+        running = {machine.name for machine in self._cloud.machines.list() if machine.running}
+        return [
+            name
+            for name, node in self._cloud.store.items(NODE)
+            if node["state"] in ("READY", "REPAIRING")
+            and any(worker["machine"] not in running for worker in workers(self._cloud, name))
+        ]
+
+    def _repair(self, operation: Json) -> Json:
+        name = operation["target"]
+        self._retry_after[name] = time.monotonic() + RETRY_SECONDS
+        self._boot(self._node(name))
+        del self._retry_after[name]
+        return self._publish(name)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The OAuth token endpoint: service accounts (signed assertions) and users (refresh tokens)."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from google.auth import exceptions, jwt
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from localcloud.credentials import TOKEN_LIFETIME, USER
+
+if TYPE_CHECKING:
+    from localcloud.cloud import Cloud
+
+#: What google-auth puts into an assertion, whatever the token URI of the key file.
+AUDIENCE = "https://oauth2.googleapis.com/token"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+class OAuthError(Exception):
+    """A refusal as RFC 6749, section 5.2 words it."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(description)
+        self.body = {"error": error, "error_description": description}
+
+
+def routes(cloud: Cloud) -> list[Route]:
+    async def token(request: Request) -> Response:
+        form = dict(parse_qsl((await request.body()).decode()))
+        try:
+            return JSONResponse(await run_in_threadpool(grant, cloud, form))
+        except OAuthError as error:
+            return JSONResponse(error.body, 400)
+
+    return [Route("/token", token, methods=["POST"])]
+
+
+def grant(cloud: Cloud, form: Mapping[str, str]) -> dict[str, Any]:
+    """The answer to a token request."""
+    grants: dict[str, Callable[[Cloud, Mapping[str, str]], str]] = {
+        JWT_BEARER: _service_account,
+        "refresh_token": _user,
+    }
+    kind = form.get("grant_type", "")
+    if kind not in grants:
+        raise OAuthError("unsupported_grant_type", f"Invalid grant_type: {kind}")
+    return token_answer(cloud, grants[kind](cloud, form), form.get("scope", ""))
+
+
+def token_answer(cloud: Cloud, principal: str, scope: str = "") -> dict[str, Any]:
+    """A new access token in the form of the token endpoint and of the metadata server."""
+    answer = {
+        "access_token": cloud.tokens.issue(principal),
+        "expires_in": TOKEN_LIFETIME,
+        "token_type": "Bearer",
+    }
+    return {**answer, "scope": scope} if scope else answer
+
+
+def _service_account(cloud: Cloud, form: Mapping[str, str]) -> str:
+    audiences = [AUDIENCE, cloud.credentials.token_uri]
+    try:
+        claims = jwt.decode(form.get("assertion", ""), certs=cloud.service_account_key, audience=audiences)
+    except (ValueError, exceptions.GoogleAuthError) as error:
+        raise OAuthError("invalid_grant", f"Invalid JWT: {error}") from None
+    if claims.get("iss") != cloud.service_account:
+        raise OAuthError("invalid_grant", "Invalid grant: account not found")
+    return cloud.service_account
+
+
+def _user(cloud: Cloud, form: Mapping[str, str]) -> str:
+    if not hmac.compare_digest(form.get("refresh_token", ""), cloud.credentials.refresh_token()):
+        raise OAuthError("invalid_grant", "Token has been expired or revoked.")
+    return USER

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One process that serves all of a cloud: Google's APIs, the Hub and the metadata server, a port each."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from localcloud import description, hub
+from localcloud.cloud import Cloud
+from localcloud.config import CloudConfig
+from localcloud.google import compute, metadata, oauth, resourcemanager, serviceusage, tpu
+from localcloud.google.errors import ApiError
+from localcloud.google.nodes import NodeWork
+from localcloud.machines import Machines
+from localcloud.state import Store
+from localcloud.tiny import seed_hub
+
+log = logging.getLogger("localcloud")
+
+APIS = (tpu.api, compute.api, serviceusage.api, resourcemanager.v1, resourcemanager.v3)
+STATUS_PATH = "/localcloud/status"
+REPAIR_SECONDS = 1.0
+
+
+class Requests:
+    """Middleware: one log line a request. Queries are left out, for they can hold tokens."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = time.perf_counter()
+        status = 0
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        await self._app(scope, receive, observe)
+        if scope["path"] != STATUS_PATH:
+            milliseconds = (time.perf_counter() - start) * 1000
+            log.info("%s %s %s %.0f ms", scope["method"], scope["path"], status, milliseconds)
+
+
+class Ports:
+    """The application that belongs to the port on which a request came in."""
+
+    def __init__(self, applications: Mapping[int, ASGIApp]) -> None:
+        self._applications = applications
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._applications[scope["server"][1]](scope, receive, send)
+
+
+def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
+    """Google's APIs, the token endpoint, and the status by which `up` knows this server."""
+
+    async def status(request: Request) -> Response:
+        unsettled = await run_in_threadpool(work.unsettled)
+        return JSONResponse(
+            {"instance": cloud.config.instance_id, "pid": os.getpid(), "unsettled": unsettled}
+        )
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        refusal = ApiError(
+            "NOT_FOUND" if error.status_code == 404 else "UNIMPLEMENTED",
+            f"The local cloud does not offer {request.method} {request.url.path}.",
+        )
+        return JSONResponse(refusal.body(), refusal.http_status)
+
+    routes = [route for api in APIS for route in api.routes(cloud)]
+    return Starlette(
+        routes=[*routes, *oauth.routes(cloud), Route(STATUS_PATH, status)],
+        exception_handlers={HTTPException: refuse},
+    )
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A listening socket. OSError that names the address when it is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(f"cannot listen on {address}:{port}: {error.strerror}; choose another --port") from None
+    listener.listen(1024)
+    return listener
+
+
+class Supervisor(threading.Thread):
+    """Keeps the machines of nodes running."""
+
+    def __init__(self, work: NodeWork) -> None:
+        super().__init__(name="supervisor", daemon=True)
+        self._work = work
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(REPAIR_SECONDS):
+            try:
+                self._work.repair()
+            except Exception:
+                log.exception("repair failed; the next attempt follows")
+                self._ended.wait(5 * REPAIR_SECONDS)
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+def serve(config: CloudConfig) -> None:
+    """Serve until SIGTERM or SIGINT. The machines stay when the server ends."""
+    machines = Machines(config)
+    machines.prepare(log.info)
+    hub_store = hub.HubStore(config.state_dir / "hub")
+    seed_hub(hub_store, config, log.info)
+    store = Store(config.state_dir / "state.db")
+    cloud = Cloud(config, store, machines)
+    compute.register(cloud)
+    work = tpu.register(cloud)
+    applications = {
+        config.port: google_application(cloud, work),
+        config.hub_port: hub.create_app(config, hub_store),
+        config.metadata_port: metadata.application(cloud),
+    }
+    # Never on 0.0.0.0: nobody but this host and its machines has any business here.
+    addresses = ("127.0.0.1", str(config.address))
+    description.write(config, machines)
+    sockets = [listen(address, port) for port in applications for address in addresses]
+    cloud.operations.resume()
+    supervisor = Supervisor(work)
+    supervisor.start()
+    log.info(
+        "serving on %s", ", ".join(f"{address}:{port}" for port in applications for address in addresses)
+    )
+    settings = uvicorn.Config(
+        Requests(Ports(applications)),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(settings).run(sockets=sockets)
+    supervisor.end()
+    cloud.operations.close()
