@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs inside a machine, as root: makes its accounts what the metadata's SSH keys say, as Google's guest agent does.
+"""Makes a machine's accounts what its metadata's SSH keys say; runs inside it, as root.
 
-Standard input: a JSON object, user -> list of public key lines. A new user gets an account with sudo and without a
-password; a user that was made here and is no longer named loses its keys and sudo, but keeps its home. Keys that a
-user added by hand stay. Standard library only; Python 3.9 or later.
+Standard input: a JSON object, user -> list of public key lines. Does as Google's guest agent does: a new user
+gets an account with sudo and without a password; one that was made here and is no longer named loses its keys
+and sudo, but keeps its home; keys that a user added by hand stay. Standard library only; Python 3.9 or later.
 """
 
 import json
@@ -61,4 +61,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError:
+        sys.exit(1)  # the command itself said what it refused

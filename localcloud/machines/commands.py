@@ -28,7 +28,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class MachineError(Exception):
-    """A machine, disk or network could not be brought into the state asked for; the message says what to do."""
+    """A machine, disk or network could not be brought into the state asked for, and what to do about it."""
 
 
 def missing_packages() -> list[str]:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from .commands import MachineError, run
+from .process import wait_until
 
 _RELEASE_SECONDS = 30.0
 _SYS_BLOCK = Path("/sys/block")
@@ -21,8 +21,8 @@ _lock = threading.Lock()  # losetup looks for a free device and takes it in two 
 class DiskAttachment:
     """A disk in a machine.
 
-    index: from 1; the guest sees the disk as /dev/disk/by-id/google-persistent-disk-<index>, and as /dev/sdb for 1,
-           /dev/sdc for 2 and so on, as on a TPU VM.
+    index: from 1; the guest sees the disk as /dev/disk/by-id/google-persistent-disk-<index>, and as /dev/sdb
+           for 1, /dev/sdc for 2 and so on, as on a TPU VM.
     """
 
     disk: str
@@ -75,7 +75,7 @@ class Disks:
             disk.truncate(size)
 
     def resize(self, name: str, size_gb: int) -> None:
-        """Grow a disk to `size_gb` GiB, in machines that run too; the file system in it is its owner's matter."""
+        """Grow a disk to `size_gb` GiB, in running machines too; its file system stays as it is."""
         file = self._existing(name)
         size = size_gb * 2**30
         if size < file.stat().st_size:
@@ -90,18 +90,20 @@ class Disks:
         self.file(name).unlink(missing_ok=True)
 
     def open(self, name: str, read_only: bool) -> Loop:
-        """The loop device of a disk, set up when there is none. MachineError if it is in use in the other mode."""
+        """The loop device of a disk, set up when there is none. MachineError if open in the other mode."""
         file = self._existing(name)
+        if not wait_until(lambda: not any(loop.releasing for loop in self.loops(name)), _RELEASE_SECONDS):
+            # A second device over the same file would let two file systems write to it.
+            raise MachineError(f"disk {name!r} is still mounted somewhere: unmount it, or stop that machine")
         with _lock:
-            self._wait_for_release(name)
             for loop in self.loops(name):
                 if loop.read_only != read_only:
                     raise MachineError(
-                        f"disk {name!r} is in use {'read-only' if loop.read_only else 'read-write'}"
+                        f"disk {name!r} is in use {_mode(loop.read_only)}, not {_mode(read_only)}"
                     )
                 return loop
-            mode = ["--read-only"] if read_only else []
-            path = run(["losetup", "--find", "--show", *mode, str(file)]).strip()
+            options = ["--read-only"] if read_only else []
+            path = run(["losetup", "--find", "--show", *options, str(file)]).strip()
         return Loop(path, read_only, releasing=False)
 
     def close(self, name: str) -> None:
@@ -135,15 +137,9 @@ class Disks:
             raise MachineError(f"there is no disk {name!r}")
         return self.file(name)
 
-    def _wait_for_release(self, name: str) -> None:
-        """A second device over the same file would let two file systems write to it."""
-        deadline = time.monotonic() + _RELEASE_SECONDS
-        while any(loop.releasing for loop in self.loops(name)):
-            if time.monotonic() > deadline:
-                raise MachineError(
-                    f"disk {name!r} is still mounted somewhere: unmount it, or stop that machine"
-                )
-            time.sleep(0.05)
+
+def _mode(read_only: bool) -> str:
+    return "read-only" if read_only else "read-write"
 
 
 def _read(file: Path) -> str:

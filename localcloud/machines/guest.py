@@ -58,12 +58,13 @@ def host_keys(upper: Path) -> dict[str, str]:
 
 
 def write_disk_nodes(upper: Path, nodes: Mapping[DiskAttachment, tuple[int, int]]) -> None:
-    """Have systemd make the nodes and links of the disks (attachment -> device number) early in the next boot.
+    """Have systemd make the nodes and links of the disks (attachment -> device number) at the next boot.
 
-    There is no udev for them, and mount units of the data disk must find them before local-fs.target.
+    There is no udev for them, and mount units of the data disk look for them before local-fs.target.
     """
     lines = [
-        f"b {disk.device} {_mode(disk)} root disk - {major}:{minor}\nL+ {disk.link} - - - - {_relative(disk)}\n"
+        f"b {disk.device} {_mode(disk)} root disk - {major}:{minor}\n"
+        f"L+ {disk.link} - - - - {_relative(disk)}\n"
         for disk, (major, minor) in nodes.items()
     ]
     _replace(upper, DISKS_FILE, "".join(lines))
@@ -136,7 +137,7 @@ def _mode(disk: DiskAttachment) -> str:
 
 
 def make_directory(upper: Path, directory: Path) -> None:
-    """Make a directory of `upper`, and those above it, as open as Debian's; the guest sees the upper one's mode."""
+    """Make a directory of `upper`, and those above it, as open as Debian's: the guest sees the upper mode."""
     if not directory.exists():
         if directory != upper:
             make_directory(upper, directory.parent)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The image that every machine starts from: a Debian root, made once and shared by all local clouds of the user."""
+"""The image that every machine starts from: a Debian root, made once for all local clouds of the user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUITE_VARIABLE = "LOCALCLOUD_SUITE"
 DEFAULT_SUITE = "bookworm"
 SUITES = ("bookworm", "trixie")
 
-# python3 brings the shared libraries (bz2, ffi, lzma, readline, sqlite, ssl) that a Python bound from the host needs.
+# python3 brings the libraries (bz2, ffi, lzma, sqlite, ssl) that a Python bound from the host needs.
 PACKAGES = (
     "systemd",
     "systemd-sysv",
@@ -47,8 +47,7 @@ UseDNS no
 MaxStartups 100:30:200
 """
 
-# Files of the image beside its packages: path -> (mode, text). The names are those of Google's own images where they
-# exist there.
+# Files of the image beside its packages: path -> (mode, text); named as in Google's own images.
 FILES: Mapping[str, tuple[int, str]] = {
     "etc/ssh/sshd_config.d/10-local-tpu.conf": (0o644, SERVER_SETTINGS),
     "etc/sudoers.d/google_sudoers": (0o440, "%google-sudoers ALL=(ALL:ALL) NOPASSWD:ALL\n"),
@@ -68,7 +67,6 @@ MASKED_UNITS = (
     "e2scrub_reap.service",
     "fstrim.timer",
     "getty.target",
-    "motd-news.timer",
 )
 # sshd answers before the boot has ended; without this it would turn users away for that moment.
 MASKED_TMPFILES = ("systemd-nologin.conf",)
@@ -77,7 +75,7 @@ MASKED_TMPFILES = ("systemd-nologin.conf",)
 def default_suite(os_release: str) -> str:
     """Debian suite of the machines for a host with this /etc/os-release text.
 
-    The host's own where it is Debian 12 or 13, because a Python bound from the host needs a C library at least as new
+    The host's own where it is Debian 12 or 13, because a Python bound from the host needs a C library as new
     as the one it was built with; bookworm on every other host.
     """
     fields = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', os_release, flags=re.MULTILINE))
@@ -96,10 +94,10 @@ def chosen_suite() -> str:
 
 
 def debian_sources(texts: Mapping[str, str], suite: str) -> str:
-    """Those entries of apt's sources (file name -> text) that are Debian's own for `suite`, as one deb822 text.
+    """Those entries of apt's sources (file name -> text) that are Debian's own for `suite`, in deb822.
 
-    An entry counts as Debian's own when its suite is `suite`, or its updates or security, and it has a component
-    called main; vendors' repositories use component names of their own.
+    An entry counts as Debian's own when its suite is `suite`, its updates or its security, and it has a
+    component called main: vendors' repositories use names of their own.
     """
     wanted = {suite, f"{suite}-updates", f"{suite}-security"}
     stanzas = []
@@ -140,7 +138,7 @@ def _one_line_entries(text: str) -> Iterator[dict[str, str]]:
 
 
 def host_sources(suite: str) -> str:
-    """The host's own apt sources for `suite`, "" where it has none (mmdebstrap then knows Debian's archive itself)."""
+    """The host's own apt sources for `suite`; "" where it has none, and mmdebstrap takes Debian's archive."""
     apt = Path("/etc/apt")
     files = [apt / "sources.list", *apt.glob("sources.list.d/*.list"), *apt.glob("sources.list.d/*.sources")]
     return debian_sources({str(file): file.read_text() for file in files if file.is_file()}, suite)
@@ -169,7 +167,7 @@ def bootstrap_command(suite: str, root: Path, has_sources: bool) -> list[str]:
 
 
 def ensure_image(cache_dir: Path, progress: Callable[[str], None]) -> Path:
-    """Root directory of the machine image, built when this cache has none; safe against a second build at once."""
+    """Root directory of the machine image, built when the cache has none; a second caller waits."""
     suite = chosen_suite()
     images = cache_dir / "image"
     images.mkdir(parents=True, exist_ok=True)

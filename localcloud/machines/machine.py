@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""TPU VM workers as systemd-nspawn machines: an overlay over the image, a network namespace and loop devices each."""
+"""TPU VM workers as systemd-nspawn machines: an overlay, a network namespace and loop devices each."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Record:
-    """What a machine's directory remembers. wanted: whether it is to run; number: its host number in the subnet."""
+    """What a machine's directory remembers. number: its host number in the subnet; wanted: it is to run."""
 
     name: str
     hostname: str
@@ -93,7 +93,7 @@ class Record:
 
 
 class Machines:
-    """The machines and data disks of one local cloud. Safe to use from several threads; one process at a time."""
+    """The machines and data disks of one local cloud. Threads may share it; one process at a time."""
 
     uv_cache_dir = GUEST_UV_CACHE
     serve_python = SYSTEM_PYTHON
@@ -108,7 +108,7 @@ class Machines:
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._prepared: tuple[Path, Runtime, Sequence[Path]] | None = None
 
-    # What the cloud tells its users -------------------------------------------------------------------------------
+    # What the cloud tells its users
 
     @property
     def guest_python(self) -> str:
@@ -117,10 +117,10 @@ class Machines:
 
     @property
     def wheels_dir(self) -> str:
-        """Path inside the machines of the host's local wheels, "" where pip is told of none; known after prepare()."""
+        """Path inside the machines of the host's local wheels, "" for none; known after prepare()."""
         return WHEELS if self._base[2] else ""
 
-    # The cloud as a whole -----------------------------------------------------------------------------------------
+    # The cloud as a whole
 
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Make image and network ready, and clear away what a hard kill left half-done. Idempotent.
@@ -170,8 +170,8 @@ class Machines:
     def watch_once(self) -> Sequence[str]:
         """Boot again the machines that ended on their own (a guest's reboot, a crash); returns their names.
 
-        For the server to call every second or so. Leaves machines that are being worked on to the next call, and
-        those that were stopped as they are. A boot that fails is logged and tried again by the next call.
+        For the server to call every second or so. Machines that another thread works on are left to the next
+        call, those that were stopped stay so. A boot that fails is logged and tried again by the next call.
         """
         revived = []
         for record in self._records():
@@ -188,12 +188,13 @@ class Machines:
                 lock.release()
         return revived
 
-    # Machines -----------------------------------------------------------------------------------------------------
+    # Machines
 
     def boot(self, spec: MachineSpec) -> Machine:
-        """Bring a machine up, made when there is none, with exactly the disks of `spec`; returns when sshd answers.
+        """Bring a machine up, made when there is none, with the disks of `spec`; sshd then answers.
 
-        A machine that runs already is taken as it is, apart from its disks. Raises MachineError.
+        A machine that runs already is taken as it is, apart from its disks. Raises MachineError; the machine
+        is then stopped, and may be booted again or deleted.
         """
         _check_name("machine", spec.name)
         _check_name("host", spec.hostname)
@@ -202,8 +203,7 @@ class Machines:
             if self._runs(spec.name):
                 self._change_disks(record, spec.disks)
             else:
-                record = replace(record, hostname=spec.hostname, disks=spec.disks, wanted=True)
-                self._launch(record)
+                self._bring_up(replace(record, hostname=spec.hostname, disks=spec.disks))
             return self._required(spec.name)
 
     def start(self, name: str) -> Machine:
@@ -211,11 +211,11 @@ class Machines:
         with self._locks[name]:
             record = self._record(name)
             if not self._runs(name):
-                self._launch(replace(record, wanted=True))
+                self._bring_up(record)
             return self._required(name)
 
     def stop(self, name: str) -> None:
-        """Shut a machine down in an orderly way, by force after STOP_SECONDS; its files, address and disks stay."""
+        """Shut a machine down, by force after STOP_SECONDS; its files, address and disks stay. Idempotent."""
         with self._locks[name]:
             if self._file(name).exists():
                 self._halt(name, STOP_SECONDS)
@@ -256,7 +256,7 @@ class Machines:
                 with self._mounted(name) as root:
                     guest.set_accounts(root, None, keys)
 
-    # Disks --------------------------------------------------------------------------------------------------------
+    # Disks
 
     def create_disk(self, name: str, size_gb: int) -> None:
         """Make a blank disk of `size_gb` GiB; one of that size that exists is left as it is."""
@@ -286,12 +286,12 @@ class Machines:
             self._change_disks(record, (*others, disk))
 
     def detach_disk(self, machine: str, disk: str) -> None:
-        """Take a disk from a machine; idempotent. What the guest still has mounted stays usable until unmounted."""
+        """Take a disk from a machine. Idempotent; what the guest has mounted stays usable until unmounted."""
         with self._locks[machine]:
             record = self._record(machine)
             self._change_disks(record, tuple(present for present in record.disks if present.disk != disk))
 
-    # Workings -----------------------------------------------------------------------------------------------------
+    # Workings
 
     @property
     def _base(self) -> tuple[Path, Runtime, Sequence[Path]]:
@@ -356,11 +356,20 @@ class Machines:
         names = self._network.names
         return ControlGroup(f"{names.namespace_prefix.rstrip('-')}/{record.number}")
 
+    def _bring_up(self, record: Record) -> None:
+        """Start a machine that is to run from now on, unless that fails."""
+        file = self._file(record.name)
+        replace(record, wanted=True).save(file)
+        try:
+            self._launch(record)
+        except BaseException:
+            replace(record, wanted=False).save(file)
+            raise
+
     def _launch(self, record: Record) -> None:
-        """Start a machine that does not run, over whatever an earlier life left, and wait until sshd answers."""
+        """Start a machine that does not run, over whatever its last life left; wait until sshd answers."""
         image, runtime, _ = self._base
         self._clear(record)
-        record.save(self._file(record.name))
         home, upper = self._home(record.name), self._home(record.name) / "upper"
         guest.make_directory(upper, upper)
         guest.seed_runtime(upper, image, runtime)
@@ -400,6 +409,7 @@ class Machines:
             "--timezone=off",
             "--link-journal=no",
             "--capability=all",
+            "--rlimit=RLIMIT_NOFILE=1024:524288",  # the kernel's and systemd's own, whatever the host's are
             "--system-call-filter=@mount",
             *bind_options(runtime, wheels, self._uv_cache, GUEST_UV_CACHE),
         ]
@@ -471,7 +481,7 @@ class Machines:
 
     def _unmount_below(self, directory: Path) -> None:
         for mount in mounts_below(_MOUNTS.read_text(), directory):
-            # A process that was just killed holds its mounts for a moment; what holds on longer goes with its holder.
+            # A killed process holds its mounts for a moment; what is held longer goes with its holder.
             if not wait_until(lambda mount=mount: succeeds(["umount", str(mount)]), 2.0):  # type: ignore[misc]
                 run(["umount", "--lazy", str(mount)])
 

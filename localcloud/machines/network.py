@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machines' network: one bridge a cloud, one network namespace a machine, masquerade and the metadata address.
+"""The machines' network: a bridge a cloud, a namespace a machine, masquerade and the metadata address.
 
 Names follow from the cloud's instance id, so that what a killed cloud left can be found with its state gone.
 """
@@ -17,9 +17,7 @@ from pathlib import Path
 from .commands import MachineError, run, succeeds
 
 METADATA_ADDRESS = "169.254.169.254"
-_RUN = Path(
-    "/run/tpuops"
-)  # the host's, shared by all its local clouds; empty again when the last one is gone
+_RUN = Path("/run/tpuops")  # shared by all local clouds of the host
 _NETNS = Path("/run/netns")
 _IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 _TABLE_PREFIX = "tpuops_"
@@ -74,7 +72,7 @@ def hardware_address(address: IPv4Address) -> str:
 
 
 def firewall_rules(names: Names, subnet: IPv4Network, metadata_port: int) -> str:
-    """nft's input that replaces the cloud's table: the way out, and the metadata server at its usual address."""
+    """nft's input for the cloud's table: the way out, and the metadata server at its usual address."""
     bridge = names.bridge
     return f"""\
 add table ip {names.table}
@@ -110,7 +108,7 @@ def connect_commands(names: Names, number: int, subnet: IPv4Network) -> tuple[st
 
 
 def overlapping(routes: Iterable[dict[str, str]], subnet: IPv4Network, bridge: str) -> str:
-    """The route (as `ip -json route` gives it) that uses part of the subnet on another interface, "" for none."""
+    """The route (as in `ip -json route`) that has part of the subnet on another interface; "" for none."""
     for route in routes:
         if (
             route["dst"] != "default"
@@ -135,8 +133,8 @@ class Network:
         conflict = overlapping(json.loads(run(["ip", "-json", "-4", "route"])), self._subnet, bridge)
         if conflict:
             raise MachineError(
-                f"the machines' subnet {self._subnet} overlaps {conflict}: choose another with LOCALCLOUD_SUBNET, "
-                f"or stop the local cloud that uses it"
+                f"the machines' subnet {self._subnet} overlaps {conflict}: choose another with "
+                f"LOCALCLOUD_SUBNET, or stop the local cloud that uses it"
             )
         with _host_lock():
             _remember_host()
@@ -150,7 +148,7 @@ class Network:
                 run(["ip", "link", "set", link, "master", bridge, "up"])
 
     def connect(self, number: int) -> Path:
-        """Join a machine to the bridge, anew where something was left; returns its network namespace's path."""
+        """Join a machine to the bridge, anew where something was left; returns its namespace's path."""
         namespace = self.names.namespace(number)
         host, inside = connect_commands(self.names, number, self._subnet)
         with _host_lock():
@@ -172,7 +170,7 @@ class Network:
         _delete_namespace(self.names.namespace(number))
 
     def teardown(self) -> None:
-        """Take away everything of this cloud, and the host's settings too when it was the last one; idempotent."""
+        """Take away everything of this cloud; restore the host's settings if it was the last. Idempotent."""
         with _host_lock():
             for link in _links(self.names.link_prefix):
                 run(["ip", "link", "delete", link])

@@ -21,7 +21,7 @@ _KILL_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process, told apart from a later one with the same number by its start (clock ticks since that boot)."""
+    """A process, told apart from a later one of the same number by its start (clock ticks of that boot)."""
 
     pid: int
     started: int
@@ -84,8 +84,8 @@ def _boot_id() -> str:
 class ControlGroup:
     """The control group of one machine, in every hierarchy that its systemd manages.
 
-    Without one of their own, the systemds of two machines would share one tree and end each other's services. It is
-    made beside systemd's slices, as container engines do, so that it works under any init and outlives the server.
+    Without one of their own, the systemds of two machines would share a tree and end each other's services.
+    It is made beside systemd's slices, as container engines do: it works under any init and outlives the server.
     """
 
     def __init__(self, name: str) -> None:
@@ -129,7 +129,7 @@ class ControlGroup:
 
 
 def hierarchies(mountinfo: str) -> list[Path]:
-    """Mount points of the unified hierarchy and of systemd's own (version 1), from /proc/self/mountinfo's text."""
+    """Mount points of the unified hierarchy and of systemd's own (version 1), from /proc/self/mountinfo."""
     found = []
     for line in mountinfo.splitlines():
         left, right = line.split(" - ", 1)
@@ -143,8 +143,9 @@ def _enable_controllers(directory: Path) -> None:
     """Hand the controllers that a group was given (unified hierarchy only) down to the groups in it."""
     available = directory / "cgroup.controllers"
     if available.exists():
-        wanted = " ".join(f"+{name}" for name in available.read_text().split())
-        (directory / "cgroup.subtree_control").write_text(wanted)
+        for name in available.read_text().split():
+            with suppress(OSError):  # one that cannot be handed down now (real-time tasks) is no loss
+                (directory / "cgroup.subtree_control").write_text(f"+{name}")
 
 
 def _processes(directory: Path) -> Iterator[int]:
@@ -156,7 +157,7 @@ def _processes(directory: Path) -> Iterator[int]:
 def spawn(
     argv: Sequence[str], environment: dict[str, str], log: Path, groups: Sequence[Path]
 ) -> ProcessIdentity:
-    """Start a process that outlives this one: a session of its own, its output in `log`, joined to control groups."""
+    """Start a process that outlives this one: in a session and groups of its own, its output in `log`."""
     join = "".join(f"echo $$ > {shlex.quote(str(file))} && " for file in groups)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What machines borrow from the host: a Python new enough for MaxText, local wheels, certificates, name servers."""
+"""What machines borrow from the host: a Python new enough for MaxText, wheels, certificates, name servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .image import SUITE_VARIABLE
 MINIMUM = (3, 12)
 SYSTEM_PYTHON = "/usr/bin/python3"
 WHEELS = "/usr/local/share/wheels"
-# The modules that a Python built from source lacks when a library was missing, and that MaxText's libraries import.
+# Modules that MaxText's libraries import, and that a Python built from source may lack.
 NEEDED_MODULES = ("bz2", "ctypes", "lzma", "sqlite3", "ssl", "zlib", "venv")
 
 
@@ -30,7 +30,7 @@ class Runtime:
     """A Python of at least MINIMUM as the machines see it.
 
     path:   the interpreter inside the machines.
-    prefix: directory of the host to bind read-only at `target`; None where the image's own Python is new enough.
+    prefix: directory of the host to bind read-only at `target`; None where the image's own is new enough.
     """
 
     path: str
@@ -64,9 +64,9 @@ def find_runtime(image: Path) -> Runtime:
     if prefix == Path("/usr") or Path("/usr") in prefix.parents:
         version = "{}.{}".format(*MINIMUM)
         raise MachineError(
-            f"the machines need a Python {version} or later, and the one that runs this ({prefix}) belongs to the "
-            f"host's own distribution, so that it cannot be lent to them: run with a Python of its own directory "
-            f"(for example `uv python install {version}`), or set {SUITE_VARIABLE}=trixie, which brings one"
+            f"the machines need a Python {version} or later, and the one that runs this ({prefix}) belongs "
+            f"to the host's distribution, so that it cannot be lent to them: run with a Python in a directory "
+            f"of its own (`uv python install {version}`), or set {SUITE_VARIABLE}=trixie, which brings one"
         )
     name = "python{}.{}".format(*sys.version_info)
     target = f"/opt/{name}"
@@ -74,7 +74,7 @@ def find_runtime(image: Path) -> Runtime:
 
 
 def probe_command(image: Path, scratch: Path, runtime: Runtime) -> list[str]:
-    """Run the Python as a user without rights on a root as the machines have it; its mounts end with the command.
+    """Run the Python without rights in a root as the machines have it; its mounts end with the command.
 
     scratch: holds `upper` (seeded as a machine's), `work` and `root`.
     """
@@ -95,14 +95,13 @@ def overlay_options(image: Path, directory: Path) -> str:
 
 
 def check_runtime(image: Path, scratch: Path, runtime: Runtime) -> None:
-    """MachineError where the Python does not run inside the machines, for example for want of a newer C library."""
+    """MachineError where the Python does not run inside the machines, as for want of a newer C library."""
     try:
         run(probe_command(image, scratch, runtime))
     except MachineError as error:
         raise MachineError(
-            f"the Python of {runtime.prefix or 'the image'} does not run inside the machines ({error}); run with "
-            f"another Python (for example `uv python install {MINIMUM[0]}.{MINIMUM[1]}`), or set "
-            f"{SUITE_VARIABLE}=trixie"
+            f"the Python of {runtime.prefix or 'the image'} does not run inside the machines ({error}): run "
+            f"with another (`uv python install {MINIMUM[0]}.{MINIMUM[1]}`), or set {SUITE_VARIABLE}=trixie"
         ) from error
 
 
