@@ -91,3 +91,43 @@ notes:
   - Rate limits (429), server errors and lost answers are retried with growing, jittered pauses that respect
     C(Retry-After).
 """
+
+    INVENTORY = r"""
+options:
+  project:
+    env:
+      - name: GCP_PROJECT
+  auth_kind:
+    env:
+      - name: GCP_AUTH_KIND
+  service_account_file:
+    env:
+      - name: GCP_SERVICE_ACCOUNT_FILE
+  service_account_contents:
+    env:
+      - name: GCP_SERVICE_ACCOUNT_CONTENTS
+  service_account_email:
+    env:
+      - name: GCP_SERVICE_ACCOUNT_EMAIL
+  access_token:
+    env:
+      - name: GCP_ACCESS_TOKEN
+  scopes:
+    env:
+      - name: GCP_SCOPES
+  token_uri:
+    env:
+      - name: TPUOPS_TOKEN_URI
+  tpu_endpoint:
+    env:
+      - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU
+  compute_endpoint:
+    env:
+      - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE
+  serviceusage_endpoint:
+    env:
+      - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE
+  resourcemanager_endpoint:
+    env:
+      - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER
+"""
