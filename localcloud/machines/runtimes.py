@@ -65,8 +65,8 @@ def find_runtime(image: Path) -> Runtime:
         version = "{}.{}".format(*MINIMUM)
         raise MachineError(
             f"the machines need a Python {version} or later, and the one that runs this ({prefix}) belongs "
-            f"to the host's distribution, so that it cannot be lent to them: run with a Python in a directory "
-            f"of its own (`uv python install {version}`), or set {SUITE_VARIABLE}=trixie, which brings one"
+            f"to the host's distribution and cannot be lent to them: run with a Python in a directory of its "
+            f"own (`uv python install {version}`), or set {SUITE_VARIABLE}=trixie, which brings one"
         )
     name = "python{}.{}".format(*sys.version_info)
     target = f"/opt/{name}"
