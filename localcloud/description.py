@@ -67,7 +67,24 @@ def write(config: CloudConfig, machines: Machines) -> None:
         "python": machines.guest_python,
         "serve_python": machines.serve_python,
     }
+    write_gcloud_configuration(config)
     write_secret(path(config.state_dir), json.dumps(content, indent=2) + "\n")
+
+
+def write_gcloud_configuration(config: CloudConfig) -> None:
+    """Give gcloud a directory of its own with project and zone set.
+
+    A file and not variables: those would overrule the user's own `gcloud config set`.
+    """
+    file = config.state_dir / "gcloud" / "configurations" / "config_default"
+    if not file.exists():
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        zone = catalog.DEFAULT_ZONE
+        write_secret(
+            file,
+            f"[core]\nproject = {catalog.DEFAULT_PROJECT.project_id}\n\n"
+            f"[compute]\nregion = {catalog.region(zone)}\nzone = {zone}\n",
+        )
 
 
 def exports(config: CloudConfig) -> dict[str, str]:
@@ -77,17 +94,12 @@ def exports(config: CloudConfig) -> dict[str, str]:
     """
     google = f"http://127.0.0.1:{config.port}/"
     files = CredentialFiles(config)
-    gcloud_config = config.state_dir / "gcloud"
-    gcloud_config.mkdir(mode=0o700, exist_ok=True)
     hf_token = (config.state_dir / accounts.TOKEN_FILES[accounts.LOCAL]).read_text(encoding="utf-8").strip()
     variables = {
         # gcloud, and the modules, which read the same names
-        "CLOUDSDK_CONFIG": str(gcloud_config),
-        "CLOUDSDK_CORE_PROJECT": catalog.DEFAULT_PROJECT.project_id,
+        "CLOUDSDK_CONFIG": str(config.state_dir / "gcloud"),
         "CLOUDSDK_CORE_CHECK_GCE_METADATA": "0",
         "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "1",
-        "CLOUDSDK_COMPUTE_REGION": catalog.region(catalog.DEFAULT_ZONE),
-        "CLOUDSDK_COMPUTE_ZONE": catalog.DEFAULT_ZONE,
         "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(files.access_token),
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": google,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{google}compute/v1/",

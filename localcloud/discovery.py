@@ -20,8 +20,9 @@ from jsonschema.exceptions import ValidationError
 
 Json = dict[str, Any]
 
-#: Understood for every API although the documents do not list it (`$alt=json;enum-encoding=int`).
-EXTRA_PARAMETERS = frozenset({"$alt", "$prettyPrint", "$userProject"})
+#: Sent by Google's own clients although the documents do not list them: google-cloud-tpu's
+#: `$alt=json;enum-encoding=int`, and what gcloud adds to lists of Compute Engine.
+EXTRA_PARAMETERS = frozenset({"$alt", "returnPartialSuccess"})
 
 #: google-cloud-tpu sends enumerations as numbers, and the documents know only their names. Numbers from the
 #: protocol buffers of google.cloud.tpu.v2.
