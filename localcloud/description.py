@@ -74,17 +74,21 @@ def write(config: CloudConfig, machines: Machines) -> None:
 def write_gcloud_configuration(config: CloudConfig) -> None:
     """Give gcloud a directory of its own with project and zone set.
 
-    A file and not variables: those would overrule the user's own `gcloud config set`.
+    Files and not variables: those would overrule the user's own `gcloud config set`. Without `active_config`
+    gcloud starts by emptying `config_default`.
     """
-    file = config.state_dir / "gcloud" / "configurations" / "config_default"
-    if not file.exists():
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        zone = catalog.DEFAULT_ZONE
-        write_secret(
-            file,
-            f"[core]\nproject = {catalog.DEFAULT_PROJECT.project_id}\n\n"
-            f"[compute]\nregion = {catalog.region(zone)}\nzone = {zone}\n",
-        )
+    directory = config.state_dir / "gcloud"
+    settings = directory / "configurations" / "config_default"
+    if settings.exists():
+        return
+    settings.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    zone = catalog.DEFAULT_ZONE
+    write_secret(directory / "active_config", "default")
+    write_secret(
+        settings,
+        f"[core]\nproject = {catalog.DEFAULT_PROJECT.project_id}\n\n"
+        f"[compute]\nregion = {catalog.region(zone)}\nzone = {zone}\n",
+    )
 
 
 def exports(config: CloudConfig) -> dict[str, str]:
