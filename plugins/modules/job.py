@@ -13,10 +13,9 @@ description:
   - Runs a command on the target as a transient systemd service, which survives the SSH connection and the
     controller.
   - A job is known by its name and by a fingerprint of O(argv), O(environment) and O(inputs). When it finished
-    with the same
-    fingerprint and its O(outputs) exist, nothing runs. When it is running, the task attaches to it instead of
-    starting a
-    second one. When the fingerprint changed, or the last run did not finish, it runs again.
+    with the same fingerprint and its O(outputs) exist, nothing runs. When it is running, the task attaches to
+    it instead of starting a second one. When the fingerprint changed, or the last run did not finish, it runs
+    again.
   - Progress is shown on the controller while the task waits. Interrupting the playbook leaves the job
     running.
   - Each run leaves a record, a small JSON file, and a log in O(records_dir). M(tpuops.maxtext.job_info) reads
@@ -44,8 +43,8 @@ options:
     description:
       - Environment variables of the command that nobody else may read.
       - They reach the command through credentials of its service, files in memory that only the service can
-        read. They are
-        part of no command line, unit file, record, log or return value, nor of the fingerprint.
+        read. They are part of no command line, unit file, record, log or return value, nor of the
+        fingerprint.
     type: dict
     default: {}
   chdir:
@@ -80,8 +79,7 @@ options:
       format:
         description:
           - V(json) reads a JSON object a line with C(step) and optionally C(total), C(loss), C(seconds) (for
-            the step),
-            C(tokens_per_second) (for each device) and C(message).
+            the step), C(tokens_per_second) (for each device) and C(message).
           - V(maxtext) reads what MaxText's trainers log for each step.
           - V(pattern) reads lines with O(progress.pattern).
         type: str

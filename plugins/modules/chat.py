@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: chat
+short_description: Ask a served model a question
+version_added: 0.1.0
+description:
+  - Sends a conversation to a server with OpenAI's chat completions interface, such as vLLM, and returns the
+    answer.
+  - Runs on the target, so that the server need not listen anywhere but on its own machine.
+options:
+  prompt:
+    description: The question. One of O(prompt) and O(messages) is required.
+    type: str
+  messages:
+    description: The conversation so far, for more than a single question.
+    type: list
+    elements: dict
+    suboptions:
+      role:
+        description: Who speaks.
+        type: str
+        choices: [system, user, assistant]
+        required: true
+      content:
+        description: What is said.
+        type: str
+        required: true
+  url:
+    description: Address of the interface, with its version.
+    type: str
+    default: http://127.0.0.1:8000/v1
+  api_key:
+    description: Key of the server.
+    type: str
+  model:
+    description: Name of the model. The default is the first that the server names.
+    type: str
+  max_tokens:
+    description: Length of the answer in tokens, at most.
+    type: int
+    default: 256
+  temperature:
+    description: How freely to choose each token; V(0) takes the likeliest.
+    type: float
+    default: 0
+  timeout:
+    description: Seconds to wait for the answer.
+    type: int
+    default: 120
+notes:
+  - In check mode nothing is asked, and RV(answer) is empty.
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - This action does not modify state.
+  diff_mode:
+    support: N/A
+    details:
+      - This action does not modify state.
+  idempotent:
+    support: full
+    details:
+      - This action does not modify state.
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+"""
+
+EXAMPLES = r"""
+- name: Ask the fine-tuned model
+  tpuops.maxtext.chat:
+    prompt: Write a Python function that reverses a string.
+    api_key: "{{ vllm_serve_api_key }}"
+  register: reply
+
+- name: Ask with a conversation
+  tpuops.maxtext.chat:
+    messages:
+      - role: system
+        content: You answer in one sentence.
+      - role: user
+        content: What is a TPU?
+    url: http://127.0.0.1:8001/v1
+    max_tokens: 64
+"""
+
+RETURN = r"""
+answer:
+  description: What the model said.
+  returned: success
+  type: str
+  sample: "def reverse(text): return text[::-1]"
+model:
+  description: The model that was asked; null in check mode when none was named.
+  returned: success
+  type: str
+  sample: local/qwen3-4b-sft
+finish_reason:
+  description: Why the answer ends; V(stop) when it is complete, V(length) when O(max_tokens) cut it.
+  returned: when asked
+  type: str
+  sample: stop
+usage:
+  description: Number of tokens, as the server counts them.
+  returned: when asked
+  type: dict
+  sample: {"prompt_tokens": 12, "completion_tokens": 34, "total_tokens": 46}
+seconds:
+  description: How long the answer took.
+  returned: when asked
+  type: float
+  sample: 1.42
+"""
+
+import json
+import socket
+import time
+from typing import Any
+from urllib.error import HTTPError, URLError
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+
+
+class ChatError(Exception):
+    """What went wrong and what to do about it; the text is the whole error message."""
+
+
+def call(params: dict[str, Any], path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One request to the server; a POST when there is a body."""
+    url = params["url"].rstrip("/") + path
+    headers = {"Content-Type": "application/json"}
+    if params["api_key"]:
+        headers["Authorization"] = f"Bearer {params['api_key']}"
+    data = json.dumps(body).encode() if body is not None else None
+    try:
+        # No proxy: the address is the machine's own, and the key is for nobody else.
+        answer = open_url(
+            url,
+            data=data,
+            headers=headers,
+            method="POST" if data else "GET",
+            timeout=params["timeout"],
+            use_proxy=False,
+            follow_redirects="none",
+        )
+        value = json.loads(answer.read())
+    except HTTPError as error:
+        raise ChatError(refused(url, error)) from error
+    except (socket.timeout, TimeoutError) as error:
+        raise ChatError(f"timeout: {url} did not answer within {params['timeout']} s") from error
+    except (URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise ChatError(f"url: {url} cannot be reached ({reason}): is the server running?") from error
+    except ValueError as error:
+        raise ChatError(f"url: {url} did not answer in JSON: is it a chat completions interface?") from error
+    if not isinstance(value, dict):
+        raise ChatError(f"url: {url} did not answer with an object: is it a chat completions interface?")
+    return value
+
+
+def refused(url: str, error: HTTPError) -> str:
+    """An error message for an HTTP status that is no success."""
+    said = error.read(2000).decode("utf-8", "replace").strip()
+    if error.code in (401, 403):
+        return (
+            f"api_key: {url} refused it (HTTP status {error.code}): give the key the server was started with"
+        )
+    if error.code == 404:
+        return f"url, model: {url} answered that there is no such address or model: {said}"
+    return f"{url} answered with HTTP status {error.code}: {said}"
+
+
+def first_model(params: dict[str, Any]) -> str:
+    models = call(params, "/models").get("data") or []
+    if not models:
+        raise ChatError(f"model: the server at {params['url']} serves none")
+    return str(models[0]["id"])
+
+
+def ask(params: dict[str, Any]) -> dict[str, Any]:
+    messages = params["messages"] or [{"role": "user", "content": params["prompt"]}]
+    model = params["model"] or first_model(params)
+    started = time.monotonic()
+    reply = call(
+        params,
+        "/chat/completions",
+        {
+            "model": model,
+            "messages": messages,
+            "max_tokens": params["max_tokens"],
+            "temperature": params["temperature"],
+        },
+    )
+    try:
+        choice = reply["choices"][0]
+        answer = choice["message"]["content"] or ""
+    except (KeyError, IndexError, TypeError) as error:
+        raise ChatError(f"{params['url']} answered without a choice: {json.dumps(reply)[:500]}") from error
+    return {
+        "answer": answer,
+        "model": model,
+        "finish_reason": choice.get("finish_reason"),
+        "usage": reply.get("usage") or {},
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "prompt": {"type": "str"},
+            "messages": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "role": {"type": "str", "choices": ["system", "user", "assistant"], "required": True},
+                    "content": {"type": "str", "required": True},
+                },
+            },
+            "url": {"type": "str", "default": "http://127.0.0.1:8000/v1"},
+            "api_key": {"type": "str", "no_log": True},
+            "model": {"type": "str"},
+            "max_tokens": {"type": "int", "no_log": False, "default": 256},
+            "temperature": {"type": "float", "default": 0},
+            "timeout": {"type": "int", "default": 120},
+        },
+        required_one_of=[("prompt", "messages")],
+        mutually_exclusive=[("prompt", "messages")],
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=False, answer="", model=module.params["model"])
+    try:
+        result = ask(module.params)
+    except ChatError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

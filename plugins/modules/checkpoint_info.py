@@ -1,0 +1,115 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: checkpoint_info
+short_description: Find MaxText's checkpoints and tell which are complete
+version_added: 0.1.0
+description:
+  - Lists the checkpoints of a training run or of a converted model on the target's disk.
+  - A checkpoint is complete when each part of it that holds arrays has C(_METADATA), C(manifest.ocdbt), C(d)
+    and C(ocdbt.process_0). What Orbax has not finished writing (C(*.orbax-checkpoint-tmp)) is no checkpoint.
+options:
+  path:
+    description:
+      - Directory of a run (it has C(checkpoints) in it), of checkpoints, or of a converted model (it has
+        C(0/items) in it).
+      - There are no checkpoints in a directory that does not exist.
+    type: path
+    required: true
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+  - tpuops.maxtext.attributes.info_module
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+"""
+
+EXAMPLES = r"""
+- name: Find out how far training got
+  tpuops.maxtext.checkpoint_info:
+    path: /mnt/disks/checkpoints/maxtext/qwen3-4b-sft
+  register: trained
+
+- name: Stop when the base model is not there
+  ansible.builtin.assert:
+    that: trained.latest_step is not none
+"""
+
+RETURN = r"""
+checkpoints:
+  description: The checkpoints by step.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    step:
+      description: The step.
+      type: int
+      returned: always
+      sample: 100
+    path:
+      description: Its directory.
+      type: str
+      returned: always
+      sample: /mnt/disks/checkpoints/maxtext/qwen3-4b-sft/checkpoints/100
+    complete:
+      description: Whether everything is there.
+      type: bool
+      returned: always
+      sample: true
+    items:
+      description: The parts with arrays that are there.
+      type: list
+      elements: str
+      returned: always
+      sample: [model_params, optimizer_state]
+    missing:
+      description: What is not there and should be, relative to the checkpoint's directory.
+      type: list
+      elements: str
+      returned: always
+      sample: []
+latest_step:
+  description: The highest step of a complete checkpoint; null when there is none.
+  returned: success
+  type: int
+  sample: 100
+latest_path:
+  description: The directory of that checkpoint; null when there is none.
+  returned: success
+  type: str
+  sample: /mnt/disks/checkpoints/maxtext/qwen3-4b-sft/checkpoints/100
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils import checkpoints
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={"path": {"type": "path", "required": True}}, supports_check_mode=True
+    )
+    path = module.params["path"]
+    if not os.path.isabs(path):
+        module.fail_json(msg=f"path: {path} is not the absolute path of a directory on the target")
+    try:
+        found = checkpoints.find(path)
+    except PermissionError as error:
+        module.fail_json(msg=f"path: {error.filename} may not be read by this user: set become: true")
+    latest = checkpoints.latest(found)
+    module.exit_json(
+        changed=False,
+        checkpoints=found,
+        latest_step=latest["step"] if latest else None,
+        latest_path=latest["path"] if latest else None,
+    )
+
+
+if __name__ == "__main__":
+    main()
