@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .commands import run
 from .disk import DiskAttachment
-from .network import METADATA_ADDRESS
+from .firewall import METADATA_ADDRESS
 from .runtimes import Runtime
 
 _ACCOUNTS = Path(__file__).with_name("accounts.py")

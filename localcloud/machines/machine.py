@@ -409,7 +409,6 @@ class Machines:
             "--timezone=off",
             "--link-journal=no",
             "--capability=all",
-            "--rlimit=RLIMIT_NOFILE=1024:524288",  # the kernel's and systemd's own, whatever the host's are
             "--system-call-filter=@mount",
             *bind_options(runtime, wheels, self._uv_cache, GUEST_UV_CACHE),
         ]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from . import firewall
 from .commands import MachineError, run, succeeds
 
-METADATA_ADDRESS = "169.254.169.254"
 _RUN = Path("/run/tpuops")  # shared by all local clouds of the host
 _NETNS = Path("/run/netns")
 _IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -69,25 +69,6 @@ def free_number(subnet: IPv4Network, taken: Iterable[int]) -> int:
 def hardware_address(address: IPv4Address) -> str:
     """MAC address as Google makes it: 42:01 and the four octets of the address."""
     return "42:01:" + ":".join(f"{octet:02x}" for octet in address.packed)
-
-
-def firewall_rules(names: Names, subnet: IPv4Network, metadata_port: int) -> str:
-    """nft's input for the cloud's table: the way out, and the metadata server at its usual address."""
-    bridge = names.bridge
-    return f"""\
-add table ip {names.table}
-delete table ip {names.table}
-table ip {names.table} {{
-    chain prerouting {{
-        type nat hook prerouting priority dstnat
-        iifname "{bridge}" ip daddr {METADATA_ADDRESS} tcp dport 80 dnat to {subnet[1]}:{metadata_port}
-    }}
-    chain postrouting {{
-        type nat hook postrouting priority srcnat
-        ip saddr {subnet} oifname != "{bridge}" masquerade
-    }}
-}}
-"""
 
 
 def connect_commands(names: Names, number: int, subnet: IPv4Network) -> tuple[str, str]:
@@ -143,7 +124,13 @@ class Network:
                 run(["ip", "link", "add", bridge, "type", "bridge"])
             run(["ip", "address", "replace", f"{self._subnet[1]}/{self._subnet.prefixlen}", "dev", bridge])
             run(["ip", "link", "set", bridge, "up"])
-            run(["nft", "-f", "-"], stdin=firewall_rules(self.names, self._subnet, self._metadata_port))
+            table, ruleset = self.names.table, _ruleset()
+            rules = (
+                firewall.closings(ruleset, table),
+                firewall.openings(ruleset, table, bridge),
+                firewall.own_table(table, bridge, self._subnet, self._metadata_port),
+            )
+            run(["nft", "-f", "-"], stdin="".join(rules))
             for link in _links(self.names.link_prefix):  # of machines that outlived their bridge
                 run(["ip", "link", "set", link, "master", bridge, "up"])
 
@@ -178,10 +165,10 @@ class Network:
                 _delete_namespace(namespace.name)
             if _exists(self.names.bridge):
                 run(["ip", "link", "delete", self.names.bridge])
-            tables = _tables()
-            if self.names.table in tables:
-                run(["nft", "delete", "table", "ip", self.names.table])
-            if not any(table.startswith(_TABLE_PREFIX) and table != self.names.table for table in tables):
+            table, ruleset = self.names.table, _ruleset()
+            delete = f"add table ip {table}\ndelete table ip {table}\n"
+            run(["nft", "-f", "-"], stdin=firewall.closings(ruleset, table) + delete)
+            if not any(other.startswith(_TABLE_PREFIX) for other in firewall.tables(ruleset) - {table}):
                 _restore_host()
 
 
@@ -193,9 +180,9 @@ def _links(prefix: str) -> list[str]:
     return sorted(path.name for path in Path("/sys/class/net").glob(f"{prefix}*"))
 
 
-def _tables() -> set[str]:
-    listing = json.loads(run(["nft", "-json", "list", "tables"]))["nftables"]
-    return {entry["table"]["name"] for entry in listing if entry.get("table", {}).get("family") == "ip"}
+def _ruleset() -> firewall.Ruleset:
+    ruleset: firewall.Ruleset = json.loads(run(["nft", "-json", "list", "ruleset"]))["nftables"]
+    return ruleset
 
 
 def _delete_namespace(name: str) -> None:

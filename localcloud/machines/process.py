@@ -84,8 +84,8 @@ def _boot_id() -> str:
 class ControlGroup:
     """The control group of one machine, in every hierarchy that its systemd manages.
 
-    Without one of their own, the systemds of two machines would share a tree and end each other's services. It
-    is made beside systemd's slices, as container engines do: works under any init, and outlives the server.
+    Without one of their own, the systemds of two machines would share a tree and end each other's services.
+    Made beside systemd's slices, as container engines do, it works under any init and outlives the server.
     """
 
     def __init__(self, name: str) -> None:
