@@ -321,47 +321,11 @@ reason:
 """
 
 import os
-import shlex
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, runner, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
-
-
-def wanted_record(params: dict[str, Any], paths: Paths) -> dict[str, Any]:
-    """The record of the job as the task wants it, at the moment of its start."""
-    environment = {name: str(value) for name, value in params["environment"].items()}
-    progress = (params["progress"] or {}).get("file") or paths.log
-    return {
-        "name": params["name"],
-        "unit": paths.unit,
-        "status": "running",
-        "reason": None,
-        "fingerprint": records.fingerprint(params["argv"], environment, params["inputs"]),
-        "argv": params["argv"],
-        "environment": environment,
-        "inputs": params["inputs"],
-        "outputs": params["outputs"],
-        "chdir": params["chdir"],
-        "user": params["user"] or os.environ.get("SUDO_USER") or "root",
-        "timeout": params["timeout"],
-        "log": paths.log,
-        "progress": {"file": progress, "offset": size_of(progress) if progress != paths.log else 0},
-        "started": runner.now(),
-        "ended": None,
-        "seconds": None,
-        "exit_code": None,
-        "signal": None,
-        "peak_memory_bytes": None,
-        "boot_id": records.boot_id(),
-        "machine_id": records.machine_id(),
-        "runs": 1,
-    }
-
-
-def size_of(path: str) -> int:
-    return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def difference(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
@@ -374,21 +338,24 @@ def difference(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str
     }
 
 
-def refusal(name: str, unit: str, reason: str) -> JobError:
-    return JobError(
-        f"job {name} is running and {reason}: wait until it has ended, or stop it first (state: stopped, or "
-        f"systemctl stop {shlex.quote(unit)})"
-    )
-
-
 def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
     """Run, attach or leave alone; the result of the task as far as it is known by then."""
     params = module.params
-    wanted = wanted_record(params, paths)
+    wanted = records.new(
+        paths,
+        params["argv"],
+        params["environment"],
+        params["inputs"],
+        outputs=params["outputs"],
+        chdir=params["chdir"],
+        user=params["user"],
+        timeout=params["timeout"],
+        progress_file=(params["progress"] or {}).get("file"),
+    )
     previous = records.current(paths.record)
     decision = records.decide(previous, wanted)
     if decision.action == "refuse":
-        raise refusal(paths.name, paths.unit, decision.reason)
+        raise launch.refuse(paths, decision.reason)
     changed = decision.action != "skip"
     result: dict[str, Any] = {"changed": changed, "action": decision.action, "reason": decision.reason}
     if decision.action != "run":
@@ -397,12 +364,9 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         result["diff"] = difference(previous, wanted)
     if module.check_mode:
         return result
-    if previous and previous["fingerprint"] == wanted["fingerprint"]:
-        wanted["runs"] = previous["runs"] + 1
     secrets = {name: str(value) for name, value in params["secrets"].items()}
-    launch.make_records_dir(paths.records_dir)
-    launch.start(paths, wanted, secrets, params["stop_timeout"])
-    return {**result, "job": wanted}
+    record = launch.run(paths, wanted, previous, secrets, stop_timeout=params["stop_timeout"])
+    return {**result, "job": record}
 
 
 def ensure_stopped(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
@@ -451,7 +415,7 @@ def main() -> None:
                 "required_if": [("format", "pattern", ["pattern"])],
             },
             "timeout": {"type": "int"},
-            "stop_timeout": {"type": "int", "default": 60},
+            "stop_timeout": {"type": "int", "default": launch.STOP_TIMEOUT},
             "records_dir": {"type": "path", "default": records.RECORDS_DIR},
             "state": {"type": "str", "choices": ["finished", "started", "stopped"], "default": "finished"},
             "poll": {"type": "int", "default": 5},

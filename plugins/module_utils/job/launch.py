@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
+STOP_TIMEOUT = 60  # seconds between SIGTERM and SIGKILL
 UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its unit
 
 
@@ -26,7 +28,9 @@ UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its
 def locked(paths: Paths) -> Iterator[None]:
     """Hold the job's lock: between the look at a job and its start no other controller may start it."""
     os.makedirs(records.RUN_DIR, mode=0o755, exist_ok=True)
-    descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # others could hold it, too
+    descriptor = os.open(
+        paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )  # others could hold it, too
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -48,13 +52,47 @@ def make_records_dir(path: str) -> None:
     os.makedirs(path, mode=0o755, exist_ok=True)
 
 
-def start(paths: Paths, record: dict[str, Any], secrets: Mapping[str, str], stop_timeout: int) -> None:
-    """Write the record and start the unit. The caller holds the lock and knows that the job does not run."""
+def run(
+    paths: Paths,
+    wanted: dict[str, Any],
+    previous: dict[str, Any] | None,
+    secrets: Mapping[str, str],
+    *,
+    stop_timeout: int = STOP_TIMEOUT,
+    files: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run the job; returns its record. The caller holds the lock and has decided that the job has to run.
+
+    ``files`` (name to text) are put into the job's run directory for its command to read.
+    """
+    make_records_dir(paths.records_dir)
+    again = previous is not None and previous["fingerprint"] == wanted["fingerprint"]
+    record = {**wanted, "runs": previous["runs"] + 1 if previous and again else 1}
+    start(paths, record, secrets, stop_timeout, files or {})
+    return record
+
+
+def refuse(paths: Paths, reason: str) -> JobError:
+    """The error for a job that runs with other inputs than are wanted now."""
+    return JobError(
+        f"job {paths.name} is running and {reason}: wait until it has ended, or stop it first "
+        f"(state: stopped, or systemctl stop {paths.unit})"
+    )
+
+
+def start(
+    paths: Paths,
+    record: dict[str, Any],
+    secrets: Mapping[str, str],
+    stop_timeout: int,
+    files: Mapping[str, str],
+) -> None:
+    """Write the record and start the unit."""
     wait_until_gone(paths)
     user = account(record["user"])
     check_chdir(record["chdir"])
     make_log(paths.log, user)
-    write_run_directory(paths, record, secrets, user)
+    write_run_directory(paths, record, secrets, files, user)
     runner.write_json(paths.record, record)
     runner.reserve(paths.record)
     properties = systemd.unit_properties(
@@ -122,7 +160,11 @@ def make_log(path: str, user: pwd.struct_passwd) -> None:
 
 
 def write_run_directory(
-    paths: Paths, record: dict[str, Any], secrets: Mapping[str, str], user: pwd.struct_passwd
+    paths: Paths,
+    record: dict[str, Any],
+    secrets: Mapping[str, str],
+    files: Mapping[str, str],
+    user: pwd.struct_passwd,
 ) -> None:
     """What the unit needs, in memory (/run is a tmpfs); the spec and the secrets for root alone."""
     shutil.rmtree(paths.directory, ignore_errors=True)
@@ -137,7 +179,9 @@ def write_run_directory(
         "monotonic": time.monotonic(),
         "secrets": sorted(secrets),
     }
-    write_file(os.path.join(paths.directory, "runner.py"), runner_source(), 0o644)
+    write_file(os.path.join(paths.directory, "runner.py"), source_of(runner), 0o644)
+    for name, text in files.items():
+        write_file(os.path.join(paths.directory, name), text, 0o644)
     write_file(os.path.join(paths.directory, "spec.json"), json.dumps(spec), 0o600)
     make_directory(os.path.join(paths.directory, "secrets"), 0o700)
     for name, value in secrets.items():
@@ -156,10 +200,10 @@ def write_file(path: str, text: str, mode: int) -> None:
         handle.write(text)
 
 
-def runner_source() -> str:
-    """The runner's own text, out of the archive in which Ansible sends a module or from a file."""
-    loader = getattr(runner, "__loader__", None)
-    source = loader.get_source(runner.__name__) if loader is not None else None
+def source_of(module: ModuleType) -> str:
+    """The text of a Python module, from its file or from the archive in which Ansible sends what it needs."""
+    loader = getattr(module, "__loader__", None)
+    source = loader.get_source(module.__name__) if loader is not None else None
     if not source:
-        raise JobError("the source of the job's runner did not travel with the module")
+        raise JobError(f"the source of {module.__name__} did not travel with the module")
     return str(source)

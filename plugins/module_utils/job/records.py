@@ -65,6 +65,59 @@ class Decision:
     reason: str
 
 
+def new(
+    paths: Paths,
+    argv: list[str],
+    environment: dict[str, Any],
+    inputs: dict[str, Any],
+    *,
+    outputs: list[str],
+    chdir: str | None = None,
+    user: str | None = None,
+    timeout: int | None = None,
+    progress_file: str | None = None,
+) -> dict[str, Any]:
+    """The record of a job that is about to start, as the runner's documentation describes it.
+
+    Without a user, the one who became root by sudo is taken, or root where nobody did.
+    """
+    variables = {name: str(value) for name, value in environment.items()}
+    followed = progress_file or paths.log
+    return {
+        "name": paths.name,
+        "unit": paths.unit,
+        "status": "running",
+        "reason": None,
+        "fingerprint": fingerprint(argv, variables, inputs),
+        "argv": argv,
+        "environment": variables,
+        "inputs": inputs,
+        "outputs": outputs,
+        "chdir": chdir,
+        "user": user or default_user(),
+        "timeout": timeout,
+        "log": paths.log,
+        "progress": {"file": followed, "offset": 0 if followed == paths.log else size_of(followed)},
+        "started": runner.now(),
+        "ended": None,
+        "seconds": None,
+        "exit_code": None,
+        "signal": None,
+        "peak_memory_bytes": None,
+        "boot_id": boot_id(),
+        "machine_id": machine_id(),
+        "runs": 1,
+    }
+
+
+def default_user() -> str:
+    return os.environ.get("SUDO_USER") or "root"
+
+
+def size_of(path: str) -> int:
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
 def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise JobError(

@@ -1,0 +1,226 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of a job: start it, follow it, show its progress, say how it ended.
+
+The base of the action plugins whose module starts a job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.parameters import remove_values
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, duration, parser
+
+Result = dict[str, Any]
+
+FIRST_WAIT = 1.0  # seconds; each look at the job takes longer than the one before, up to the option poll
+WAIT_GROWTH = 1.5
+SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
+SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
+RECONNECT_EVERY = 5.0
+
+display = Display()
+
+
+class JobAction(ActionBase):  # type: ignore[misc]
+    """Runs a module that starts a job or attaches to one, and then job_info until that job has ended.
+
+    The module's result names the record of the job as ``job``, unless there is nothing to run.
+    """
+
+    _supports_check_mode = True
+    _supports_async = False
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        arguments = dict(self._task.args)  # Ansible adds its own to what it is given
+        result: Result = self._execute_module(module_args=arguments, task_vars=variables)
+        if result.get("failed") or self._task.check_mode or not self.to_follow(result):
+            return result
+        with self.interruption_explained(result["job"]):
+            return {**result, **self.follow(result["job"], variables)}
+
+    def to_follow(self, result: Result) -> bool:
+        """Whether the module left a job that the task waits for."""
+        return result.get("action") in ("run", "attach") and self._task.args.get("state") != "started"
+
+    def secrets(self) -> set[str]:
+        """What must not be shown, should the program have written it to its log."""
+        return {str(secret) for secret in (self._task.args.get("secrets") or {}).values() if str(secret)}
+
+    def follow(self, job: Result, variables: Result) -> Result:
+        """Wait for the end of the job; the fields of the task's result that it decides."""
+        shown = Shown(self.make_progress(job, variables), lambda line: display.display(self.scrubbed(line)))
+        offset, wait, longest = -1, FIRST_WAIT, float(self._task.args.get("poll", 5))
+        while True:
+            answer = self.look(job, offset, min(wait, longest), variables)
+            if answer.get("failed"):
+                return answer
+            if not answer["jobs"]:
+                return failed(f"the record of job {job['name']} is gone: {job['log']} may tell more")
+            offset = answer["offset"]
+            shown.update(answer["text"])
+            record = answer["jobs"][0]
+            if record["fingerprint"] != job["fingerprint"] or record["started"] != job["started"]:
+                return failed(f"job {job['name']} was started anew by someone else: run this again")
+            if record["status"] != "running":
+                shown.last()
+                return self.ended(record, answer.get("log_tail", []), variables)
+            wait *= WAIT_GROWTH
+
+    def look(self, job: Result, offset: int, wait: float, variables: Result) -> Result:
+        """One look at the job, across cuts of the connection shorter than reconnect_timeout."""
+        records_dir = os.path.dirname(job["log"])
+        arguments = {"name": job["name"], "records_dir": records_dir, "offset": offset, "wait": wait}
+        limit = float(self._task.args.get("reconnect_timeout", 300))
+        lost_at: float | None = None
+        while True:
+            try:
+                answer: Result = self._execute_module(
+                    "tpuops.maxtext.job_info", module_args=arguments, task_vars=variables
+                )
+                if not answer.get("unreachable"):
+                    return answer
+                raise AnsibleConnectionFailure(str(answer.get("msg")))
+            except AnsibleConnectionFailure as error:
+                if lost_at is None:
+                    lost_at = time.monotonic()
+                    display.display(f"{job['name']}  connection lost; trying again for {duration(limit)}")
+                if time.monotonic() - lost_at > limit:
+                    raise AnsibleConnectionFailure(
+                        f"job {job['name']}: the machine could not be reached for {duration(limit)}; "
+                        f"the job may still run: run the same command again to attach to it ({error})"
+                    ) from error
+            with contextlib.suppress(AnsibleConnectionFailure):
+                self._connection.reset()  # a master connection that died would be used again
+            time.sleep(RECONNECT_EVERY)
+
+    def make_progress(self, job: Result, variables: Result) -> Progress | str:
+        """What to show lines with: the job's progress, or its label where it tells no steps."""
+        several = len(variables.get("ansible_play_hosts", [])) > 1
+        label = f"{variables.get('inventory_hostname')}: {job['name']}" if several else job["name"]
+        options = self._task.args.get("progress")
+        if not options:
+            return str(label)
+        total = options.get("total")
+        parse = parser(options.get("format", "json"), options.get("pattern"))
+        return Progress(str(label), parse, int(total) if total else None)
+
+    def ended(self, record: Result, log_tail: list[str], variables: Result) -> Result:
+        if record["status"] == "finished":
+            return {"job": record}
+        message = failure(record, log_tail, str(variables.get("inventory_hostname")))
+        return {**failed(self.scrubbed(message)), "job": record}
+
+    def scrubbed(self, value: Any) -> Any:
+        return remove_values(value, self.secrets())
+
+    @contextlib.contextmanager
+    def interruption_explained(self, job: Result) -> Iterator[None]:
+        """On Ctrl-C, say that the job goes on, how to attach to it again and how to stop it.
+
+        Ansible detaches its workers from the terminal and stops reading their messages when it is
+        interrupted, so the words go straight to the standard error of the process that has the terminal.
+        """
+        terminal = Path(f"/proc/{os.getppid()}/fd/2")
+        previous = signal.getsignal(signal.SIGINT)
+
+        def explain(number: int, frame: Any) -> None:
+            with contextlib.suppress(OSError), terminal.open("a") as handle:
+                handle.write(f"\n{goes_on(job)}\n")
+            signal.signal(signal.SIGINT, previous)
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(signal.SIGINT, explain)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+
+class Shown:
+    """Decides which lines to show, and when."""
+
+    def __init__(self, progress: Progress | str, show: Callable[[str], None]) -> None:
+        self.progress = progress
+        self.show = show
+        self.started = time.monotonic()
+        self.shown_at = float("-inf")
+        self.pending: str | None = None
+
+    def update(self, text: str) -> None:
+        """Take in what the job wrote; show a line when something changed and the last one is old enough."""
+        for line in log.lines_of(text):
+            if isinstance(self.progress, str):
+                self.pending = line
+            elif self.progress.feed(line):
+                self.pending = ""
+        elapsed = time.monotonic() - self.started
+        pause = max(SHOW_LOG_EVERY if isinstance(self.progress, str) else 0.0, elapsed * SHOW_SHARE)
+        if time.monotonic() - self.shown_at >= pause:
+            self.last()
+
+    def last(self) -> None:
+        """Show what is not shown yet."""
+        if self.pending is None:
+            return
+        if isinstance(self.progress, str):
+            self.show(f"{self.progress}  {duration(time.monotonic() - self.started)}  {self.pending}")
+        else:
+            self.show(self.progress.describe())
+        self.pending = None
+        self.shown_at = time.monotonic()
+
+
+def failed(message: str) -> Result:
+    return {"failed": True, "msg": message}
+
+
+def goes_on(job: Result) -> str:
+    return (
+        f"Job {job['name']} goes on without this command. To attach to it, run the same command again. "
+        f"To stop it, on the machine: sudo systemctl stop {job['unit']}"
+    )
+
+
+def failure(record: Result, log_tail: list[str], host: str) -> str:
+    """The whole story of a job that did not finish, its cause first."""
+    name, status = record["name"], record["status"]
+    how = {
+        "failed": "failed",
+        "timeout": "ran out of time",
+        "stopped": "was stopped",
+        "interrupted": "was interrupted",
+    }[status]
+    details = []
+    if record["seconds"] is not None:
+        details.append(f"after {duration(record['seconds'])}")
+    if status == "failed" and record["signal"]:
+        details.append(f"by {record['signal']}")
+    elif status == "failed" and record["exit_code"]:
+        details.append(f"with exit status {record['exit_code']}")
+    reason = record["reason"] or log.cause(log_tail)
+    first = " ".join([f"job {name} {how}", *details]) + (f": {reason}" if reason else "")
+    where = f"unit {record['unit']} on {host}; follow its log with: tail -n 100 -F {record['log']}"
+    lines = [first, where]
+    if status == "interrupted":
+        lines.append("Run the same command again to run it again.")
+    if log_tail:
+        lines.append("Its last lines:")
+        lines.extend(f"  {line}" for line in log_tail)
+    return "\n".join(lines)
