@@ -91,7 +91,7 @@ def probe_command(image: Path, scratch: Path, runtime: Runtime) -> list[str]:
 def overlay_options(image: Path, directory: Path) -> str:
     """Mount options of a machine's root: the image below, the machine's own files in `directory` above."""
     layers = {"lowerdir": image, "upperdir": directory / "upper", "workdir": directory / "work"}
-    return ",".join(f"{name}={re.sub(r'([,:\\\\])', r'\\\\\1', str(path))}" for name, path in layers.items())
+    return ",".join(f"{name}={_escape(path, ',:')}" for name, path in layers.items())
 
 
 def check_runtime(image: Path, scratch: Path, runtime: Runtime) -> None:
@@ -144,8 +144,8 @@ def bind_options(runtime: Runtime, wheels: Sequence[Path], uv_cache: Path, guest
     return options
 
 
-def _escape(path: Path) -> str:
-    return re.sub(r"([\\:])", r"\\\1", str(path))
+def _escape(path: Path, separators: str = ":") -> str:
+    return re.sub(rf"([{separators}\\])", r"\\\1", str(path))
 
 
 def name_servers(texts: Mapping[str, str]) -> str:
