@@ -1,0 +1,16 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of the module hf_upload."""
+
+from __future__ import annotations
+
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
+
+
+class ActionModule(JobAction):
+    """Starts an upload, follows and shows it."""
+
+    def secrets(self) -> set[str]:
+        token = self._task.args.get("token")
+        return {str(token)} if token else set()

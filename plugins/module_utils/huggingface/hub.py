@@ -1,0 +1,264 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What needs a Python that has huggingface_hub (0.36 to 2.x), as a program: ``hub.py ACTION REQUEST``.
+
+The modules send this file to the Python of the training environment; nothing but huggingface_hub and the
+standard library is used. REQUEST is a JSON object. The token comes in HF_TOKEN and the address of the Hub in
+HF_ENDPOINT, never as an argument. The last line of standard output is the answer, a JSON object; with
+``error`` in it when the exit status is 1.
+
+Actions and their requests, all with repo_id and repo_type (model or dataset):
+
+- ``show`` -> exists, private, revision (commit), url
+- ``create`` private -> the same
+- ``set_private`` private -> the same
+- ``delete`` -> exists
+- ``compare`` revision, folder, ignore_patterns, delete -> upload, delete (paths), bytes, files (number),
+  revision
+- ``upload`` the same, with message: one commit of what differs, then compared again with what the Hub has
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+Request = dict[str, Any]
+Answer = dict[str, Any]
+
+ATTEMPTS = 6  # of an upload; what arrived in one is not sent again in the next
+FIRST_PAUSE = 4.0  # seconds, doubled each time
+READ_BYTES = 1 << 20
+# Never part of what is uploaded: version control, and huggingface_hub's own notes in a folder.
+PRIVATE_FOLDERS = (".git", ".cache")
+HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
+TRANSIENT_STATUS = (408, 412, 425, 429)  # 412: another commit came first, so compare anew
+
+
+class HubError(Exception):
+    """What went wrong and what to do about it; the text is the whole error message."""
+
+
+class Transient(HubError):
+    """Worth another attempt."""
+
+
+def main(arguments: list[str]) -> int:
+    action, request = ACTIONS[arguments[0]], json.loads(arguments[1])
+    try:
+        answer = guarded(lambda: action(request), request)
+    except HubError as error:
+        print(json.dumps({"error": str(error)}) if action is not upload else str(error))
+        return 1
+    print(json.dumps(answer))
+    return 0
+
+
+def api() -> Any:
+    """A client for HF_ENDPOINT with HF_TOKEN.
+
+    Raises HubError when this Python has no huggingface_hub.
+    """
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise HubError(
+            f"python: {sys.executable} has no huggingface_hub ({error}): name one that has"
+        ) from error
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
+
+
+def guarded(work: Callable[[], Answer], request: Request) -> Answer:
+    """The work's answer, or a HubError for whatever huggingface_hub raised."""
+    try:
+        return work()
+    except HubError:
+        raise
+    except Exception as error:
+        explanation = explain(error, request)
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def explain(error: Exception, request: Request) -> HubError | None:
+    """An error of huggingface_hub or of HTTP below it, in the user's terms; None for any other."""
+    endpoint = os.environ.get("HF_ENDPOINT") or "the Hub"
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    repo = request["repo_id"]
+    if type(error).__name__ == "HFValidationError":
+        return HubError(f"repo_id: {repo!r} is not the name of a repository: {error}")
+    if status == 401:
+        if os.environ.get("HF_TOKEN"):
+            return HubError(f"token: {endpoint} refused it: make a new one in the settings of the account")
+        return HubError(f"token: is not set; {repo} needs one, or there is no such repository at {endpoint}")
+    if status == 403:
+        return HubError(f"token: may not do this to {repo} at {endpoint}: it needs permission to write there")
+    if status == 404:
+        return HubError(f"repo_id: there is no {repo} at {endpoint} that the token may see")
+    if status is not None:
+        text = f"{endpoint} answered with HTTP status {status}: {error}"
+        return Transient(text) if status in TRANSIENT_STATUS or status >= 500 else HubError(text)
+    if type(error).__module__.split(".")[0] in HTTP_LIBRARIES or isinstance(error, ConnectionError):
+        return Transient(f"endpoint: {endpoint} cannot be reached: {error}")
+    return None
+
+
+def show(request: Request) -> Answer:
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    client = api()
+    kind = "" if request["repo_type"] == "model" else f"{request['repo_type']}s/"
+    url = f"{client.endpoint}/{kind}{request['repo_id']}"
+    try:
+        info = client.repo_info(request["repo_id"], repo_type=request["repo_type"])
+    except RepositoryNotFoundError as error:
+        if error.response.status_code == 401 and os.environ.get("HF_TOKEN"):
+            raise
+        return {"exists": False, "private": None, "revision": None, "url": url}
+    return {"exists": True, "private": bool(info.private), "revision": info.sha, "url": url}
+
+
+def create(request: Request) -> Answer:
+    api().create_repo(
+        request["repo_id"], repo_type=request["repo_type"], private=request["private"], exist_ok=True
+    )
+    return show(request)
+
+
+def set_private(request: Request) -> Answer:
+    api().update_repo_settings(request["repo_id"], repo_type=request["repo_type"], private=request["private"])
+    return show(request)
+
+
+def delete(request: Request) -> Answer:
+    api().delete_repo(request["repo_id"], repo_type=request["repo_type"], missing_ok=True)
+    return {"exists": False}
+
+
+def compare(request: Request) -> Answer:
+    """What an upload of the folder would send and delete."""
+    client = api()
+    revision = client.repo_info(
+        request["repo_id"], repo_type=request["repo_type"], revision=request["revision"]
+    ).sha
+    remote = remote_files(client, request, revision)
+    local = local_files(request["folder"], request["ignore_patterns"])
+    different = [path for path in local if not same(os.path.join(request["folder"], path), remote.get(path))]
+    surplus = [path for path in sorted(remote) if path not in local and path != ".gitattributes"]
+    return {
+        "upload": different,
+        "delete": surplus if request["delete"] else [],
+        "bytes": size_of(request["folder"], different),
+        "files": len(local),
+        "revision": revision,
+    }
+
+
+def size_of(folder: str, paths: list[str]) -> int:
+    return sum(os.path.getsize(os.path.join(folder, path)) for path in paths)
+
+
+def local_files(folder: str, ignore_patterns: list[str]) -> list[str]:
+    """The folder's files, relative, with '/' between their parts, sorted."""
+    found = []
+    for directory, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in PRIVATE_FOLDERS]
+        found += [
+            os.path.relpath(os.path.join(directory, name), folder).replace(os.sep, "/") for name in files
+        ]
+    return sorted(path for path in found if not any(fnmatch.fnmatch(path, each) for each in ignore_patterns))
+
+
+def remote_files(client: Any, request: Request, revision: str) -> dict[str, Any]:
+    """The repository's files by their path, as huggingface_hub's RepoFile."""
+    entries = client.list_repo_tree(
+        request["repo_id"], recursive=True, revision=revision, repo_type=request["repo_type"]
+    )
+    return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
+
+
+def same(path: str, remote: Any) -> bool:
+    """Whether the file is what the Hub has: by SHA-256 for large files, by git's hash for others."""
+    if remote is None or remote.size != os.path.getsize(path):
+        return False
+    if remote.lfs:
+        return digest(path, hashlib.sha256()) == str(remote.lfs.sha256)
+    header = f"blob {remote.size}\0".encode()
+    return digest(path, hashlib.sha1(header, usedforsecurity=False)) == str(remote.blob_id)
+
+
+def digest(path: str, state: Any) -> str:
+    with open(path, "rb") as handle:
+        while chunk := handle.read(READ_BYTES):
+            state.update(chunk)
+    return str(state.hexdigest())
+
+
+def upload(request: Request) -> Answer:
+    """Make the repository hold the folder's files, in one commit, across faults that pass."""
+    pause = FIRST_PAUSE
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return guarded(lambda: upload_once(request), request)
+        except Transient as error:
+            if attempt == ATTEMPTS:
+                raise HubError(f"{error} (given up after {ATTEMPTS} attempts)") from error
+            print(f"{error}; trying again in {pause:.0f} s", flush=True)
+            time.sleep(pause)
+            pause *= 2
+    raise AssertionError("unreachable")
+
+
+def upload_once(request: Request) -> Answer:
+    before = compare(request)
+    if not before["upload"] and not before["delete"]:
+        return {**before, "committed": None}
+    megabytes = before["bytes"] / 1e6
+    print(f"{len(before['upload'])} files, {megabytes:.1f} MB, to {request['repo_id']}", flush=True)
+    committed = commit(request, before)
+    after = compare({**request, "revision": committed})
+    if after["upload"] or after["delete"]:
+        differing = ", ".join(after["upload"] + after["delete"])
+        raise HubError(f"{request['repo_id']} differs from {request['folder']} after the upload: {differing}")
+    return {**after, "committed": committed}
+
+
+def commit(request: Request, comparison: Answer) -> str:
+    """One commit on top of the revision that was compared; its id."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    operations: list[Any] = [
+        CommitOperationAdd(path_in_repo=path, path_or_fileobj=os.path.join(request["folder"], path))
+        for path in comparison["upload"]
+    ]
+    operations += [CommitOperationDelete(path_in_repo=path) for path in comparison["delete"]]
+    done = api().create_commit(
+        request["repo_id"],
+        operations,
+        commit_message=request["message"],
+        repo_type=request["repo_type"],
+        revision=request["revision"],
+        parent_commit=comparison["revision"],
+    )
+    return str(done.oid)
+
+
+ACTIONS: dict[str, Callable[[Request], Answer]] = {
+    "show": show,
+    "create": create,
+    "set_private": set_private,
+    "delete": delete,
+    "compare": compare,
+    "upload": upload,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
