@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+from bisect import bisect_left, insort
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,24 @@ class Store:
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS record (kind TEXT, name TEXT, value TEXT, PRIMARY KEY (kind, name))"
         )
-        self._records: dict[str, dict[str, Json]] = {}
-        for kind, name, value in self._database.execute("SELECT kind, name, value FROM record ORDER BY name"):
-            self._records.setdefault(kind, {})[name] = json.loads(value)
+        self._records: defaultdict[str, dict[str, Json]] = defaultdict(dict)
+        self._names: defaultdict[str, list[str]] = defaultdict(list)
+        for kind, name, value in self._database.execute("SELECT kind, name, value FROM record"):
+            self._records[kind][name] = json.loads(value)
+        for kind, records in self._records.items():
+            self._names[kind] = sorted(records)
 
     def get(self, kind: str, name: str) -> Json | None:
-        return self._records.get(kind, {}).get(name)
+        return self._records[kind].get(name)
 
     def put(self, kind: str, name: str, value: Json) -> None:
         with self.lock:
             self._database.execute(
                 "INSERT OR REPLACE INTO record VALUES (?, ?, ?)", (kind, name, json.dumps(value))
             )
-            self._records.setdefault(kind, {})[name] = value
+            if name not in self._records[kind]:
+                insort(self._names[kind], name)
+            self._records[kind][name] = value
 
     def update(self, kind: str, name: str, **changes: Any) -> Json:
         """Put the record with some keys changed; None removes a key. KeyError when there is no record."""
@@ -60,15 +67,16 @@ class Store:
         """Forget a record; one that is not there is fine."""
         with self.lock:
             self._database.execute("DELETE FROM record WHERE kind = ? AND name = ?", (kind, name))
-            self._records.get(kind, {}).pop(name, None)
+            if self._records[kind].pop(name, None) is not None:
+                del self._names[kind][bisect_left(self._names[kind], name)]
 
     def items(self, kind: str, prefix: str = "") -> list[tuple[str, Json]]:
         """The records of a kind whose names start with `prefix`, by name."""
         with self.lock:
-            return sorted(
-                (item for item in self._records.get(kind, {}).items() if item[0].startswith(prefix)),
-                key=lambda item: item[0],
-            )
+            names, records = self._names[kind], self._records[kind]
+            first = bisect_left(names, prefix)
+            last = bisect_left(names, prefix + "\U0010ffff", lo=first)
+            return [(name, records[name]) for name in names[first:last]]
 
     def close(self) -> None:
         with self.lock:

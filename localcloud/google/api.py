@@ -12,6 +12,7 @@ import binascii
 import json
 import logging
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -186,10 +187,10 @@ def page(
     if limit < 0:
         raise invalid_field(size, f"{size} must not be negative: {limit}")
     after = _decode_token(call.query.get("pageToken", ""))
-    rest = [item for item in items if item[0] > after]
-    chosen = rest[: min(limit, 1000)]
+    first = bisect_right(items, after, key=lambda item: item[0])
+    chosen = items[first : first + min(limit, 1000)]
     answer: Json = {key: [resource for _, resource in chosen]} if chosen else {}
-    if len(rest) > len(chosen):
+    if first + len(chosen) < len(items):
         answer["nextPageToken"] = base64.urlsafe_b64encode(chosen[-1][0].encode()).decode()
     return answer
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,17 +47,13 @@ def _location(call: Call, *, wildcard: bool = False) -> str:
     return f"projects/{call.project.project_id}/locations/{zone}"
 
 
-def _prefix(call: Call, collection: str) -> Callable[[str], bool]:
-    """Whether a name belongs to the collection that a list call asks for."""
-    location = re.escape(_location(call, wildcard=True)).replace(r"locations/\-", "locations/[^/]+")
-    pattern = re.compile(f"{location}/{collection}/")
-    return lambda name: pattern.match(name) is not None
-
-
 def _collection(call: Call, kind: str, collection: str) -> list[tuple[str, Json]]:
-    belongs = _prefix(call, collection)
-    prefix = f"projects/{call.project.project_id}/locations/"
-    return [item for item in call.cloud.store.items(kind, prefix) if belongs(item[0])]
+    """The records of a collection in the location of a list call, or in all locations of the project."""
+    location = _location(call, wildcard=True)
+    records = call.cloud.store.items(
+        kind, location.removesuffix("-") if location.endswith("/-") else f"{location}/"
+    )
+    return [item for item in records if item[0].split("/", 5)[4] == collection]
 
 
 # ---- nodes
