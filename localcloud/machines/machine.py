@@ -12,7 +12,6 @@ import signal
 import socket
 import tempfile
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -105,7 +104,7 @@ class Machines:
         self._disks = Disks(self._state / "disks")
         self._network = Network(config.instance_id, config.subnet, config.metadata_port)
         self._registry = threading.Lock()
-        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._locks: dict[str, threading.RLock] = {}
         self._prepared: tuple[Path, Runtime, Sequence[Path]] | None = None
 
     # What the cloud tells its users
@@ -173,20 +172,24 @@ class Machines:
         For the server to call every second or so. Machines that another thread works on are left to the next
         call, those that were stopped stay so. A boot that fails is logged and tried again by the next call.
         """
-        revived = []
-        for record in self._records():
-            lock = self._locks[record.name]
-            if self._runs(record.name) or not lock.acquire(blocking=False):
-                continue
-            try:
-                if self._file(record.name).exists() and Record.load(self._file(record.name)).wanted:
-                    self._launch(Record.load(self._file(record.name)))
-                    revived.append(record.name)
-            except MachineError:
-                _log.exception("machine %s did not come back", record.name)
-            finally:
-                lock.release()
-        return revived
+        return [record.name for record in self._records() if self._revive(record.name)]
+
+    def _revive(self, name: str) -> bool:
+        """Whether a machine had ended and was booted again."""
+        lock = self._lock(name)
+        if self._runs(name) or not lock.acquire(blocking=False):
+            return False
+        try:
+            # Looked at again: whoever had the lock may have started, stopped or deleted it.
+            if not self._file(name).exists() or self._runs(name) or not self._record(name).wanted:
+                return False
+            self._launch(self._record(name))
+        except MachineError:
+            _log.exception("machine %s did not come back", name)
+            return False
+        finally:
+            lock.release()
+        return True
 
     # Machines
 
@@ -198,7 +201,7 @@ class Machines:
         """
         _check_name("machine", spec.name)
         _check_name("host", spec.hostname)
-        with self._locks[spec.name]:
+        with self._lock(spec.name):
             record = self._register(spec)
             if self._runs(spec.name):
                 self._change_disks(record, spec.disks)
@@ -208,7 +211,7 @@ class Machines:
 
     def start(self, name: str) -> Machine:
         """Start a stopped machine again, as it was."""
-        with self._locks[name]:
+        with self._lock(name):
             record = self._record(name)
             if not self._runs(name):
                 self._bring_up(record)
@@ -216,13 +219,13 @@ class Machines:
 
     def stop(self, name: str) -> None:
         """Shut a machine down, by force after STOP_SECONDS; its files, address and disks stay. Idempotent."""
-        with self._locks[name]:
+        with self._lock(name):
             if self._file(name).exists():
                 self._halt(name, STOP_SECONDS)
 
     def delete(self, name: str) -> None:
         """Take a machine and its boot disk away; its data disks stay. Idempotent."""
-        with self._locks[name]:
+        with self._lock(name):
             if self._file(name).exists():
                 self._halt(name, STOP_SECONDS)
             if self._home(name).exists():
@@ -248,7 +251,7 @@ class Machines:
 
     def set_authorized_keys(self, name: str, keys: Mapping[str, Sequence[str]]) -> None:
         """Let exactly these users (user -> public key lines) in; a new one gets an account with sudo."""
-        with self._locks[name]:
+        with self._lock(name):
             self._record(name)
             if self._runs(name):
                 guest.set_accounts(self._home(name) / "root", self._leader(name), keys)
@@ -278,7 +281,7 @@ class Machines:
 
     def attach_disk(self, machine: str, disk: DiskAttachment) -> None:
         """Give a machine a disk, at once where it runs. MachineError where its place is taken."""
-        with self._locks[machine]:
+        with self._lock(machine):
             record = self._record(machine)
             others = tuple(present for present in record.disks if present.disk != disk.disk)
             if any(present.index == disk.index for present in others):
@@ -287,11 +290,15 @@ class Machines:
 
     def detach_disk(self, machine: str, disk: str) -> None:
         """Take a disk from a machine. Idempotent; what the guest has mounted stays usable until unmounted."""
-        with self._locks[machine]:
+        with self._lock(machine):
             record = self._record(machine)
             self._change_disks(record, tuple(present for present in record.disks if present.disk != disk))
 
     # Workings
+
+    def _lock(self, name: str) -> threading.RLock:
+        """One thread at a time works on a machine."""
+        return self._locks.setdefault(name, threading.RLock())
 
     @property
     def _base(self) -> tuple[Path, Runtime, Sequence[Path]]:

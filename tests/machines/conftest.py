@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Local clouds for the tests of real machines; these need root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Network
+
+import pytest
+
+from localcloud.config import CloudConfig
+from localcloud.machines import Machines
+
+from .support import Cloud, CloudFactory, output
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "machines: boots machines; needs root")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker("machines")
+
+
+@pytest.fixture(scope="module")
+def new_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudFactory]:
+    """Makes clouds (subnet, port); takes them away at the end of the module."""
+    with ExitStack() as stack:
+
+        def make(subnet: str, port: int) -> Cloud:
+            state = tmp_path_factory.mktemp("cloud")
+            config = CloudConfig(state, port, IPv4Network(subnet))
+            machines = Machines(config)
+            stack.callback(machines.teardown)
+            machines.prepare(lambda _: None)
+            key = state / "key"
+            output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+            return Cloud(config, machines, key)
+
+        yield make
