@@ -144,21 +144,17 @@ PROGRAM = "hub.py"
 
 
 def compare(module: AnsibleModule) -> dict[str, Any]:
-    """What differs; in check mode everything does when the folder or the repository is not there yet."""
+    """What differs; in check mode the folder and the repository need not be there yet."""
     params = module.params
-    request = {field: params[field] for field in ("folder", "ignore_patterns", "revision", "delete")}
-    absent = not os.path.isdir(params["folder"])
-    if absent and not module.check_mode:
-        raise HubError(f"folder: {params['folder']} is not a directory on the target")
-    if absent or not target.call(params, "show", {})["exists"]:
+    if not os.path.isdir(params["folder"]):
         if not module.check_mode:
-            raise HubError(
-                f"repo_id: there is no {params['repo_id']} at {params['endpoint']}: create it first"
-            )
-        files = [] if absent else hub.local_files(params["folder"], params["ignore_patterns"])
-        size = hub.size_of(params["folder"], files)
-        return {"upload": files, "delete": [], "bytes": size, "files": len(files), "revision": None}
-    return target.call(params, "compare", request)
+            raise HubError(f"folder: {params['folder']} is not a directory on the target")
+        return {"upload": [], "delete": [], "bytes": 0, "files": 0, "revision": None}
+    request = {field: params[field] for field in ("folder", "ignore_patterns", "revision", "delete")}
+    comparison = target.call(params, "compare", request)
+    if comparison["revision"] is None and not module.check_mode:
+        raise HubError(f"repo_id: there is no {params['repo_id']} at {params['endpoint']}: create it first")
+    return comparison
 
 
 def manifest(folder: str, ignore_patterns: list[str]) -> str:
@@ -209,8 +205,7 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     target.check(module.params)
     comparison = compare(module)
     revision = comparison.pop("revision")
-    absent = revision is None
-    changed = bool(comparison["upload"] or comparison["delete"]) or absent
+    changed = bool(comparison["upload"] or comparison["delete"]) or revision is None
     result: dict[str, Any] = {"changed": changed, "action": "run" if changed else "skip", **comparison}
     result["revision_before"] = revision
     if module._diff:

@@ -57,7 +57,10 @@ def main(arguments: list[str]) -> int:
     except HubError as error:
         print(json.dumps({"error": str(error)}) if action is not upload else str(error))
         return 1
-    print(json.dumps(answer))
+    if action is upload:
+        print(f"{request['repo_id']} has all {answer['files']} files, at commit {answer['revision']}")
+    else:
+        print(json.dumps(answer))
     return 0
 
 
@@ -112,18 +115,26 @@ def explain(error: Exception, request: Request) -> HubError | None:
 
 
 def show(request: Request) -> Answer:
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     client = api()
     kind = "" if request["repo_type"] == "model" else f"{request['repo_type']}s/"
     url = f"{client.endpoint}/{kind}{request['repo_id']}"
-    try:
-        info = client.repo_info(request["repo_id"], repo_type=request["repo_type"])
-    except RepositoryNotFoundError as error:
-        if error.response.status_code == 401 and os.environ.get("HF_TOKEN"):
-            raise
+    info = repo_info(client, request)
+    if info is None:
         return {"exists": False, "private": None, "revision": None, "url": url}
     return {"exists": True, "private": bool(info.private), "revision": info.sha, "url": url}
+
+
+def repo_info(client: Any, request: Request, revision: str | None = None) -> Any:
+    """huggingface_hub's description of the repository, or None when there is none."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return client.repo_info(request["repo_id"], repo_type=request["repo_type"], revision=revision)
+    except RepositoryNotFoundError as error:
+        # huggingface_hub calls it so, too, when the Hub refuses the token.
+        if error.response.status_code == 401 and os.environ.get("HF_TOKEN"):
+            raise
+        return None
 
 
 def create(request: Request) -> Answer:
@@ -144,12 +155,11 @@ def delete(request: Request) -> Answer:
 
 
 def compare(request: Request) -> Answer:
-    """What an upload of the folder would send and delete."""
+    """What an upload of the folder would send and delete; revision is None when there is no repository."""
     client = api()
-    revision = client.repo_info(
-        request["repo_id"], repo_type=request["repo_type"], revision=request["revision"]
-    ).sha
-    remote = remote_files(client, request, revision)
+    info = repo_info(client, request, request["revision"])
+    revision = info.sha if info else None
+    remote = remote_files(client, request, revision) if revision else {}
     local = local_files(request["folder"], request["ignore_patterns"])
     different = [path for path in local if not same(os.path.join(request["folder"], path), remote.get(path))]
     surplus = [path for path in sorted(remote) if path not in local and path != ".gitattributes"]
@@ -220,7 +230,7 @@ def upload(request: Request) -> Answer:
 def upload_once(request: Request) -> Answer:
     before = compare(request)
     if not before["upload"] and not before["delete"]:
-        return {**before, "committed": None}
+        return before
     megabytes = before["bytes"] / 1e6
     print(f"{len(before['upload'])} files, {megabytes:.1f} MB, to {request['repo_id']}", flush=True)
     committed = commit(request, before)
@@ -228,7 +238,7 @@ def upload_once(request: Request) -> Answer:
     if after["upload"] or after["delete"]:
         differing = ", ".join(after["upload"] + after["delete"])
         raise HubError(f"{request['repo_id']} differs from {request['folder']} after the upload: {differing}")
-    return {**after, "committed": committed}
+    return after
 
 
 def commit(request: Request, comparison: Answer) -> str:
