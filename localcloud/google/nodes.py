@@ -111,7 +111,8 @@ class NodeWork:
             self._change_disks(before, after)
         if "metadata" in changes and before["state"] == "READY":
             self._install_keys(after)
-        return self._cloud.store.update(NODE, name, **changes)
+        endpoints = self._endpoints(after)
+        return self._cloud.store.update(NODE, name, **changes, networkEndpoints=endpoints)
 
     # ---- machines
 
@@ -171,18 +172,21 @@ class NodeWork:
     def _publish(self, name: str) -> Json:
         """Make a booted node READY, with the endpoints of its workers."""
         node = self._node(name)
-        external = node["networkConfig"].get("enableExternalIps", False)
-        endpoints = [
+        # A deletion that was asked for meanwhile is waiting for its turn: its state stays.
+        state = "DELETING" if node["state"] == "DELETING" else "READY"
+        endpoints = self._endpoints(node)
+        return self._cloud.store.update(NODE, name, networkEndpoints=endpoints, state=state, health="HEALTHY")
+
+    def _endpoints(self, node: Json) -> list[Json]:
+        external = node["networkConfig"]["enableExternalIps"]
+        return [
             {
                 "ipAddress": worker["address"],
                 "port": RUNTIME_PORT,
                 "accessConfig": {"externalIp": worker["address"]} if external else {},
             }
-            for worker in workers(self._cloud, name)
+            for worker in workers(self._cloud, node["name"])
         ]
-        # A deletion that was asked for meanwhile is waiting for its turn: its state stays.
-        state = "DELETING" if node["state"] == "DELETING" else "READY"
-        return self._cloud.store.update(NODE, name, networkEndpoints=endpoints, state=state, health="HEALTHY")
 
     def _remove(self, name: str) -> None:
         """Leave nothing of a node. Machines are found by their names, so that half-made ones go as well."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from localcloud import discovery
 from localcloud.discovery import Violation
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from localcloud.config import PROJECT_ROOT
 from localcloud.state import Store
 
