@@ -38,6 +38,9 @@ options:
   api_key:
     description: Key of the server.
     type: str
+  api_key_file:
+    description: File on the target that holds the key, so that it need not leave the machine.
+    type: path
   model:
     description: Name of the model. The default is the first that the server names.
     type: str
@@ -179,6 +182,16 @@ def refused(url: str, error: HTTPError) -> str:
     return f"{url} answered with HTTP status {error.code}: {said}"
 
 
+def read_key(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError as error:
+        raise ChatError(
+            f"api_key_file: {path} cannot be read ({error.strerror}): start the server first, run with become"
+        ) from error
+
+
 def first_model(params: dict[str, Any]) -> str:
     models = call(params, "/models").get("data") or []
     if not models:
@@ -228,18 +241,22 @@ def main() -> None:
             },
             "url": {"type": "str", "default": "http://127.0.0.1:8000/v1"},
             "api_key": {"type": "str", "no_log": True},
+            "api_key_file": {"type": "path", "no_log": False},
             "model": {"type": "str"},
             "max_tokens": {"type": "int", "no_log": False, "default": 256},
             "temperature": {"type": "float", "default": 0},
             "timeout": {"type": "int", "default": 120},
         },
         required_one_of=[("prompt", "messages")],
-        mutually_exclusive=[("prompt", "messages")],
+        mutually_exclusive=[("prompt", "messages"), ("api_key", "api_key_file")],
         supports_check_mode=True,
     )
     if module.check_mode:
         module.exit_json(changed=False, answer="", model=module.params["model"])
     try:
+        if module.params["api_key_file"]:
+            module.params["api_key"] = read_key(module.params["api_key_file"])
+            module.no_log_values.add(module.params["api_key"])
         result = ask(module.params)
     except ChatError as error:
         module.fail_json(msg=str(error))
