@@ -72,7 +72,7 @@ def run_module(
         result = operate(module, connect(module.params))
     except GcpError as error:
         module.fail_json(msg=str(error), failure=error.failure)
-    module.exit_json(**result)
+    module.exit_json(**{"changed": False, **result})
 
 
 # Google's rules for names, and how to say them.

@@ -196,9 +196,9 @@ class Resource(ABC):
         self.changed = True
         return predicted(current, changes) if self.check_mode else self.update(current, changes, body)
 
-    def _create(self) -> Json:
+    def _create(self, checked: bool = False) -> Json:
         body = self.body(None)
-        if not self.api_off:
+        if not checked and not self.api_off:
             self.check_create(body)
         self.changed = True
         if self.check_mode:
@@ -217,7 +217,7 @@ class Resource(ABC):
         self.check_create(self.body(None))
         self._delete(current)
         self.recreated = True
-        return self._create()
+        return self._create(checked=True)
 
     def _delete(self, current: Json) -> None:
         self.changed = True

@@ -509,7 +509,8 @@ class Node(Resource):
 
     def facts(self, current: dict[str, Any] | None) -> dict[str, Any]:
         found = workers(current) if current and "networkEndpoints" in current else []
-        if current and found and current.get("state") == "READY":
+        predicted_only = self.check_mode and self.changed
+        if current and found and current.get("state") == "READY" and not predicted_only:
             found = workers(current, self._host_keys(len(found)))
         return {"workers": found, "recreated": self.recreated}
 
@@ -627,7 +628,7 @@ def options() -> dict[str, Any]:
 
 
 def main() -> None:
-    exclusive = [("accelerator_type", "accelerator_config"), ("spot", "preemptible")]
+    exclusive = [("accelerator_type", "accelerator_config")]
     exclusive += [("networks", option) for option in ("network", "subnetwork", "external_ips")]
     run_module(options(), lambda module, client: Node(module, client).execute(), mutually_exclusive=exclusive)
 

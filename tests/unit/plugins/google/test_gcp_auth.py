@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+import requests
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.auth import AuthSettings
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    GcpError,
+    InvalidArgument,
+    TransportError,
+    Unauthenticated,
+)
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from .conftest import Api
+
+GET = "GET tpu/v2/x"
+JSON = {"Content-Type": "application/json"}
+JWT = {"assertion": ANY, "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}
+
+
+@pytest.fixture(scope="module")
+def key_file() -> str:
+    """What Google gives for a service account, with a key made here."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return json.dumps(
+        {
+            "type": "service_account",
+            "client_email": "robot@my-project.iam.gserviceaccount.com",
+            "private_key_id": "1",
+            "private_key": pem.decode(),
+            "token_uri": "https://oauth2.googleapis.com/token",
+        }
+    )
+
+
+def token(value: str) -> dict[str, Any]:
+    return {"access_token": value, "expires_in": 3600, "token_type": "Bearer"}
+
+
+def used(api: Api) -> list[str]:
+    """The tokens that the API has seen."""
+    return [request.headers["Authorization"] for request in api.sent if "Authorization" in request.headers]
+
+
+def test_a_service_accounts_file_gives_one_token_for_all_calls(
+    api: Api, key_file: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "key.json"
+    path.write_text(key_file)
+    api.on("POST oauth2/token", token("first"), body=JWT).on(GET).on(GET)
+    client = Client(AuthSettings(kind="serviceaccount", service_account_file=str(path)))
+    client.get("tpu", "v2/x")
+    client.get("tpu", "v2/x")
+    assert used(api) == ["Bearer first"] * 2
+
+
+def test_its_contents_and_another_token_server(api: Api, key_file: str) -> None:
+    api.on("POST local/token", token("first"), body=JWT).on(GET)
+    settings = AuthSettings(
+        kind="serviceaccount", service_account_contents=key_file, token_uri="http://local.test/token"
+    )
+    Client(settings).get("tpu", "v2/x")
+    assert used(api) == ["Bearer first"]
+
+
+def test_a_refused_token_is_renewed_once(api: Api, key_file: str) -> None:
+    client = Client(AuthSettings(kind="serviceaccount", service_account_contents=key_file))
+    api.on("POST oauth2/token", token("first"), body=JWT).error(GET, 401, "UNAUTHENTICATED")
+    api.on("POST oauth2/token", token("second"), body=JWT).on(GET, {"ok": True})
+    assert client.get("tpu", "v2/x") == {"ok": True}
+    assert used(api) == ["Bearer first", "Bearer second"]
+
+    api.error(GET, 401, "UNAUTHENTICATED", "still no")
+    api.on("POST oauth2/token", token("third"), body=JWT).error(GET, 401, "UNAUTHENTICATED", "still no")
+    with pytest.raises(Unauthenticated, match="still no"):
+        client.get("tpu", "v2/x")
+
+
+def test_the_machines_account_asks_the_metadata_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCE_METADATA_HOST", "meta.test")
+    account = "/computeMetadata/v1/instance/service-accounts"
+    api.on(
+        f"GET meta{account}/default/", {"email": "x", "scopes": []}, query={"recursive": "true"}, headers=JSON
+    )
+    api.on(f"GET meta{account}/default/token", token("first"), query={"scopes": ANY}, headers=JSON).on(GET)
+    Client(AuthSettings(kind="machineaccount")).get("tpu", "v2/x")
+    assert used(api) == ["Bearer first"]
+
+
+def test_application_default_of_a_user_with_another_token_server(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "adc.json"
+    user = {"type": "authorized_user", "client_id": "id", "client_secret": "s", "refresh_token": "r"}
+    path.write_text(json.dumps(user))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    asked = {"client_id": "id", "client_secret": "s", "refresh_token": "r", "grant_type": "refresh_token"}
+    api.on("POST local/token", token("first"), body={**asked, "scope": ANY}).on(GET)
+    Client(AuthSettings(token_uri="http://local.test/token")).get("tpu", "v2/x")
+    assert used(api) == ["Bearer first"]
+
+
+def test_application_default_of_a_service_account(
+    api: Api, key_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "adc.json"
+    path.write_text(key_file)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    api.on("POST local/token", token("first"), body=JWT).on(GET)
+    Client(AuthSettings(token_uri="http://local.test/token")).get("tpu", "v2/x")
+    api.on("POST oauth2/token", token("second"), body=JWT).on(GET)
+    Client(AuthSettings()).get("tpu", "v2/x")
+    assert used(api) == ["Bearer first", "Bearer second"]
+
+
+def test_no_credentials_at_all(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    for _attempt in range(3):
+        api.on("GET 169/", requests.ConnectionError("no such machine"))
+    with pytest.raises(Unauthenticated, match=r"Log in again"):
+        Client(AuthSettings())
+
+
+def test_a_token_server_that_refuses_or_is_not_there(api: Api, key_file: str) -> None:
+    client = Client(AuthSettings(kind="serviceaccount", service_account_contents=key_file))
+    api.on("POST oauth2/token", {"error": "invalid_grant"}, status=400, body=JWT)
+    with pytest.raises(Unauthenticated, match="invalid_grant"):
+        client.get("tpu", "v2/x")
+    for _attempt in range(50):
+        api.on("POST oauth2/token", requests.ConnectionError("refused"), body=JWT)
+    with pytest.raises(TransportError, match="hands out access tokens"):
+        client.get("tpu", "v2/x")
+    api.script.clear()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "accesstoken"}, "access_token is empty"),
+        ({"kind": "serviceaccount"}, "there is no key"),
+        (
+            {"kind": "serviceaccount", "service_account_file": "/nowhere/key.json"},
+            "/nowhere/key.json cannot be read",
+        ),
+        ({"kind": "serviceaccount", "service_account_contents": "{}"}, "is not the key file"),
+        ({"kind": "serviceaccount", "service_account_contents": "very secret"}, "is not the key file"),
+        ({"kind": "password"}, "auth_kind is 'password'"),
+    ],
+)
+def test_settings_that_cannot_work(api: Api, settings: dict[str, str], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message) as refusal:
+        Client(AuthSettings(**settings))  # type: ignore[arg-type]
+    assert "very secret" not in str(refusal.value)
+
+
+def test_settings_do_not_print_their_secrets() -> None:
+    settings = AuthSettings(kind="accesstoken", access_token="very secret")
+    assert "very secret" not in f"{settings} {settings!r}"
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "requests", None)
+    with pytest.raises(GcpError, match="python -m pip install requests"):
+        Client(AuthSettings(kind="accesstoken", access_token="t"))

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Api, Json, Run
+
+SERVICES = "serviceusage/v1/projects/my-project/services"
+GET, ENABLE = f"GET {SERVICES}:batchGet", f"POST {SERVICES}:batchEnable"
+NAMES = ["compute.googleapis.com", "tpu.googleapis.com"]
+
+
+def names(services: list[str]) -> Json:
+    paths = [f"projects/my-project/services/{service}" for service in services]
+    return {"names": paths if len(paths) > 1 else paths[0]}
+
+
+def states(**services: str) -> Json:
+    """The answer to batchGet, which has the project's number in its names."""
+    items = [
+        {"name": f"projects/123/services/{name}.googleapis.com", "state": state}
+        for name, state in services.items()
+    ]
+    return {"services": items}
+
+
+def test_all_that_is_missing_is_enabled_in_one_call(api: Api, run: Run) -> None:
+    api.on(GET, states(compute="DISABLED", tpu="DISABLED"), query=names(NAMES))
+    api.on(ENABLE, {"name": "operations/acf.1"}, body={"serviceIds": NAMES})
+    api.on("GET serviceusage/v1/operations/acf.1", {"name": "operations/acf.1", "done": False})
+    api.on("GET serviceusage/v1/operations/acf.1", {"name": "operations/acf.1", "done": True, "response": {}})
+    result = run("gcp_services", services=NAMES)
+    assert (result["changed"], result["services"]) == (True, dict.fromkeys(NAMES, "ENABLED"))
+    assert result["diff"]["before"] == dict.fromkeys(NAMES, "DISABLED")
+
+
+def test_only_what_is_missing_is_enabled(api: Api, run: Run) -> None:
+    api.on(GET, states(compute="ENABLED"), query=names(NAMES))
+    api.on(ENABLE, {"name": "operations/noop", "done": True}, body={"serviceIds": ["tpu.googleapis.com"]})
+    assert run("gcp_services", services=NAMES)["changed"] is True
+
+
+def test_no_change(api: Api, run: Run) -> None:
+    api.on(GET, states(compute="ENABLED", tpu="ENABLED"), query=names(NAMES))
+    result = run("gcp_services", services=[*NAMES, NAMES[0]])
+    assert (result["changed"], api.writes) == (False, [])
+
+
+def test_check_mode_predicts_and_writes_nothing(api: Api, run: Run) -> None:
+    api.on(GET, states(compute="ENABLED", tpu="DISABLED"), query=names(NAMES))
+    result = run("gcp_services", check=True, services=NAMES)
+    assert (result["changed"], api.writes) == (True, [])
+
+
+def test_more_than_google_takes_at_once(api: Api, run: Run) -> None:
+    many = [f"s{number}.googleapis.com" for number in range(25)]
+    api.on(GET, {}, query=names(many[:20])).on(GET, {}, query=names(many[20:]))
+    for part in (many[:20], many[20:]):
+        api.on(ENABLE, {"name": "operations/x", "done": True}, body={"serviceIds": part})
+    assert run("gcp_services", services=many)["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("finished", "kind"),
+    [
+        ({"error": {"code": 7, "message": "Not allowed"}}, "permission"),
+        ({"response": {"failures": [{"serviceId": "x", "errorMessage": "terms"}]}}, "precondition"),
+    ],
+)
+def test_what_google_does_not_enable_is_an_error(api: Api, run: Run, finished: Json, kind: str) -> None:
+    api.on(GET, {}, query=names(["tpu.googleapis.com"]))
+    done = {"name": "operations/x", "done": True, **finished}
+    api.on(ENABLE, done, body={"serviceIds": ["tpu.googleapis.com"]})
+    result = run("gcp_services", services=["tpu.googleapis.com"])
+    assert (result["failed"], result["failure"]["kind"]) == (True, kind)
+
+
+@pytest.mark.parametrize("services", [[], ["tpu"]])
+def test_short_names_are_refused_before_anything_is_sent(api: Api, run: Run, services: list[str]) -> None:
+    assert "Give full names such as tpu.googleapis.com" in run("gcp_services", services=services)["msg"]
+    assert api.calls == []
+
+
+def test_a_project_that_is_not_there(api: Api, run: Run) -> None:
+    message = "Permission denied to list services for consumer container [projects/my-project]"
+    api.error(GET, 403, "PERMISSION_DENIED", message, query=names(NAMES))
+    result = run("gcp_services", services=NAMES)
+    assert result["failure"]["kind"] == "permission"
+    assert "Check the project's id" in result["msg"]

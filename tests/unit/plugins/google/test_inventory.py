@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleParserError
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import inventory_loader
+
+from .conftest import Api, Json
+
+LIST = "GET tpu/v2/projects/my-project/locations/us-west1-c/nodes"
+ANY_ZONE = "GET tpu/v2/projects/my-project/locations/-/nodes"
+BIG = {"pageSize": "1000"}
+OPTIONS: Json = {
+    "plugin": "tpuops.maxtext.tpu_vm",
+    "project": "my-project",
+    "zones": ["us-west1-c"],
+    "auth_kind": "accesstoken",
+    "access_token": "the-token",
+}
+
+
+def node(name: str, workers: int = 1, **more: Any) -> Json:
+    return {
+        "name": f"projects/my-project/locations/us-west1-c/nodes/{name}",
+        "id": f"id-{name}",
+        "acceleratorType": "v5litepod-8",
+        "runtimeVersion": "v2-alpha-tpuv5-lite",
+        "state": "READY",
+        "health": "HEALTHY",
+        "networkEndpoints": [
+            {"ipAddress": f"10.0.0.{number}", "accessConfig": {"externalIp": f"1.2.3.{number}"}}
+            for number in range(workers)
+        ],
+        **more,
+    }
+
+
+def keys_call(name: str) -> str:
+    return f"POST tpu/v2/projects/my-project/locations/us-west1-c/nodes/{name}:getGuestAttributes"
+
+
+def keys(*values: str) -> Json:
+    return {
+        "guestAttributes": [
+            {"queryValue": {"items": [{"namespace": "hostkeys", "key": "ssh-ed25519", "value": value}]}}
+            for value in values
+        ]
+    }
+
+
+class Source:
+    """An inventory file in a directory of its own, read as Ansible reads it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / "tpu_vm.yml"
+        self.known_hosts = directory / "known_hosts"
+
+    def write(self, **options: Any) -> None:
+        merged = {**OPTIONS, "known_hosts_file": str(self.known_hosts), **options}
+        self.path.write_text(
+            yaml.safe_dump({key: value for key, value in merged.items() if value is not None})
+        )
+
+    def read(self, *, cache: bool = True) -> Any:
+        """Inventory data. `cache` is false where a play asks for a fresh look (meta: refresh_inventory)."""
+        loader = DataLoader()
+        data = InventoryManager(loader=loader, sources=None)._inventory
+        plugin = inventory_loader.get("tpuops.maxtext.tpu_vm")
+        assert plugin.verify_file(str(self.path))
+        plugin.parse(data, loader, str(self.path), cache=cache)
+        if plugin.get_option("cache"):
+            plugin.update_cache_if_changed()  # as Ansible does after each source
+        data.reconcile_inventory()
+        return data
+
+    def variables(self, host: str) -> Json:
+        return dict(self.read().get_host(host).get_vars())
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    found = Source(tmp_path)
+    found.write()
+    return found
+
+
+def listing(api: Api, *nodes: Json, call: str = LIST) -> Api:
+    return api.on(call, {"nodes": list(nodes)}, query=BIG)
+
+
+def groups_of(data: Any, host: str) -> set[str]:
+    return {group.name for group in data.get_host(host).get_groups()}
+
+
+def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> None:
+    source.write(user="tpu")
+    listing(api, node("tpu", labels={"team": "Red-1"})).on(keys_call("tpu"), keys("AAAA"), body={})
+    data = source.read()
+    assert groups_of(data, "tpu") == {
+        "all",
+        "tpu_vm",
+        "node_tpu",
+        "state_ready",
+        "zone_us_west1_c",
+        "type_v5litepod_8",
+        "label_team_Red_1",
+    }
+    variables = data.get_host("tpu").get_vars()
+    ssh = shlex.split(variables.pop("ansible_ssh_common_args"))
+    known = {
+        "tpu_node": "tpu",
+        "tpu_project": "my-project",
+        "tpu_zone": "us-west1-c",
+        "tpu_state": "READY",
+        "tpu_health": "HEALTHY",
+        "tpu_accelerator_type": "v5litepod-8",
+        "tpu_runtime_version": "v2-alpha-tpuv5-lite",
+        "tpu_labels": {"team": "Red-1"},
+        "tpu_worker_id": 0,
+        "tpu_worker_count": 1,
+        "tpu_internal_address": "10.0.0.0",
+        "ansible_host": "1.2.3.0",
+        "ansible_user": "tpu",
+    }
+    assert {name: variables[name] for name in known} == known
+    assert [value for value in ssh if value != "-o"] == [
+        "StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={source.known_hosts}",
+        "GlobalKnownHostsFile=/dev/null",
+        "HostKeyAlias=tpu.id-tpu-0",
+        "CheckHostIP=no",
+    ]
+    assert source.known_hosts.read_text() == "tpu.id-tpu-0 ssh-ed25519 AAAA\n"
+    assert source.known_hosts.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_worker_of_a_slice_is_a_host(api: Api, source: Source) -> None:
+    listing(api, node("slice", 2)).on(keys_call("slice"), keys("AAAA", "BBBB"), body={})
+    data = source.read()
+    assert sorted(host.name for host in data.groups["node_slice"].get_hosts()) == ["slice-0", "slice-1"]
+    variables = data.get_host("slice-1").get_vars()
+    assert (variables["tpu_node"], variables["tpu_worker_id"], variables["tpu_worker_count"]) == (
+        "slice",
+        1,
+        2,
+    )
+    assert source.known_hosts.read_text().splitlines() == [
+        "tpu.id-slice-0 ssh-ed25519 AAAA",
+        "tpu.id-slice-1 ssh-ed25519 BBBB",
+    ]
+
+
+def test_host_keys_that_are_known_are_not_asked_for_again(api: Api, source: Source) -> None:
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    source.read()
+    before = source.known_hosts.stat().st_ino
+    listing(api, node("tpu"))
+    source.read()
+    assert source.known_hosts.stat().st_ino == before
+
+
+def test_a_node_made_again_is_another_host_to_ssh(api: Api, source: Source) -> None:
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    source.read()
+    listing(api, node("tpu", id="new")).on(keys_call("tpu"), keys("BBBB"), body={})
+    assert "HostKeyAlias=tpu.new-0" in source.variables("tpu")["ansible_ssh_common_args"]
+    assert "tpu.new-0 ssh-ed25519 BBBB" in source.known_hosts.read_text()
+
+
+def test_nodes_that_do_not_run_are_hosts_by_their_state(api: Api, source: Source) -> None:
+    listing(api, node("a", state="STOPPED"), node("b", state="CREATING", networkEndpoints=[]))
+    data = source.read()
+    assert [host.name for host in data.groups["state_stopped"].get_hosts()] == ["a"]
+    assert data.groups["state_creating"].get_hosts() == []
+
+
+def test_addresses(api: Api, source: Source) -> None:
+    inside = node("inside", networkEndpoints=[{"ipAddress": "10.0.0.9"}], state="STOPPED")
+    listing(api, inside, node("tpu", state="STOPPED"))
+    data = source.read()
+    assert [data.get_host(name).get_vars()["ansible_host"] for name in ("inside", "tpu")] == [
+        "10.0.0.9",
+        "1.2.3.0",
+    ]
+    source.write(address="internal")
+    listing(api, inside, node("tpu", state="STOPPED"))
+    data = source.read()
+    assert [data.get_host(name).get_vars()["ansible_host"] for name in ("inside", "tpu")] == [
+        "10.0.0.9",
+        "10.0.0.0",
+    ]
+
+
+def test_all_pages_of_all_zones_in_one_list(api: Api, source: Source) -> None:
+    source.write(zones=None)
+    first = {"nodes": [node("a", state="STOPPED")], "nextPageToken": "t"}
+    api.on(ANY_ZONE, first, query=BIG)
+    api.on(ANY_ZONE, {"nodes": [node("b", state="STOPPED")]}, query={**BIG, "pageToken": "t"})
+    assert sorted(source.read().hosts) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"state": "READY"}, ["b"]),
+        ({"state": ["READY", "STOPPED"]}, ["a", "b"]),
+        ({"labels.team": "red"}, ["a"]),
+        ({"name": "a", "labels.team": "blue"}, []),
+    ],
+)
+def test_filters(api: Api, source: Source, filters: Json, found: list[str]) -> None:
+    source.write(filters=filters)
+    listing(api, node("a", state="STOPPED", labels={"team": "red"}), node("b"))
+    if "b" in found:
+        api.on(keys_call("b"), {}, body={})
+    assert sorted(source.read().hosts) == found
+
+
+def test_constructed_variables_and_groups(api: Api, source: Source) -> None:
+    source.write(
+        hostvars_prefix="g_",
+        compose={"where": "g_zone ~ '/' ~ g_node"},
+        groups={"first": "g_worker_id == 0"},
+        keyed_groups=[{"prefix": "runtime", "key": "g_runtime_version"}],
+    )
+    listing(api, node("tpu", state="STOPPED"))
+    data = source.read()
+    assert data.get_host("tpu").get_vars()["where"] == "us-west1-c/tpu"
+    assert {"first", "runtime_v2_alpha_tpuv5_lite"} <= groups_of(data, "tpu")
+
+
+def test_strict_refuses_an_expression_that_cannot_be_evaluated(api: Api, source: Source) -> None:
+    source.write(compose={"where": "nothing.at.all"}, strict=True)
+    listing(api, node("tpu", state="STOPPED"))
+    with pytest.raises(Exception, match="Could not set where for host tpu"):
+        source.read()
+
+
+# Templates
+
+
+def test_options_may_be_templates_on_variables_beside_the_file(api: Api, source: Source) -> None:
+    everybody = source.directory / "group_vars" / "all"
+    everybody.mkdir(parents=True)
+    (source.directory / "token").write_text("another-token")
+    variables = {
+        "cloud": "{{ lookup('ansible.builtin.file', inventory_dir ~ '/cloud.json') | from_json }}",
+        "token": "{{ lookup('ansible.builtin.file', inventory_dir ~ '/token') }}",
+    }
+    (everybody / "cloud.yml").write_text(yaml.safe_dump(variables))
+    (source.directory / "cloud.json").write_text('{"project": "my-project", "tpu": "http://local.test:1/"}')
+    source.write(
+        project="{{ cloud.project }}",
+        zones=["{{ 'us' ~ '-west1-c' }}"],
+        access_token="{{ token }}",
+        auth_kind="{{ 'access' ~ 'token' }}",
+        tpu_endpoint="{{ cloud.tpu }}",
+        timeout="{{ 10 * 2 }}",
+        service_account_file="{{ cloud.nothing | default(omit) }}",
+    )
+    listing(api, node("tpu", state="STOPPED"), call=LIST.replace("tpu/", "local/", 1))
+    assert list(source.read().hosts) == ["tpu"]
+    assert api.sent[0].headers["Authorization"] == "Bearer another-token"
+
+
+def test_a_template_that_cannot_be_evaluated_names_its_option(api: Api, source: Source) -> None:
+    source.write(project="{{ nothing }}")
+    with pytest.raises(AnsibleParserError, match="The option project cannot be evaluated"):
+        source.read()
+
+
+def test_the_environment_of_the_modules_serves_too(
+    api: Api, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GCP_PROJECT", "my-project")
+    monkeypatch.setenv("GCP_AUTH_KIND", "accesstoken")
+    monkeypatch.setenv("GCP_ACCESS_TOKEN", "from-environment")
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU", "http://local.test:1/")
+    source.write(project=None, auth_kind=None, access_token=None)
+    listing(api, call=LIST.replace("tpu/", "local/", 1))
+    source.read()
+    assert api.sent[0].headers["Authorization"] == "Bearer from-environment"
+
+
+def test_the_known_hosts_of_a_project_have_a_place_of_their_own(
+    api: Api, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source.write(known_hosts_file=None)
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    source.read()
+    assert (tmp_path / ".cache/tpuops-maxtext/known_hosts/my-project").exists()
+
+
+# No hosts yet, and errors
+
+
+def test_without_a_project_there_are_no_hosts(api: Api, source: Source) -> None:
+    source.write(project="")
+    assert list(source.read().hosts) == []
+    assert api.calls == []
+
+
+def test_without_the_api_there_are_no_hosts(api: Api, source: Source) -> None:
+    details = [{"reason": "SERVICE_DISABLED"}]
+    api.error(LIST, 403, "PERMISSION_DENIED", "TPU API is off", query=BIG, details=details)
+    assert list(source.read().hosts) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "canonical", "message"),
+    [
+        (403, "PERMISSION_DENIED", "Not yours"),
+        (401, "UNAUTHENTICATED", "Who are you"),
+        (404, "NOT_FOUND", "No"),
+    ],
+)
+def test_other_errors_are_errors_with_their_remedy(
+    api: Api, source: Source, status: int, canonical: str, message: str
+) -> None:
+    api.error(LIST, status, canonical, message, query=BIG)
+    with pytest.raises(AnsibleParserError, match=rf"tpu_vm.yml: {message}\. [A-Z]"):
+        source.read()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"project": "P"}, "project: 'P' is not valid"), ({"zones": ["x"]}, "zone: 'x' is not valid")],
+)
+def test_bad_names(api: Api, source: Source, options: Json, message: str) -> None:
+    source.write(**options)
+    with pytest.raises(AnsibleParserError, match=message):
+        source.read()
+    assert api.calls == []
+
+
+@pytest.mark.parametrize(("policy", "warned"), [("warn", True), ("ignore", False)])
+def test_zones_that_google_cannot_ask(
+    api: Api, source: Source, policy: str, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ansible.utils.display import Display
+
+    warnings: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda _self, message, *_more: warnings.append(message))
+    source.write(unreachable=policy)
+    page = {"nodes": [node("tpu", state="STOPPED")], "unreachable": ["projects/p/locations/us-east1-d"]}
+    api.on(LIST, page, query=BIG)
+    assert list(source.read().hosts) == ["tpu"]
+    assert any("us-east1-d" in warning for warning in warnings) is warned
+    source.write(unreachable="error")
+    api.on(LIST, page, query=BIG)
+    with pytest.raises(AnsibleParserError, match="us-east1-d"):
+        source.read()
+
+
+@pytest.mark.parametrize("name", ["tpu_vm.json", "tpu.yml", "gcp.yaml"])
+def test_files_of_other_names_are_not_ours(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("plugin: tpuops.maxtext.tpu_vm")
+    assert inventory_loader.get("tpuops.maxtext.tpu_vm").verify_file(str(tmp_path / name)) is False
+
+
+# The cache
+
+
+@pytest.fixture
+def cached(source: Source) -> Callable[..., None]:
+    def write(**options: Any) -> None:
+        source.write(
+            cache=True,
+            cache_plugin="ansible.builtin.jsonfile",
+            cache_connection=str(source.directory / "cache"),
+            **options,
+        )
+
+    write()
+    return write
+
+
+def test_the_cache_answers_without_any_request(api: Api, source: Source, cached: Callable[..., None]) -> None:
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    first = source.read()
+    first_calls = list(api.calls)
+    source.known_hosts.unlink()
+    second = source.read()
+    assert api.calls == first_calls
+    assert second.get_host("tpu").get_vars() == first.get_host("tpu").get_vars()
+    assert source.known_hosts.read_text() == "tpu.id-tpu-0 ssh-ed25519 AAAA\n"
+
+
+def test_a_refresh_looks_again_and_renews_the_cache(
+    api: Api, source: Source, cached: Callable[..., None]
+) -> None:
+    listing(api, node("old", state="STOPPED"))
+    source.read()
+    listing(api, node("new", state="STOPPED"))
+    assert list(source.read(cache=False).hosts) == ["new"]
+    assert list(source.read().hosts) == ["new"]

@@ -1,0 +1,651 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from .conftest import Api, Json, Run
+
+ZONE = "tpu/v2/projects/my-project/locations/us-west1-c"
+NODES = f"{ZONE}/nodes"
+NODE = f"{NODES}/tpu"
+TYPES = f"GET {ZONE}/acceleratorTypes"
+KEYS = f"POST {NODE}:getGuestAttributes"
+OP_NAME = "projects/my-project/locations/us-west1-c/operations/op-1"
+OP = f"GET tpu/v2/{OP_NAME}"
+BIG = {"pageSize": "1000"}
+
+NAMED: Json = {"name": "tpu", "zone": "us-west1-c"}
+OPTIONS: Json = {**NAMED, "accelerator_type": "v5litepod-8", "runtime_version": "v2-alpha-tpuv5-lite"}
+BODY = {
+    "acceleratorType": "v5litepod-8",
+    "runtimeVersion": "v2-alpha-tpuv5-lite",
+    "networkConfig": {"enableExternalIps": True},
+}
+OFFERS = {
+    "acceleratorTypes": [
+        {"type": "v5litepod-8", "acceleratorConfigs": [{"type": "V5LITE_POD", "topology": "2x4"}]},
+        {"type": "v5litepod-16", "acceleratorConfigs": [{"type": "V5LITE_POD", "topology": "4x4"}]},
+    ]
+}
+
+
+def op(**more: Any) -> Json:
+    return {"name": OP_NAME, **more}
+
+
+DONE = op(done=True, response={})
+
+
+def node(workers: int = 1, **more: Any) -> Json:
+    """As the API answers: with all that it fills in."""
+    endpoints = [
+        {"ipAddress": f"10.0.0.{number}", "port": 8470, "accessConfig": {"externalIp": f"1.2.3.{number}"}}
+        for number in range(workers)
+    ]
+    return {
+        "name": "projects/my-project/locations/us-west1-c/nodes/tpu",
+        "id": "42",
+        "acceleratorType": "v5litepod-8",
+        "acceleratorConfig": {"type": "V5LITE_POD", "topology": "2x4"},
+        "runtimeVersion": "v2-alpha-tpuv5-lite",
+        "state": "READY",
+        "networkConfig": {
+            "network": "projects/my-project/global/networks/default",
+            "enableExternalIps": True,
+        },
+        "networkEndpoints": endpoints,
+        "serviceAccount": {"email": "123-compute@developer.gserviceaccount.com", "scope": ["b", "a"]},
+        "schedulingConfig": {},
+        **more,
+    }
+
+
+def keys(*values: str) -> Json:
+    """The answer of getGuestAttributes; "" for a worker that has not published its key."""
+    return {
+        "guestAttributes": [
+            {"queryValue": {"items": [{"namespace": "hostkeys", "key": "ssh-ed25519", "value": value}]}}
+            if value
+            else {"queryValue": {"items": [{"namespace": "other", "key": "ssh-ed25519", "value": "x"}]}}
+            for value in values
+        ]
+    }
+
+
+def absent(api: Api) -> Api:
+    return api.error(f"GET {NODE}", 404, "NOT_FOUND")
+
+
+def creating(api: Api, body: Json = BODY, operation: Json = DONE) -> Api:
+    return api.on(TYPES, OFFERS, query=BIG).on(f"POST {NODES}", operation, query={"nodeId": "tpu"}, body=body)
+
+
+def present(api: Api, found: Json | None = None) -> Api:
+    return api.on(f"GET {NODE}", found or node())
+
+
+def published(api: Api, *values: str) -> Api:
+    return api.on(KEYS, keys(*(values or ("AAAA",))), body={})
+
+
+# Creation
+
+
+def test_create(api: Api, run: Run) -> None:
+    creating(absent(api), operation=op())
+    api.on(OP, op(done=False)).on(OP, DONE)
+    published(present(api))
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["changed"], result["recreated"], result["node"]) == (True, False, node())
+    assert result["diff"] == {"before": {}, "after": node()}
+    assert result["workers"] == [
+        {
+            "worker_id": 0,
+            "name": "tpu",
+            "address": "1.2.3.0",
+            "internal_address": "10.0.0.0",
+            "host_key": "ssh-ed25519 AAAA",
+            "host_key_alias": "tpu.42-0",
+        }
+    ]
+
+
+def test_create_with_everything(api: Api, run: Run) -> None:
+    body = {
+        "acceleratorConfig": {"type": "V5LITE_POD", "topology": "4x4"},
+        "runtimeVersion": "v2-alpha-tpuv5-lite",
+        "description": "mine",
+        "labels": {"team": "a", "count": "3"},
+        "tags": ["ssh"],
+        "metadata": {
+            "enable-oslogin": "true",
+            "startup-script": "echo hello",
+            "ssh-keys": "tpu:ssh-ed25519 AAAA tpu",
+        },
+        "dataDisks": [
+            {"sourceDisk": "projects/my-project/zones/us-west1-c/disks/data", "mode": "READ_WRITE"},
+            {"sourceDisk": "projects/other/zones/us-west1-c/disks/books", "mode": "READ_ONLY"},
+        ],
+        "schedulingConfig": {"spot": True, "reserved": False},
+        "networkConfig": {"network": "net", "subnetwork": "sub", "enableExternalIps": False},
+        "serviceAccount": {"email": "robot@my-project.iam.gserviceaccount.com", "scope": ["a"]},
+        "shieldedInstanceConfig": {"enableSecureBoot": True},
+        "bootDiskConfig": {"customerEncryptionKey": {"kmsKeyName": "projects/k"}},
+    }
+    creating(absent(api), body)
+    published(present(api))
+    options = {
+        **NAMED,
+        "accelerator_config": {"type": "V5LITE_POD", "topology": "4x4"},
+        "runtime_version": "v2-alpha-tpuv5-lite",
+        "description": "mine",
+        "labels": {"team": "a", "count": 3},
+        "tags": ["ssh"],
+        "metadata": {"enable-oslogin": True},
+        "startup_script": "echo hello",
+        "ssh_keys": [{"user": "tpu", "key": "ssh-ed25519 AAAA me@here"}],
+        "data_disks": [
+            {"source": "data"},
+            {"source": "projects/other/zones/us-west1-c/disks/books", "mode": "read-only"},
+        ],
+        "spot": True,
+        "reserved": False,
+        "network": "net",
+        "subnetwork": "sub",
+        "external_ips": False,
+        "service_account": {"email": "robot@my-project.iam.gserviceaccount.com", "scopes": ["a"]},
+        "secure_boot": True,
+        "boot_disk_kms_key": "projects/k",
+    }
+    assert run("tpu_vm", **options)["changed"] is True
+
+
+def test_several_interfaces_and_several_workers(api: Api, run: Run) -> None:
+    interfaces = [{"network": "a", "enableExternalIps": True}, {"network": "b", "enableExternalIps": False}]
+    body = {key: value for key, value in BODY.items() if key != "networkConfig"}
+    creating(absent(api), {**body, "networkConfigs": interfaces})
+    made = node(4, networkConfigs=interfaces)
+    published(present(api, made), "AAAA", "BBBB")
+    result = run("tpu_vm", **OPTIONS, networks=[{"network": "a", "external_ips": True}, {"network": "b"}])
+    assert [(w["worker_id"], w["name"], w["address"], w["host_key"]) for w in result["workers"]] == [
+        (0, "tpu-0", "1.2.3.0", "ssh-ed25519 AAAA"),
+        (1, "tpu-1", "1.2.3.2", "ssh-ed25519 BBBB"),
+    ]
+
+
+def test_a_new_node_is_waited_for_until_its_workers_have_host_keys(api: Api, run: Run) -> None:
+    creating(absent(api))
+    present(api, node(2))
+    api.error(KEYS, 404, "NOT_FOUND", body={})
+    published(published(api, "AAAA", ""), "AAAA", "BBBB")
+    result = run("tpu_vm", **OPTIONS)
+    assert [worker["host_key"] for worker in result["workers"]] == ["ssh-ed25519 AAAA", "ssh-ed25519 BBBB"]
+
+
+def test_a_worker_without_a_host_key_in_the_end_is_told(api: Api, run: Run) -> None:
+    creating(absent(api))
+    present(api)
+    for _poll in range(100):
+        published(api, "")
+    result = run("tpu_vm", **OPTIONS)
+    api.script.clear()
+    assert (result["changed"], result["workers"][0]["host_key"]) == (True, "")
+    assert "1 of 1 workers of tpu have not published a host key" in "".join(result["warnings"])
+
+
+def test_without_waiting(api: Api, run: Run) -> None:
+    creating(absent(api), operation=op())
+    present(api, {"name": node()["name"], "state": "CREATING"})
+    result = run("tpu_vm", **OPTIONS, wait=False)
+    assert (result["changed"], result["workers"]) == (True, [])
+
+
+def test_a_lost_answer_to_a_create_ends_in_adoption(api: Api, run: Run) -> None:
+    absent(api).on(TYPES, OFFERS, query=BIG)
+    api.on(f"POST {NODES}", requests.ConnectionError("cut"), query={"nodeId": "tpu"}, body=BODY)
+    api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
+    present(api, {"name": node()["name"], "state": "CREATING"})
+    api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]})
+    api.on(OP, DONE)
+    published(present(api))
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["changed"], result["node"]) == (True, node())
+
+
+def test_a_node_that_is_being_created_is_taken_up(api: Api, run: Run) -> None:
+    present(api, {**node(), "state": "CREATING"})
+    others = [
+        op(name="x", done=True, metadata={"target": node()["name"]}),
+        op(name="y", metadata={"target": "z"}),
+    ]
+    api.on(f"GET {ZONE}/operations", {"operations": others})
+    present(api, {**node(), "state": "CREATING"})
+    published(present(api))
+    assert run("tpu_vm", **OPTIONS)["changed"] is False
+
+
+# Failed creations
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        ({"code": 8, "message": 'There is no more capacity in the zone "us-west1-c"'}, "stockout", "as spot"),
+        (
+            {"code": 8, "message": "Quota limit X", "details": [{"@type": "google.rpc.QuotaFailure"}]},
+            "quota",
+            "quota",
+        ),
+        ({"code": 3, "message": "The node was preempted during creation"}, "preempted", "run again"),
+        ({"code": 13, "message": "An internal error"}, "unavailable", "later"),
+    ],
+)
+def test_a_failed_creation_leaves_nothing_behind(
+    api: Api, run: Run, error: Json, kind: str, said: str
+) -> None:
+    creating(absent(api), operation=op())
+    api.on(OP, op(done=True, error=error))
+    present(api, {**node(), "state": "TERMINATED"})
+    api.on(f"DELETE {NODE}", DONE)
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["failed"], result["failure"]["kind"]) == (True, kind)
+    assert error["message"] in result["msg"]
+    assert said in result["msg"]
+
+
+def test_a_failed_creation_that_left_nothing(api: Api, run: Run) -> None:
+    creating(absent(api), operation=op(done=True, error={"code": 8, "message": "none left"}))
+    absent(api)
+    assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "stockout"
+
+
+def test_what_a_failed_creation_left_and_cannot_be_deleted_is_told(api: Api, run: Run) -> None:
+    creating(absent(api), operation=op(done=True, error={"code": 8, "message": "none left"}))
+    present(api).error(f"DELETE {NODE}", 403, "PERMISSION_DENIED", "not yours")
+    result = run("tpu_vm", **OPTIONS)
+    assert result["failure"]["kind"] == "stockout"
+    assert "left over from the failed creation: not yours" in "".join(result["warnings"])
+
+
+def test_a_broken_wait_deletes_nothing(api: Api, run: Run) -> None:
+    """Only Google can say that a creation failed; that nobody answers does not."""
+    creating(absent(api), operation=op())
+    for _attempt in range(5):
+        api.error(OP, 503, "UNAVAILABLE")
+    result = run("tpu_vm", **OPTIONS)
+    assert result["failure"]["kind"] == "unavailable"
+    assert not [call for call in api.calls if call.startswith("DELETE")]
+
+
+def test_a_wait_that_ends_names_the_operation_and_deletes_nothing(
+    api: Api, run: Run, pauses: list[float]
+) -> None:
+    creating(absent(api), operation=op())
+    for _poll in range(200):
+        api.on(OP, op())
+    result = run("tpu_vm", **OPTIONS, wait_timeout=600)
+    api.script.clear()
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", OP_NAME)
+    assert sum(pauses) == pytest.approx(600)
+    assert max(pauses) <= 12.5
+
+
+def test_a_node_that_is_preempted_as_soon_as_it_is_there(api: Api, run: Run) -> None:
+    creating(absent(api))
+    present(api, {**node(), "state": "PREEMPTED"})
+    assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("status", "canonical", "message", "kind"),
+    [
+        (403, "PERMISSION_DENIED", "Permission 'tpu.nodes.create' denied", "permission"),
+        (403, "PERMISSION_DENIED", "Location us-west1-c is not found or access is unauthorized.", "location"),
+        (429, "RESOURCE_EXHAUSTED", "Quota limit 'TPUs' has been exceeded.", "quota"),
+        (400, "INVALID_ARGUMENT", "Invalid runtime version", "invalid_argument"),
+        (401, "UNAUTHENTICATED", "No", "unauthenticated"),
+    ],
+)
+def test_a_refused_creation(api: Api, run: Run, status: int, canonical: str, message: str, kind: str) -> None:
+    absent(api).on(TYPES, OFFERS, query=BIG)
+    api.error(f"POST {NODES}", status, canonical, message, query={"nodeId": "tpu"}, body=BODY)
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["failed"], result["failure"]["kind"], result["failure"]["code"]) == (True, kind, status)
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"accelerator_type": "v6e-8"},
+            "accelerator_type: the zone us-west1-c does not offer v6e-8. It offers: v5litepod-16, v5",
+        ),
+        (
+            {"accelerator_type": None, "accelerator_config": {"type": "V5LITE_POD", "topology": "8x8"}},
+            "accelerator_config: the zone us-west1-c does not offer V5LITE_POD 8x8",
+        ),
+    ],
+)
+def test_what_the_zone_does_not_offer_is_refused_before_anything_is_made(
+    api: Api, run: Run, check: bool, options: Json, message: str
+) -> None:
+    absent(api).on(TYPES, OFFERS, query=BIG)
+    assert message in run("tpu_vm", check=check, **{**OPTIONS, **options})["msg"]
+    assert api.writes == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accelerator_type": None}, "accelerator_type is not set"),
+        ({"runtime_version": None}, "runtime_version is not set"),
+        ({"state": "stopped"}, "There is no TPU VM tpu to stop"),
+    ],
+)
+def test_what_a_new_node_needs(api: Api, run: Run, options: Json, message: str) -> None:
+    absent(api)
+    assert message in run("tpu_vm", **{**OPTIONS, **options})["msg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "TPU_1"}, "name: 'TPU_1' is not valid"),
+        ({"zone": "here"}, "zone: 'here' is not valid"),
+        (
+            {"ssh_keys": [{"user": "tpu", "key": "nonsense"}]},
+            "ssh_keys: the key of user tpu is not a public key",
+        ),
+        (
+            {"accelerator_config": {"type": "V5P", "topology": "2x2x1"}},
+            "mutually exclusive: accelerator_type|accelerator_config",
+        ),
+        ({"networks": [], "network": "a"}, "mutually exclusive"),
+    ],
+)
+def test_bad_options(api: Api, run: Run, options: Json, message: str) -> None:
+    if "ssh_keys" in options:
+        absent(api)
+    assert message in run("tpu_vm", **{**OPTIONS, **options})["msg"]
+    assert api.writes == []
+
+
+# Nodes that are there
+
+
+def test_no_change(api: Api, run: Run) -> None:
+    found = node(
+        labels={"a": "1"},
+        tags=["y", "x"],
+        metadata={"ssh-keys": "tpu:ssh-ed25519 AAAA x\nroot:ssh-rsa B", "other": "kept"},
+        dataDisks=[
+            {"sourceDisk": "https://www.googleapis.com/compute/v1/projects/1/zones/us-west1-c/disks/data"}
+        ],
+        schedulingConfig={"spot": True},
+    )
+    published(present(api, found))
+    result = run(
+        "tpu_vm",
+        **OPTIONS,
+        labels={"a": 1},
+        tags=["x", "y"],
+        metadata={"other": "kept"},
+        ssh_keys=[{"user": "tpu", "key": "ssh-ed25519 AAAA me"}],
+        data_disks=[{"source": "data"}],
+        spot=True,
+        preemptible=False,
+        network="default",
+        external_ips=True,
+        service_account={"scopes": ["a", "b"]},
+        secure_boot=False,
+    )
+    assert (result["changed"], result["node"]) == (False, found)
+
+
+def test_options_left_out_are_not_compared(api: Api, run: Run) -> None:
+    published(present(api, node(labels={"a": "1"}, tags=["x"], schedulingConfig={"spot": True})))
+    assert run("tpu_vm", **NAMED, state="started")["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "mask", "patch"),
+    [
+        ({}, {"description": "d"}, "description", {"description": "d"}),
+        ({"labels": {"a": "1"}}, {"labels": {"b": "2"}}, "labels", {"labels": {"b": "2"}}),
+        ({"labels": {"a": "1"}}, {"labels": {}}, "labels", {"labels": {}}),
+        ({}, {"tags": ["x"]}, "tags", {"tags": ["x"]}),
+        (
+            {"metadata": {"kept": "1", "changed": "1"}},
+            {"metadata": {"changed": "2"}},
+            "metadata",
+            {"metadata": {"kept": "1", "changed": "2"}},
+        ),
+        (
+            {"metadata": {"ssh-keys": "a:ssh-rsa B"}},
+            {"ssh_keys": [{"user": "tpu", "key": "ssh-ed25519 AAAA"}]},
+            "metadata",
+            {"metadata": {"ssh-keys": "a:ssh-rsa B\ntpu:ssh-ed25519 AAAA tpu"}},
+        ),
+        (
+            {},
+            {"external_ips": False},
+            "network_config.enable_external_ips",
+            {"networkConfig": {"enableExternalIps": False}},
+        ),
+        (
+            {},
+            {"data_disks": [{"source": "d"}]},
+            "data_disks",
+            {
+                "dataDisks": [
+                    {"sourceDisk": "projects/my-project/zones/us-west1-c/disks/d", "mode": "READ_WRITE"}
+                ]
+            },
+        ),
+        ({}, {"labels": {"b": "2"}, "tags": ["x"]}, "labels,tags", {"labels": {"b": "2"}, "tags": ["x"]}),
+    ],
+)
+def test_update(api: Api, run: Run, found: Json, options: Json, mask: str, patch: Json) -> None:
+    before, after = node(**found), node(**{**found, "description": "as the API has it then"})
+    present(api, before)
+    api.on(f"PATCH {NODE}", DONE, query={"updateMask": mask}, body=patch)
+    published(present(api, after))
+    result = run("tpu_vm", **OPTIONS, **options)
+    assert (result["changed"], result["diff"]) == (True, {"before": before, "after": after})
+
+    present(api, before)
+    predicted = run("tpu_vm", check=True, **OPTIONS, **options)
+    assert predicted["changed"] is True
+    for key, value in patch.items():
+        have = predicted["node"][key]
+        assert have == value or value.items() <= have.items()
+
+
+def test_a_change_in_between_is_not_overwritten(api: Api, run: Run) -> None:
+    keys_of = {"user": "tpu", "key": "ssh-ed25519 AAAA"}
+    present(api)
+    mine = {"metadata": {"ssh-keys": "tpu:ssh-ed25519 AAAA tpu"}}
+    api.error(f"PATCH {NODE}", 409, "ABORTED", query={"updateMask": "metadata"}, body=mine)
+    present(api, node(metadata={"ssh-keys": "other:ssh-rsa B"}))
+    both = {"metadata": {"ssh-keys": "other:ssh-rsa B\ntpu:ssh-ed25519 AAAA tpu"}}
+    api.on(f"PATCH {NODE}", DONE, query={"updateMask": "metadata"}, body=both)
+    published(present(api, {**node(), **both}))
+    assert run("tpu_vm", **OPTIONS, ssh_keys=[keys_of])["changed"] is True
+
+
+def test_changes_that_never_cease_to_come_in_between(api: Api, run: Run) -> None:
+    for _attempt in range(5):
+        present(api)
+        api.error(f"PATCH {NODE}", 409, "ABORTED", query={"updateMask": "tags"}, body={"tags": ["x"]})
+    assert run("tpu_vm", **OPTIONS, tags=["x"])["failure"]["kind"] == "conflict"
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"accelerator_type": "v5litepod-16"}, "accelerator_type (is 'v5litepod-8', wanted 'v5litepod-16')"),
+        ({"runtime_version": "x"}, "runtime_version (is 'v2-alpha-tpuv5-lite', wanted 'x')"),
+        ({"spot": True}, "spot (is False, wanted True)"),
+        ({"network": "other"}, "network (is 'projects/my-project/global/networks/default', wanted 'other')"),
+        ({"service_account": {"email": "x@y"}}, "service_account.email"),
+        (
+            {"secure_boot": True, "boot_disk_kms_key": "k"},
+            "secure_boot (is False, wanted True), boot_disk_kms_key",
+        ),
+    ],
+)
+def test_what_cannot_change_is_named(api: Api, run: Run, check: bool, options: Json, named: str) -> None:
+    present(api)
+    result = run("tpu_vm", check=check, **{**OPTIONS, **options})
+    assert (result["failed"], result["failure"]["reason"]) == (True, "immutable")
+    assert f"The TPU VM tpu exists and cannot change in: {named}" in result["msg"]
+    assert "recreate=true" in result["msg"]
+
+
+def test_recreate(api: Api, run: Run) -> None:
+    present(api)
+    api.on(TYPES, OFFERS, query=BIG)
+    api.on(f"DELETE {NODE}", op()).on(OP, DONE)
+    body = {**BODY, "schedulingConfig": {"spot": True}}
+    api.on(f"POST {NODES}", DONE, query={"nodeId": "tpu"}, body=body)
+    published(present(api, node(id="43")))
+    result = run("tpu_vm", **OPTIONS, spot=True, recreate=True)
+    assert (result["changed"], result["recreated"], result["node"]["id"]) == (True, True, "43")
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "TERMINATED"])
+def test_a_dead_node_is_replaced(api: Api, run: Run, state: str) -> None:
+    present(api, node(state=state))
+    api.on(TYPES, OFFERS, query=BIG).on(f"DELETE {NODE}", DONE)
+    api.on(f"POST {NODES}", DONE, query={"nodeId": "tpu"}, body=BODY)
+    published(present(api, node(id="43")))
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["changed"], result["recreated"], result["node"]["id"]) == (True, True, "43")
+    assert [result["diff"][side]["state"] for side in ("before", "after")] == [state, "READY"]
+
+
+def test_a_dead_node_stays_if_it_cannot_be_made_again(api: Api, run: Run) -> None:
+    present(api, node(state="PREEMPTED"))
+    api.on(TYPES, {"acceleratorTypes": []}, query=BIG)
+    assert "It offers: no TPU at all" in run("tpu_vm", **OPTIONS)["msg"]
+    assert api.writes == []
+
+
+def test_a_node_that_is_being_deleted_is_waited_for_and_made_again(api: Api, run: Run) -> None:
+    present(api, node(state="DELETING"))
+    api.on(f"GET {ZONE}/operations", {})
+    present(api, node(state="DELETING"))
+    absent(api)
+    published(present(creating(api)))
+    assert run("tpu_vm", **OPTIONS)["changed"] is True
+
+
+# Deletion
+
+
+def test_delete(api: Api, run: Run) -> None:
+    present(api)
+    api.on(f"DELETE {NODE}", op()).on(OP, DONE)
+    result = run("tpu_vm", **NAMED, state="absent")
+    assert (result["changed"], result["node"], result["workers"]) == (True, {}, [])
+    assert result["diff"] == {"before": node(), "after": {}}
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_delete_what_is_not_there(api: Api, run: Run, check: bool) -> None:
+    absent(api)
+    assert run("tpu_vm", check=check, **NAMED, state="absent")["changed"] is False
+
+
+def test_delete_what_is_being_deleted(api: Api, run: Run) -> None:
+    present(api, node(state="DELETING"))
+    api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]}).on(OP, DONE)
+    absent(api)
+    assert run("tpu_vm", **NAMED, state="absent")["changed"] is False
+
+
+def test_a_deletion_that_fails(api: Api, run: Run) -> None:
+    present(api).on(
+        f"DELETE {NODE}", op(done=True, error={"code": 9, "message": "It is part of a queued resource"})
+    )
+    result = run("tpu_vm", **NAMED, state="absent")
+    assert (result["failed"], result["failure"]["kind"]) == (True, "precondition")
+
+
+# Starting and stopping
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "verb", "after"),
+    [("started", "STOPPED", "start", "READY"), ("stopped", "READY", "stop", "STOPPED")],
+)
+def test_start_and_stop(api: Api, run: Run, wanted: str, found: str, verb: str, after: str) -> None:
+    present(api, node(state=found))
+    api.on(f"POST {NODE}:{verb}", op(), body={}).on(OP, DONE)
+    present(api, node(state=after))
+    if after == "READY":
+        published(api)
+    result = run("tpu_vm", **OPTIONS, state=wanted)
+    assert (result["changed"], result["node"]["state"]) == (True, after)
+    assert [result["diff"][side]["state"] for side in ("before", "after")] == [found, after]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("started", "READY"), ("stopped", "STOPPED"), ("present", "STOPPED"), ("stopped", "PREEMPTED")],
+)
+def test_a_node_that_is_as_wanted(api: Api, run: Run, wanted: str, found: str) -> None:
+    present(api, node(state=found))
+    if found == "READY":
+        published(api)
+    assert run("tpu_vm", **OPTIONS, state=wanted)["changed"] is False
+
+
+def test_a_slice_cannot_be_stopped(api: Api, run: Run) -> None:
+    present(api, node(2))
+    result = run("tpu_vm", **OPTIONS, state="stopped")
+    assert result["failure"]["kind"] == "precondition"
+    assert "has several workers" in result["msg"]
+
+
+# Check mode
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "reads", "changed"),
+    [
+        (None, OPTIONS, "types", True),
+        (node(), OPTIONS, "keys", False),
+        (node(), {**OPTIONS, "tags": ["x"]}, "", True),
+        (node(), {**NAMED, "state": "absent"}, "", True),
+        (node(), {**NAMED, "state": "stopped"}, "", True),
+        (node(state="STOPPED"), {**NAMED, "state": "started"}, "", True),
+        (node(state="PREEMPTED"), OPTIONS, "types", True),
+        (node(), {**OPTIONS, "spot": True, "recreate": True}, "types", True),
+        (node(state="CREATING"), OPTIONS, "", False),
+        (node(state="DELETING"), OPTIONS, "types", True),
+        (node(state="DELETING"), {**NAMED, "state": "absent"}, "", False),
+    ],
+)
+def test_check_mode_predicts_and_writes_nothing(
+    api: Api, run: Run, found: Json | None, options: Json, reads: str, changed: bool
+) -> None:
+    _ = present(api, found) if found else absent(api)
+    for read in reads.split():
+        _ = published(api) if read == "keys" else api.on(TYPES, OFFERS, query=BIG)
+    assert run("tpu_vm", check=True, **options)["changed"] is changed
+    assert set(api.writes) <= {KEYS}  # a POST, but one that reads
+
+
+def test_check_mode_on_a_project_whose_api_is_not_enabled(api: Api, run: Run) -> None:
+    api.error(
+        f"GET {NODE}", 403, "PERMISSION_DENIED", "TPU API is off.", details=[{"reason": "SERVICE_DISABLED"}]
+    )
+    result = run("tpu_vm", check=True, **OPTIONS)
+    assert (result["changed"], result["node"]) == (True, BODY)
+    assert "TPU API is off." in "".join(result["warnings"])
