@@ -1,0 +1,175 @@
+#!/usr/bin/python3 -I
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The vLLM service on this machine: how it runs, and how it is started and waited for.
+
+    tpuops-vllm-service run PROGRAM ARGUMENT...  in the unit: become the server, with its API key
+    tpuops-vllm-service start --unit ...         as root, in a job: (re)start the unit, wait until it is ready
+
+The key lies in a file that only root can read; systemd hands it to the unit as a credential, and the server
+gets it in its environment, so it stands in no command line and no unit file. Needs Python 3.9, systemd 247.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+CREDENTIAL = "api-key"
+KEY_VARIABLE = "VLLM_API_KEY"
+PROPERTIES = (
+    "ActiveState",
+    "SubState",
+    "Result",
+    "NRestarts",
+    "ExecMainStatus",
+    "ExecMainStartTimestampMonotonic",
+    "FragmentPath",
+    "NeedDaemonReload",
+)
+LOOK_EVERY = 1.0  # seconds between two looks at a server that is starting
+ANSWER_WITHIN = 5.0  # seconds for its health check
+FLUSH = 1.0  # seconds for the journal to catch up with a server that died
+
+
+def run(program: list[str]) -> NoReturn:
+    """Become the server."""
+    key = Path(os.environ["CREDENTIALS_DIRECTORY"], CREDENTIAL).read_text(encoding="ascii").strip()
+    os.execve(program[0], program, {**os.environ, KEY_VARIABLE: key})
+
+
+def ensure_key(path: Path, given: str | None) -> None:
+    """The file with the API key: the one that is given, else the one that is there, else a new one."""
+    current = path.read_text(encoding="ascii").strip() if path.exists() else None
+    wanted = given or current or secrets.token_urlsafe(32)
+    if wanted == current:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
+        handle.write(wanted + "\n")
+    fresh.replace(path)
+
+
+def systemctl(*arguments: str) -> str:
+    command = ["systemctl", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Unit:
+    """A systemd service, as systemd tells its state."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def properties(self) -> dict[str, str]:
+        lines = systemctl("show", f"--property={','.join(PROPERTIES)}", self.name).splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def started_at(self) -> float | None:
+        """When its process started, in seconds since the epoch; None while it has none."""
+        properties = self.properties()
+        if properties["ActiveState"] not in ("active", "activating"):
+            return None
+        microseconds = int(properties["ExecMainStartTimestampMonotonic"])
+        return time.time() - time.monotonic() + microseconds / 1e6 if microseconds else None
+
+    def is_newer_than(self, *files: Path) -> bool:
+        """Whether its process started after the last change of these files."""
+        started = self.started_at()
+        return started is not None and all(file.stat().st_mtime <= started for file in files)
+
+
+@contextlib.contextmanager
+def journal_shown(unit: str, since: float) -> Iterator[None]:
+    """Copy what the unit logs to the standard output, that is to the log of the job."""
+    command = ["journalctl", "--follow", "--output=cat", f"--unit={unit}", f"--since=@{int(since)}"]
+    follower = subprocess.Popen(command)
+    try:
+        yield
+        time.sleep(FLUSH)
+    finally:
+        follower.terminate()
+        follower.wait()
+
+
+def is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def wait_until_healthy(unit: Unit, url: str, timeout: float) -> str | None:
+    """None once the server answers, else why it does not."""
+    deadline = time.monotonic() + timeout
+    restarts = unit.properties()["NRestarts"]
+    while not is_healthy(url):
+        now = unit.properties()
+        alive = now["ActiveState"] in ("active", "activating") and now["SubState"] != "auto-restart"
+        if not alive or now["NRestarts"] != restarts:
+            return f"{unit.name} ended while starting, with status {now['ExecMainStatus']} ({now['Result']})"
+        if time.monotonic() > deadline:
+            return f"{unit.name} runs, but did not answer within {timeout:.0f} s; run this again to wait on"
+        time.sleep(LOOK_EVERY)
+    return None
+
+
+def mark_healthy(path: Path) -> None:
+    """A file in the unit's runtime directory, which systemd removes when the server ends."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644))
+
+
+def start(options: argparse.Namespace) -> int:
+    unit = Unit(options.unit)
+    ensure_key(options.key_file, os.environ.pop(KEY_VARIABLE, None))
+    if unit.properties()["NeedDaemonReload"] == "yes":
+        systemctl("daemon-reload")
+    systemctl("enable", "--no-reload", "--quiet", unit.name)
+    since = unit.started_at() or time.time()
+    if not unit.is_newer_than(Path(unit.properties()["FragmentPath"]), options.key_file):
+        since = time.time()
+        systemctl("reset-failed", unit.name)
+        systemctl("restart", "--no-block", unit.name)
+        time.sleep(LOOK_EVERY)
+    with journal_shown(unit.name, since):
+        problem = wait_until_healthy(unit, options.health, options.timeout)
+    if problem is None:
+        mark_healthy(options.mark)
+        print(f"{unit.name} is healthy {time.time() - since:.0f} s after its start", flush=True)
+        return 0
+    if unit.properties()["ActiveState"] != "active":
+        systemctl("stop", unit.name)  # systemd would start it again, to the same end
+    print(problem, file=sys.stderr)
+    return 1
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["run"]:
+        run(arguments[1:])
+    parser = argparse.ArgumentParser(description="Start the server and wait until it is ready.")
+    option = parser.add_argument
+    option("command", choices=["start"])
+    option("--unit", required=True, help="name of the service")
+    option("--key-file", type=Path, required=True, help="file with the API key, made when missing")
+    option("--health", required=True, help="URL that answers 200 when the server is ready")
+    option("--mark", type=Path, required=True, help="file to make once it is")
+    option("--timeout", type=float, required=True, help="seconds to wait")
+    return start(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
