@@ -67,6 +67,7 @@ MASKED_UNITS = (
     "e2scrub_reap.service",
     "fstrim.timer",
     "getty.target",
+    "tmp.mount",  # a TPU VM's /tmp lies on its boot disk
 )
 # sshd answers before the boot has ended; without this it would turn users away for that moment.
 MASKED_TMPFILES = ("systemd-nologin.conf",)

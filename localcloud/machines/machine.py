@@ -203,8 +203,10 @@ class Machines:
         _check_name("host", spec.hostname)
         with self._lock(spec.name):
             record = self._register(spec)
-            if self._runs(spec.name):
+            process = self._identity(spec.name)
+            if process and process.alive:
                 self._change_disks(record, spec.disks)
+                self._wait_for_login(record, process)
             else:
                 self._bring_up(replace(record, hostname=spec.hostname, disks=spec.disks))
             return self._required(spec.name)
@@ -394,7 +396,7 @@ class Machines:
                 self._group(record).create(),
             )
             process.save(home / "nspawn.pid")
-            self._wait_for_login(record.name, process, address)
+            self._wait_for_login(record, process)
         except BaseException:
             self._clear(record)
             raise
@@ -420,12 +422,14 @@ class Machines:
             *bind_options(runtime, wheels, self._uv_cache, GUEST_UV_CACHE),
         ]
 
-    def _wait_for_login(self, name: str, process: ProcessIdentity, address: str) -> None:
+    def _wait_for_login(self, record: Record, process: ProcessIdentity) -> None:
+        address = str(self._config.subnet[record.number])
         if wait_until(lambda: not process.alive or _ssh_answers(address), BOOT_SECONDS) and process.alive:
             return
-        log = (self._home(name) / "console.log").read_text(errors="replace").splitlines()[-10:]
+        log = (self._home(record.name) / "console.log").read_text(errors="replace").splitlines()[-10:]
         what = "does not answer on port 22" if process.alive else "ended while booting"
-        raise MachineError(f"machine {name!r} {what}; its console's last lines: {' | '.join(log) or 'none'}")
+        lines = " | ".join(log) or "none"
+        raise MachineError(f"machine {record.name!r} {what}; its console's last lines: {lines}")
 
     def _halt(self, name: str, seconds: float) -> None:
         """Stop a machine and remember that it is to stay stopped."""
@@ -454,14 +458,14 @@ class Machines:
         """Make the disks of a machine `disks`; in the machine too when it runs."""
         gone, new = set(record.disks) - set(disks), set(disks) - set(record.disks)
         running = self._runs(record.name)
+        numbers = {disk: self._disks.open(disk.disk, disk.read_only).number for disk in new if running}
+        replace(record, disks=disks).save(self._file(record.name))
         for disk in gone if running else ():
             guest.remove_disk_node(self._leader(record.name), disk)
-        replace(record, disks=disks).save(self._file(record.name))
-        for disk in gone:
-            self._close_if_unused(disk.disk, record.name)
-        for disk in new if running else ():
-            number = self._disks.open(disk.disk, disk.read_only).number
+        for disk, number in numbers.items():
             guest.add_disk_node(self._leader(record.name), disk, number)
+        for name in {disk.disk for disk in gone} - {disk.disk for disk in disks}:
+            self._close_if_unused(name, record.name)
 
     def _close_if_unused(self, disk: str, machine: str) -> None:
         """Release a disk's loop device unless a machine other than this one runs with it."""
@@ -525,5 +529,5 @@ def _check_host() -> None:
 
 
 def _nspawn_environment() -> dict[str, str]:
-    """/tmp of a TPU VM lies on its boot disk; nothing of the server's environment reaches a machine."""
+    """Leaves /tmp to the guest; nothing of the server's environment reaches a machine."""
     return {"PATH": tool_environment()["PATH"], "LC_ALL": "C", "SYSTEMD_NSPAWN_TMPFS_TMP": "0"}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 
@@ -17,11 +17,6 @@ from .support import Cloud, CloudFactory, output
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "machines: boots machines; needs root")
-
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker("machines")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ from localcloud.machines import DiskAttachment, Machine, MachineError, MachineSp
 
 from .support import Cloud, CloudFactory, output, traces
 
+pytestmark = pytest.mark.machines
+
 BY_ID = "/dev/disk/by-id/google-persistent-disk-1"
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 MOUNT_UNIT = (
@@ -150,7 +152,7 @@ def test_the_servers_environment_stays_outside(cloud: Cloud, monkeypatch: pytest
     [
         "-p ProtectSystem=strict -p ProtectHome=yes -p PrivateTmp=yes -p NoNewPrivileges=yes",
         "-p PrivateDevices=yes -p ProtectKernelTunables=yes -p ProtectKernelLogs=yes",
-        "-p ProtectControlGroups=yes -p RestrictNamespaces=yes -p SystemCallFilter=@system-service -p ProtectClock=yes",
+        "-p ProtectControlGroups=yes -p RestrictNamespaces=yes -p SystemCallFilter=@system-service",
         "-p LoadCredential=token:/etc/hostname -p User=tpu",
     ],
 )
@@ -265,6 +267,27 @@ def test_a_stopped_machine_stays_stopped_until_it_is_started(cloud: Cloud, vm: M
     assert not is_running(cloud, vm.name)
     assert cloud.machines.start(vm.name) == cloud.machines.start(vm.name) == vm
     assert cloud.ssh(vm, "cat /mnt/data/file") == "precious"
+
+
+def test_the_watcher_keeps_away_from_a_machine_that_is_worked_on(cloud: Cloud, vm: Machine) -> None:
+    done = threading.Event()
+    revived: list[str] = []
+
+    def watch() -> None:
+        while not done.is_set():
+            revived.extend(cloud.machines.watch_once())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(3):
+            cloud.machines.stop(vm.name)
+            cloud.machines.start(vm.name)
+    finally:
+        done.set()
+        watcher.join()
+    assert revived == []
+    assert is_running(cloud, vm.name)
 
 
 def test_machines_boot_side_by_side_with_addresses_of_their_own(cloud: Cloud) -> None:
