@@ -85,27 +85,32 @@ def guarded(work: Callable[[], Answer], request: Request) -> Answer:
     except HubError:
         raise
     except Exception as error:
-        explanation = explain(error, request)
+        endpoint = os.environ.get("HF_ENDPOINT") or "the Hub"
+        explanation = explain(
+            error, request["repo_id"], "repo_id", endpoint, bool(os.environ.get("HF_TOKEN"))
+        )
         if explanation is None:
             raise
         raise explanation from error
 
 
-def explain(error: Exception, request: Request) -> HubError | None:
-    """An error of huggingface_hub or of HTTP below it, in the user's terms; None for any other."""
-    endpoint = os.environ.get("HF_ENDPOINT") or "the Hub"
+def explain(error: Exception, repo: str, option: str, endpoint: str, has_token: bool) -> HubError | None:
+    """An error of huggingface_hub or of HTTP below it, in the user's terms; None for any other.
+
+    ``option`` is the name of the option that names the repository.
+    """
     status = getattr(getattr(error, "response", None), "status_code", None)
-    repo = request["repo_id"]
     if type(error).__name__ == "HFValidationError":
-        return HubError(f"repo_id: {repo!r} is not the name of a repository: {error}")
+        return HubError(f"{option}: {repo!r} is not the name of a repository: {error}")
+    if status == 401 and has_token:
+        return HubError(f"token: {endpoint} refused it: make a new one in the settings of the account")
     if status == 401:
-        if os.environ.get("HF_TOKEN"):
-            return HubError(f"token: {endpoint} refused it: make a new one in the settings of the account")
         return HubError(f"token: is not set; {repo} needs one, or there is no such repository at {endpoint}")
     if status == 403:
-        return HubError(f"token: may not do this to {repo} at {endpoint}: it needs permission to write there")
+        return HubError(f"token: may not do this to {repo} at {endpoint}: it needs permission to")
     if status == 404:
-        return HubError(f"repo_id: there is no {repo} at {endpoint} that the token may see")
+        what = "that revision of " if type(error).__name__ == "RevisionNotFoundError" else ""
+        return HubError(f"{option}: there is no {what}{repo} at {endpoint} that the token may see")
     if status is not None:
         text = f"{endpoint} answered with HTTP status {status}: {error}"
         return Transient(text) if status in TRANSIENT_STATUS or status >= 500 else HubError(text)

@@ -1,0 +1,166 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run needs of the Hub, looked at before anything is created: token, models, data sets, permission."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import columns
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError, explain
+
+TIMEOUT = 30.0  # seconds, for each request
+
+
+class Preflight:
+    """Reads from one Hub with one token.
+
+    Every method raises HubError with the option, the value and the remedy.
+    """
+
+    def __init__(self, endpoint: str, token: str | None) -> None:
+        from huggingface_hub import HfApi
+
+        self.endpoint = endpoint.rstrip("/")
+        self.token = token
+        self.api = HfApi(endpoint=self.endpoint, token=token or False)
+        self.known_identity: dict[str, Any] | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """name, role (of the token) and organizations."""
+        if not self.token:
+            raise HubError("token: is not set: give one, or export HF_TOKEN")
+        return describe_identity(self.whoami())
+
+    def whoami(self) -> dict[str, Any]:
+        """The Hub's answer, asked for once: the Hub limits the rate of this request strictly."""
+        if self.known_identity is None:
+            try:
+                self.known_identity = dict(self.api.whoami())
+            except Exception as error:
+                raise self.explained(error, "the account", "token") from error
+        return self.known_identity
+
+    def check_write(self, repo_id: str) -> None:
+        """That the token may create or write the repository."""
+        namespace, _slash, name = repo_id.partition("/")
+        if not namespace or not name:
+            raise HubError(f"write_to: {repo_id!r} is no repository: give <user or organization>/<name>")
+        answer = self.whoami()
+        if not may_write(answer, repo_id):
+            owner = answer.get("name")
+            raise HubError(
+                f"write_to: the token of {owner} may not write {repo_id}: give a token with permission to, "
+                f"or a repository of {owner}"
+            )
+
+    def model(self, repo_id: str, revision: str) -> dict[str, Any]:
+        """repo_id and revision, a commit."""
+        info = self.info("models", "model", repo_id, revision)
+        return {"repo_id": repo_id, "revision": info.sha}
+
+    def dataset(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """repo_id, revision (a commit), splits and columns, the last two None where the Hub cannot tell.
+
+        Checks that the split and the columns that are wanted are there.
+        """
+        repo_id = wanted["repo_id"]
+        info = self.info("datasets", "dataset", repo_id, wanted["revision"])
+        card = info.card_data.to_dict() if info.card_data else {}
+        config = columns.card_config(card, wanted["config"])
+        known = columns.card_info(card, config.get("config_name"))
+        files = columns.split_files(config, [sibling.rfilename for sibling in info.siblings or []])
+        splits = list(files) or [str(split["name"]) for split in known.get("splits") or []] or None
+        require("datasets", repo_id, "split", [wanted["split"]] if wanted["split"] else [], splits)
+        of_split = files.get(wanted["split"] or "train") or next(iter(files.values()), [])
+        names = columns.card_columns(known) or self.columns_of(repo_id, info.sha, of_split)
+        require("datasets", repo_id, "column", wanted["columns"], names)
+        return {"repo_id": repo_id, "revision": info.sha, "splits": splits, "columns": names}
+
+    def columns_of(self, repo_id: str, revision: str, files: list[str]) -> list[str] | None:
+        """The columns of the first file, None when there is none."""
+        if not files:
+            return None
+        from huggingface_hub import hf_hub_url
+
+        url = hf_hub_url(repo_id, files[0], repo_type="dataset", revision=revision, endpoint=self.endpoint)
+        try:
+            return columns.file_columns(files[0], lambda first, last: self.read(url, first, last))
+        except Exception as error:
+            raise self.explained(error, repo_id, "datasets") from error
+
+    def read(self, url: str, first: int, last: int | None) -> bytes:
+        """A range of a file; a negative first byte counts from its end."""
+        import requests
+
+        headers = {
+            "Range": f"bytes={first}" if first < 0 else f"bytes={first}-{'' if last is None else last}"
+        }
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"  # requests keeps it from other hosts
+        answer = requests.get(url, headers=headers, timeout=TIMEOUT)
+        answer.raise_for_status()
+        return answer.content
+
+    def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:
+        try:
+            info = self.api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=TIMEOUT)
+        except Exception as error:
+            raise self.explained(error, repo_id, option) from error
+        if info.gated:
+            self.check_gate(option, repo_type, repo_id)
+        return info
+
+    def check_gate(self, option: str, repo_type: str, repo_id: str) -> None:
+        """That the token may read a gated repository, which anyone may see."""
+        from huggingface_hub.errors import GatedRepoError
+
+        try:
+            self.api.auth_check(repo_id, repo_type=repo_type)
+        except GatedRepoError as error:
+            page = f"{self.endpoint}/{'' if repo_type == 'model' else 'datasets/'}{repo_id}"
+            raise HubError(f"{option}: {repo_id} is gated: ask for access at {page}") from error
+        except Exception as error:
+            raise self.explained(error, repo_id, option) from error
+
+    def explained(self, error: Exception, repo: str, option: str) -> Exception:
+        return explain(error, repo, option, self.endpoint, bool(self.token)) or error
+
+
+def require(option: str, repo_id: str, what: str, wanted: list[str], there: list[str] | None) -> None:
+    """That all wanted names are there; whatever cannot be told passes."""
+    for name in wanted:
+        if there is not None and name not in there:
+            raise HubError(f"{option}: {repo_id} has no {what} {name!r}: it has {', '.join(there)}")
+
+
+def describe_identity(answer: dict[str, Any]) -> dict[str, Any]:
+    token = (answer.get("auth") or {}).get("accessToken") or {}
+    return {
+        "name": answer.get("name"),
+        "role": token.get("role"),
+        "organizations": [org.get("name") for org in answer.get("orgs") or []],
+    }
+
+
+def may_write(answer: dict[str, Any], repo_id: str) -> bool:
+    """Whether the token of this whoami answer may write the repository.
+
+    Roles of tokens: read, write, fineGrained (permissions for each entity: a user, an organization or one
+    repository). A token without a role (OAuth) is left to the Hub to judge.
+    """
+    namespace = repo_id.split("/")[0]
+    token = (answer.get("auth") or {}).get("accessToken") or {}
+    role = token.get("role")
+    if role == "fineGrained":
+        scopes = (token.get("fineGrained") or {}).get("scoped") or []
+        return any(
+            (scope.get("entity") or {}).get("name") in (namespace, repo_id)
+            and "repo.write" in (scope.get("permissions") or [])
+            for scope in scopes
+        )
+    if role == "read":
+        return False
+    organizations = {org.get("name"): org.get("roleInOrg") for org in answer.get("orgs") or []}
+    return namespace == answer.get("name") or organizations.get(namespace, "read") != "read"

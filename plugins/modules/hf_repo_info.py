@@ -1,0 +1,221 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: hf_repo_info
+short_description: Check what a run needs of the Hugging Face Hub before it starts
+version_added: 0.1.0
+description:
+  - Looks at the token, at models and at data sets, and fails with one clear message when something is not as
+    it has to be.
+  - Meant for the controller, before any machine is created. Reads a few kilobytes, whatever the size of the
+    repositories.
+options:
+  token:
+    description: Token of the Hub. Required with O(write_to); without one, only public repositories are seen.
+    type: str
+  endpoint:
+    description: Address of the Hub.
+    type: str
+    default: https://huggingface.co
+  models:
+    description: Models that must be there and readable.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      repo_id:
+        description: The repository.
+        type: str
+        required: true
+      revision:
+        description: Branch, tag or commit.
+        type: str
+        default: main
+  datasets:
+    description: Data sets that must be there and readable.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      repo_id:
+        description: The repository.
+        type: str
+        required: true
+      revision:
+        description: Branch, tag or commit.
+        type: str
+        default: main
+      config:
+        description: Configuration of the data set. The default is the one that the data set declares as its
+          default.
+        type: str
+      split:
+        description: A split that it must have.
+        type: str
+      columns:
+        description: Columns that it must have.
+        type: list
+        elements: str
+        default: []
+  write_to:
+    description: A repository, existing or not, that the token must be allowed to write.
+    type: str
+notes:
+  - Splits and columns come from the card of the data set or from a file of it (Parquet, JSON, CSV). Where
+    neither tells, they are null and count as there.
+requirements:
+  - huggingface_hub 0.36 or later
+  - requests
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+  - tpuops.maxtext.attributes.info_module
+seealso:
+  - module: tpuops.maxtext.hf_repo
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+"""
+
+EXAMPLES = r"""
+- name: Check the Hub before spending money
+  tpuops.maxtext.hf_repo_info:
+    token: "{{ hf_token }}"
+    models:
+      - repo_id: Qwen/Qwen3-4B
+    datasets:
+      - repo_id: llm-jp/Synthetic-JP-EN-Coding-Dataset
+        split: train
+        columns: [messages]
+    write_to: me/qwen3-4b-sft
+  delegate_to: localhost
+  register: on_the_hub
+"""
+
+RETURN = r"""
+identity:
+  description: Whose token it is; null without a token.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: Name of the account.
+      type: str
+      returned: always
+      sample: me
+    role:
+      description: Role of the token, such as V(read), V(write) or V(fineGrained).
+      type: str
+      returned: always
+      sample: write
+    organizations:
+      description: Names of the account's organizations.
+      type: list
+      elements: str
+      returned: always
+      sample: []
+models:
+  description: The models, in the order of O(models).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    repo_id:
+      description: The repository.
+      type: str
+      returned: always
+      sample: Qwen/Qwen3-4B
+    revision:
+      description: The commit that the revision names.
+      type: str
+      returned: always
+      sample: 3fa1c0d2e4b5a69788796a5b4c3d2e1f00112233
+datasets:
+  description: The data sets, in the order of O(datasets).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    repo_id:
+      description: The repository.
+      type: str
+      returned: always
+      sample: llm-jp/Synthetic-JP-EN-Coding-Dataset
+    revision:
+      description: The commit that the revision names.
+      type: str
+      returned: always
+      sample: 3fa1c0d2e4b5a69788796a5b4c3d2e1f00112233
+    splits:
+      description: Its splits; null where the Hub cannot tell.
+      type: list
+      elements: str
+      returned: always
+      sample: [train]
+    columns:
+      description: Its columns; null where the Hub cannot tell.
+      type: list
+      elements: str
+      returned: always
+      sample: [messages]
+"""
+
+import traceback
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
+
+
+def look(params: dict[str, Any]) -> dict[str, Any]:
+    hub = Preflight(params["endpoint"], params["token"])
+    identity = hub.identity() if params["token"] or params["write_to"] else None
+    models = [hub.model(model["repo_id"], model["revision"]) for model in params["models"]]
+    datasets = [hub.dataset(dataset) for dataset in params["datasets"]]
+    if params["write_to"]:
+        hub.check_write(params["write_to"])
+    return {"identity": identity, "models": models, "datasets": datasets}
+
+
+def main() -> None:
+    repository = {
+        "repo_id": {"type": "str", "required": True},
+        "revision": {"type": "str", "default": "main"},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "token": {"type": "str", "no_log": True},
+            "endpoint": {"type": "str", "default": "https://huggingface.co"},
+            "models": {"type": "list", "elements": "dict", "default": [], "options": repository},
+            "datasets": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    **repository,
+                    "config": {"type": "str"},
+                    "split": {"type": "str"},
+                    "columns": {"type": "list", "elements": "str", "default": []},
+                },
+            },
+            "write_to": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = look(module.params)
+    except ImportError as error:
+        module.fail_json(
+            msg=missing_required_lib(error.name or "huggingface_hub"), exception=traceback.format_exc()
+        )
+    except HubError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
