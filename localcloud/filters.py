@@ -15,7 +15,7 @@ from typing import Any
 Predicate = Callable[[Mapping[str, Any]], bool]
 
 _TOKEN = re.compile(
-    r'\s*(?:(?P<sign>[()])|(?P<term>-?[\w.]+\s*(?:!=|=|:)\s*(?:"[^"]*"|[^\s()]+))|(?P<word>\w+))'
+    r'\s*(?:(?P<sign>[()])|(?P<term>-?[\w.]+\s*(?:!=|=|:)\s*(?:"[^"]*"|[^\s()="]+))|(?P<word>\w+))'
 )
 
 
@@ -80,7 +80,7 @@ def _factor(tokens: list[str]) -> Predicate:
 
 
 def _term(token: str) -> Predicate:
-    match = re.fullmatch(r'(-?)([\w.]+)\s*(!=|=|:)\s*(?:"([^"]*)"|(.+))', token)
+    match = re.fullmatch(r'(-?)([\w.]+)\s*(!=|=|:)\s*(?:"([^"]*)"|([^="]+))', token)
     if match is None:
         raise FilterError(f"Invalid filter: {token!r} is not a term like key:value")
     minus, key, operator, quoted, plain = match.groups()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
+from localcloud.credentials import CredentialFiles
 from localcloud.google import compute, tpu
 from localcloud.machines import Machines
 from localcloud.server import google_application
@@ -19,9 +21,18 @@ from localcloud.state import Store
 from tests.unit.localcloud.google_client import FakeMachines, Google
 
 
+@pytest.fixture(scope="session")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the files of CredentialFiles: an RSA key for each test would take most of the time."""
+    directory = tmp_path_factory.mktemp("credentials")
+    CredentialFiles(CloudConfig(state_dir=directory)).write()
+    return directory
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> CloudConfig:
-    return CloudConfig(state_dir=tmp_path)
+def config(tmp_path: Path, credentials: Path) -> CloudConfig:
+    shutil.copytree(credentials, tmp_path / "cloud")
+    return CloudConfig(state_dir=tmp_path / "cloud")
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def test_patch_switches_external_addresses(enabled: Google) -> None:
 @pytest.mark.parametrize("mask", [None, "", "runtimeVersion", "labels,acceleratorType", "state"])
 def test_patch_needs_a_mask_of_what_can_change(enabled: Google, mask: str | None) -> None:
     enabled.create_node()
-    query = {} if mask is None else {"updateMask": mask}
+    query: dict[str, Any] = {} if mask is None else {"updateMask": mask}
     error = enabled.error("PATCH", f"/v2/{NAME}", {"labels": {}}, **query)
     assert error["details"][0]["fieldViolations"][0]["field"] == "update_mask"
 
@@ -411,13 +411,13 @@ def test_pages_neither_repeat_nor_skip(enabled: Google) -> None:
     for index in range(7):
         enabled.create_node(f"node-{index}")
     names: list[str] = []
-    token = ""
+    query: dict[str, Any] = {"pageSize": 3}
     while True:
-        page = enabled.call("GET", NODES, pageSize=3, **({"pageToken": token} if token else {}))
+        page = enabled.call("GET", NODES, **query)
         names += [node["name"].rpartition("/")[2] for node in page["nodes"]]
-        token = page.get("nextPageToken", "")
-        if not token:
+        if "nextPageToken" not in page:
             break
+        query["pageToken"] = page["nextPageToken"]
         enabled.finish(enabled.call("DELETE", f"/v2/{LOCATION}/nodes/node-{len(names) - 1}"))
     assert names == [f"node-{index}" for index in range(7)]
     assert enabled.error("GET", NODES, pageToken="%%%")["status"] == "INVALID_ARGUMENT"

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The metadata server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from localcloud.google import metadata
+from localcloud.google.nodes import machine_name
+from tests.unit.localcloud.google_client import LOCATION, PROJECT, Google
+
+FLAVOR = {"Metadata-Flavor": "Google"}
+NODE = f"{LOCATION}/nodes/slice"
+
+
+def client(google: Google, address: str = "127.0.0.1") -> TestClient:
+    application = metadata.application(google.cloud)
+    return TestClient(application, headers=FLAVOR, client=(address, 40000))
+
+
+@pytest.fixture
+def guest(enabled: Google) -> TestClient:
+    """The metadata server as worker 2 of a slice sees it."""
+    enabled.create_node(
+        "slice",
+        acceleratorType="v5litepod-16",
+        metadata={"startup-script": "#!/bin/sh\n", "ssh-keys": "a:ssh-rsa K a"},
+        tags=["t"],
+        schedulingConfig={"spot": True},
+    )
+    return client(enabled, enabled.machines.machines[machine_name(NODE, 2)].address)
+
+
+def read(guest: TestClient, path: str, **query: str) -> Any:
+    response = guest.get(f"/computeMetadata/v1/{path}", params=query)
+    assert response.status_code == 200, response.text
+    assert response.headers["Metadata-Flavor"] == "Google"
+    return response.json() if "json" in response.headers["content-type"] else response.text
+
+
+def test_a_worker_knows_who_it_is(guest: TestClient) -> None:
+    assert read(guest, "project/project-id") == PROJECT.project_id
+    assert read(guest, "project/numeric-project-id") == PROJECT.number
+    assert read(guest, "instance/zone") == f"projects/{PROJECT.number}/zones/us-west1-c"
+    assert read(guest, "instance/name") == machine_name(NODE, 2)
+    assert read(guest, "instance/tags") == "t\n"
+    assert read(guest, "instance/scheduling/preemptible") == "TRUE"
+    assert read(guest, "universe/universe-domain") == "googleapis.com"
+
+
+def test_a_worker_reads_its_attributes(guest: TestClient) -> None:
+    attributes = {
+        "agent-worker-number": "2",
+        "accelerator-type": "v5litepod-16",
+        "startup-script": "#!/bin/sh\n",
+        "ssh-keys": "a:ssh-rsa K a",
+    }
+    for name, value in attributes.items():
+        assert read(guest, f"instance/attributes/{name}") == value
+    environment = read(guest, "instance/attributes/tpu-env")
+    assert "WORKER_ID: '2'\n" in environment
+    assert "TOPOLOGY: '4x4'\n" in environment
+    assert len(read(guest, "instance/attributes/worker-network-endpoints").split(",")) == 4
+
+
+def test_directories_are_listed(guest: TestClient) -> None:
+    assert read(guest, "") == "instance/\nproject/\nuniverse/\n"
+    assert "service-accounts/" in read(guest, "instance/").splitlines()
+    contents = read(guest, "instance/", recursive="true")
+    assert contents["attributes"]["accelerator-type"] == "v5litepod-16"
+    assert contents["serviceAccounts"]["default"]["aliases"] == ["default"]
+    assert "token" not in contents["serviceAccounts"]["default"]
+
+
+def test_a_service_account_has_tokens(enabled: Google, guest: TestClient) -> None:
+    email = read(guest, "instance/service-accounts/default/email")
+    assert email == PROJECT.service_account
+    token = read(guest, f"instance/service-accounts/{email}/token")
+    assert enabled.cloud.tokens.principal(token["access_token"]) == email
+    assert read(guest, "instance/service-accounts/default/scopes").startswith("https://")
+
+
+def test_other_callers_see_no_instance(google: Google) -> None:
+    host = client(google)
+    assert read(host, "instance/") == "service-accounts/\n"
+    assert read(host, "project/project-id") == PROJECT.project_id
+    token = read(host, "instance/service-accounts/default/token")
+    assert google.cloud.tokens.principal(token["access_token"]) == google.cloud.service_account
+
+
+def test_google_auth_recognises_the_server(google: Google) -> None:
+    assert client(google).get("/").text == "computeMetadata/\n"
+    assert client(google).get("/computeMetadata/").text == "v1/\n"
+
+
+def test_the_header_is_required(google: Google) -> None:
+    host = client(google)
+    path = "/computeMetadata/v1/project/project-id"
+    assert host.get(path, headers={"Metadata-Flavor": ""}).status_code == 403
+    assert host.get(path, headers={"X-Forwarded-For": "1.2.3.4"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["instance/none", "instance/service-accounts/none/token", "project/project-id/x"]
+)
+def test_what_is_not_there(google: Google, path: str) -> None:
+    assert client(google).get(f"/computeMetadata/v1/{path}").status_code == 404
+    assert client(google).get("/latest/meta-data").status_code == 404
