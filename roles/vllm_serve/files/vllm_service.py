@@ -85,6 +85,11 @@ class Unit:
         microseconds = int(properties["ExecMainStartTimestampMonotonic"])
         return time.time() - time.monotonic() + microseconds / 1e6 if microseconds else None
 
+    def restart(self) -> None:
+        """Returns when the old process is gone and the new one runs, or cannot: its state tells."""
+        systemctl("reset-failed", self.name)
+        subprocess.run(["systemctl", "restart", self.name], check=False)
+
     def is_newer_than(self, *files: Path) -> bool:
         """Whether its process started after the last change of these files."""
         started = self.started_at()
@@ -94,7 +99,7 @@ class Unit:
 @contextlib.contextmanager
 def journal_shown(unit: str, since: float) -> Iterator[None]:
     """Copy what the unit logs to the standard output, that is to the log of the job."""
-    command = ["journalctl", "--follow", "--output=cat", f"--unit={unit}", f"--since=@{int(since)}"]
+    command = ["journalctl", "--follow", "--output=cat", f"--unit={unit}", f"--since=@{since:.6f}"]
     follower = subprocess.Popen(command)
     try:
         yield
@@ -116,15 +121,16 @@ def wait_until_healthy(unit: Unit, url: str, timeout: float) -> str | None:
     """None once the server answers, else why it does not."""
     deadline = time.monotonic() + timeout
     restarts = unit.properties()["NRestarts"]
-    while not is_healthy(url):
+    while True:
         now = unit.properties()
         alive = now["ActiveState"] in ("active", "activating") and now["SubState"] != "auto-restart"
         if not alive or now["NRestarts"] != restarts:
             return f"{unit.name} ended while starting, with status {now['ExecMainStatus']} ({now['Result']})"
+        if is_healthy(url):
+            return None
         if time.monotonic() > deadline:
             return f"{unit.name} runs, but did not answer within {timeout:.0f} s; run this again to wait on"
         time.sleep(LOOK_EVERY)
-    return None
 
 
 def mark_healthy(path: Path) -> None:
@@ -139,17 +145,16 @@ def start(options: argparse.Namespace) -> int:
     if unit.properties()["NeedDaemonReload"] == "yes":
         systemctl("daemon-reload")
     systemctl("enable", "--no-reload", "--quiet", unit.name)
-    since = unit.started_at() or time.time()
+    asked = time.time()
     if not unit.is_newer_than(Path(unit.properties()["FragmentPath"]), options.key_file):
-        since = time.time()
-        systemctl("reset-failed", unit.name)
-        systemctl("restart", "--no-block", unit.name)
-        time.sleep(LOOK_EVERY)
+        unit.restart()
+    since = unit.started_at() or asked
+    print(f"waiting for {unit.name} to answer", flush=True)  # it is silent for its first minute
     with journal_shown(unit.name, since):
         problem = wait_until_healthy(unit, options.health, options.timeout)
     if problem is None:
         mark_healthy(options.mark)
-        print(f"{unit.name} is healthy {time.time() - since:.0f} s after its start", flush=True)
+        print(f"{unit.name} is healthy, {time.time() - since:.0f} s after its start", flush=True)
         return 0
     if unit.properties()["ActiveState"] != "active":
         systemctl("stop", unit.name)  # systemd would start it again, to the same end
