@@ -206,4 +206,4 @@ def source_of(module: ModuleType) -> str:
     source = loader.get_source(module.__name__) if loader is not None else None
     if not source:
         raise JobError(f"the source of {module.__name__} did not travel with the module")
-    return str(source)
+    return source.decode() if isinstance(source, bytes) else str(source)  # Ansible's loader gives bytes

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules job and job_info on a machine whose systemd only remembers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner
+
+from .conftest import BOOT, RunModule, Systemd
+
+UNIT = "tpuops-sft.service"
+SECRET = "hf_averysecrettoken"
+JOB: dict[str, Any] = {
+    "name": "sft",
+    "argv": ["/usr/bin/train", "steps=100"],
+    "environment": {"A": 1},
+    "secrets": {"HF_TOKEN": SECRET},
+    "inputs": {"steps": 100},
+    "user": "root",
+}
+
+
+@pytest.fixture
+def job(records_dir: str) -> dict[str, Any]:
+    Path(records_dir).parent.mkdir()
+    return {**JOB, "records_dir": records_dir}
+
+
+def end(records_dir: str, fake_systemd: Systemd, **changes: Any) -> None:
+    """The unit ends, as runner.finish() does it."""
+    path = Path(records_dir) / "sft.json"
+    record = {**json.loads(path.read_text()), "status": "finished", "exit_code": 0, **changes}
+    runner.write_json(str(path), record)
+    fake_systemd.active.discard(UNIT)
+
+
+def everything_below(path: Path) -> str:
+    files = [entry for entry in path.rglob("*") if entry.is_file()]
+    return "\n".join(entry.read_bytes().decode("utf-8", "replace") for entry in files)
+
+
+def test_a_job_runs_once(run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]) -> None:
+    first = run_module("job", **job)
+    attached = run_module("job", **job)
+    end(job["records_dir"], fake_systemd)
+    finished = run_module("job", **job)
+    told = [(each["failed"], each["changed"], each["action"]) for each in (first, attached, finished)]
+    assert told == [(False, True, "run"), (False, True, "attach"), (False, False, "skip")]
+    assert len(fake_systemd.started) == 1
+    assert finished["job"]["boot_id"] == BOOT
+
+
+def test_the_unit_has_what_the_job_needs(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    run_module("job", **job, timeout=7200, stop_timeout=30, chdir="/")
+    unit, properties, argv = fake_systemd.started[0]
+    directory = f"{records.RUN_DIR}/sft"
+    assert unit == UNIT
+    assert argv[1:] == ["-I", f"{directory}/runner.py", "run"]
+    expected = {
+        "User=root",
+        "WorkingDirectory=/",
+        "RuntimeMaxSec=7200",
+        "TimeoutStopSec=30",
+        "KillMode=mixed",
+        "LimitNOFILE=65536",
+        f"StandardOutput=append:{job['records_dir']}/sft.log",
+        f"RequiresMountsFor={job['records_dir']}",
+        f"LoadCredential=HF_TOKEN:{directory}/secrets/HF_TOKEN",
+        f"ExecStopPost=+{argv[0]} -I {directory}/runner.py finish {directory}",
+    }
+    assert expected <= set(properties)
+    assert Path(directory, "runner.py").read_text() == Path(runner.__file__).read_text()
+
+
+def test_a_user_gets_no_new_privileges(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    run_module("job", **{**job, "user": "nobody"})
+    assert {"User=nobody", "NoNewPrivileges=yes"} <= set(fake_systemd.started[0][1])
+
+
+def test_the_default_user_is_who_became_root(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "nobody")
+    result = run_module("job", **{**job, "user": None})
+    assert result["job"]["user"] == "nobody"
+
+
+def test_a_secret_reaches_systemd_and_nothing_else(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    result = run_module("job", diff=True, **job)
+    assert fake_systemd.seen_secrets["HF_TOKEN"] == SECRET
+    assert SECRET not in json.dumps(fake_systemd.started)
+    assert SECRET not in json.dumps(result)
+    assert SECRET not in everything_below(tmp_path)
+
+
+def test_a_changed_secret_is_no_changed_job(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    run_module("job", **job)
+    end(job["records_dir"], fake_systemd)
+    assert run_module("job", **{**job, "secrets": {"HF_TOKEN": "another"}})["action"] == "skip"
+
+
+def test_other_inputs_while_it_runs_are_refused(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    run_module("job", **job)
+    result = run_module("job", **{**job, "inputs": {"steps": 120}})
+    assert result["failed"]
+    assert "job sft is running and inputs.steps changed" in result["msg"]
+    assert "wait until it has ended" in result["msg"]
+    assert f"systemctl stop {UNIT}" in result["msg"]
+
+
+def test_check_mode_says_and_does_nothing(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = run_module("job", check=True, diff=True, **job)
+    assert (result["changed"], result["action"], result["reason"]) == (True, "run", "it never ran")
+    assert result["diff"]["after"]["inputs"] == {"steps": 100}
+    assert result["diff"]["before"] == {}
+    assert (sorted(tmp_path.rglob("*")), fake_systemd.started) == (before, [])
+
+
+def test_a_run_after_a_failure_counts_and_keeps_the_log_of_the_one_before(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    run_module("job", **job)
+    log = Path(job["records_dir"]) / "sft.log"
+    log.write_text("first\n")
+    end(job["records_dir"], fake_systemd, status="failed")
+    again = run_module("job", **job)
+    end(job["records_dir"], fake_systemd)
+    other = run_module("job", **{**job, "inputs": {"steps": 120}})
+    assert (again["reason"], again["job"]["runs"], other["job"]["runs"]) == ("its last run is failed", 2, 1)
+    assert (log.read_text(), log.with_name("sft.log.1").read_text()) == ("", "")  # one run back, no further
+
+
+def test_systemd_refuses(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    fake_systemd.refuses = "Unknown assignment: LoadCredential"
+    result = run_module("job", **job)
+    assert result["msg"] == "job sft: systemd did not start it: Unknown assignment: LoadCredential"
+    assert list((tmp_path / "run").iterdir()) == [tmp_path / "run" / "sft.lock"]
+    assert run_module("job_info", records_dir=job["records_dir"])["jobs"][0]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"user": "no-such-user"}, "user: there is no user no-such-user on this machine"),
+        ({"chdir": "/no/such/dir"}, "chdir: /no/such/dir is not a directory"),
+        ({"name": "../x"}, "name: '../x' cannot name a job"),
+        ({"argv": None}, "argv"),
+        ({"progress": {"format": "pattern"}}, "pattern"),
+        ({"records_dir": "/no/such/disk/.tpuops/jobs"}, "there is no /no/such/disk: mount the data disk"),
+    ],
+)
+def test_bad_options(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    result = run_module("job", **{**job, **options})
+    assert result["failed"]
+    assert message in result["msg"]
+    assert fake_systemd.started == []
+
+
+def test_root_is_needed(run_module: RunModule, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "become: true" in run_module("job", **job)["msg"]
+
+
+def test_a_unit_of_that_name_from_elsewhere(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    fake_systemd.active.add(UNIT)
+    assert f"{UNIT} runs, but its record is not" in run_module("job", **job)["msg"]
+
+
+def test_stop(run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]) -> None:
+    options = {"name": "sft", "records_dir": job["records_dir"], "state": "stopped"}
+    nothing = run_module("job", **options)
+    run_module("job", **job)
+    would = run_module("job", check=True, **options)
+    stopped = run_module("job", **options)
+    assert [nothing["changed"], would["changed"], stopped["changed"]] == [False, True, True]
+    assert (fake_systemd.stopped, stopped["action"]) == ([UNIT], "stop")
+    assert Path(records.RUN_DIR, "sft", runner.STOP_REQUEST).exists()
+
+
+def test_progress_of_an_older_run_is_left_out(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 1}\n')
+    run_module("job", **job, progress={"file": str(metrics)})
+    with metrics.open("a") as handle:
+        handle.write('{"step": 2}\n{"step"')
+    options = {"name": "sft", "records_dir": job["records_dir"]}
+    first = run_module("job_info", offset=-1, **options)
+    more = run_module("job_info", offset=first["offset"], **options)
+    assert (first["text"], more["text"]) == ('{"step": 2}\n', "")
+
+
+def test_job_info_lists_by_start_and_explains_a_failure(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    assert run_module("job_info", records_dir=job["records_dir"])["jobs"] == []
+    run_module("job", **job)
+    (Path(job["records_dir"]) / "sft.log").write_text("ValueError: no\n")
+    end(job["records_dir"], fake_systemd, status="failed")
+    run_module("job", **{**job, "name": "a-later-one"})
+    names = [record["name"] for record in run_module("job_info", records_dir=job["records_dir"])["jobs"]]
+    told = run_module("job_info", name="sft", records_dir=job["records_dir"])
+    assert names == ["sft", "a-later-one"]
+    assert told["log_tail"] == ["ValueError: no"]
+    assert run_module("job_info", name="never", records_dir=job["records_dir"])["jobs"] == []
