@@ -136,11 +136,10 @@ class JobAction(ActionBase):  # type: ignore[misc]
         Ansible detaches its workers from the terminal and stops reading their messages when it is
         interrupted, so the words go straight to the standard error of the process that has the terminal.
         """
-        terminal = Path(f"/proc/{os.getppid()}/fd/2")
         previous = signal.getsignal(signal.SIGINT)
 
         def explain(number: int, frame: Any) -> None:
-            with contextlib.suppress(OSError), terminal.open("a") as handle:
+            with contextlib.suppress(OSError), terminal().open("a") as handle:
                 handle.write(f"\n{goes_on(job)}\n")
             signal.signal(signal.SIGINT, previous)
             if callable(previous):
@@ -185,6 +184,11 @@ class Shown:
             self.show(self.progress.describe())
         self.pending = None
         self.shown_at = time.monotonic()
+
+
+def terminal() -> Path:
+    """The standard error of the process that has the terminal: Ansible's own, the parent of this worker."""
+    return Path(f"/proc/{os.getppid()}/fd/2")
 
 
 def failed(message: str) -> Result:

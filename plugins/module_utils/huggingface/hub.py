@@ -109,8 +109,9 @@ def explain(error: Exception, repo: str, option: str, endpoint: str, has_token: 
     if status == 403:
         return HubError(f"token: may not do this to {repo} at {endpoint}: it needs permission to")
     if status == 404:
-        what = "that revision of " if type(error).__name__ == "RevisionNotFoundError" else ""
-        return HubError(f"{option}: there is no {what}{repo} at {endpoint} that the token may see")
+        if type(error).__name__ == "RevisionNotFoundError":
+            return HubError(f"{option}: {repo} at {endpoint} has no such revision")
+        return HubError(f"{option}: there is no {repo} at {endpoint} that the token may see")
     if status is not None:
         text = f"{endpoint} answered with HTTP status {status}: {error}"
         return Transient(text) if status in TRANSIENT_STATUS or status >= 500 else HubError(text)

@@ -139,6 +139,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     url = "http://{}:{}".format(*listener.getsockname())
     token, read_token = ((state / name).read_text().strip() for name in ("hf-token", "hf-token-reader"))
     yield Hub(url, token, read_token, store)
-    server.should_exit = True
+    server.should_exit = server.force_exit = True  # clients keep their connections
     thread.join()
     listener.close()

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules of the Hub, with the real huggingface_hub against the local cloud's Hub."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub as program
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight, target
+from huggingface_hub import HfApi, constants
+
+from .conftest import Hub, RunModule, Systemd
+
+numbers = count()
+
+
+@pytest.fixture(autouse=True)
+def without_xet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub has read the environment when it was imported."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture
+def common(hub: Hub) -> dict[str, Any]:
+    """The options of a repository of this test's own."""
+    return {
+        "repo_id": f"local/test-{next(numbers)}",
+        "endpoint": hub.url,
+        "token": hub.token,
+        "python": sys.executable,
+        "environment": {"HF_HUB_DISABLE_XET": "1"},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "export"
+    (path / "sub").mkdir(parents=True)
+    (path / ".git").mkdir()
+    (path / "config.json").write_text("{}")
+    (path / "model.safetensors").write_bytes(os.urandom(100_000))
+    (path / "sub" / "notes.txt").write_text("はい")
+    (path / ".git" / "HEAD").write_text("ref")
+    return path
+
+
+@pytest.fixture
+def api(hub: Hub) -> HfApi:
+    return HfApi(endpoint=hub.url, token=hub.token)
+
+
+def request(common: dict[str, Any], folder: Path, **changes: Any) -> dict[str, Any]:
+    base = {
+        "repo_id": common["repo_id"],
+        "repo_type": "model",
+        "revision": "main",
+        "folder": str(folder),
+        "ignore_patterns": [],
+        "delete": False,
+        "message": "Upload",
+    }
+    return {**base, **changes}
+
+
+@pytest.fixture
+def hub_environment(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is the helper: the Hub and its token are in the environment."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+
+
+def test_a_repository_s_life(run_module: RunModule, common: dict[str, Any]) -> None:
+    would = run_module("hf_repo", check=True, diff=True, **common)
+    made = run_module("hf_repo", **common)
+    again = run_module("hf_repo", **common)
+    opened = run_module("hf_repo", diff=True, private=False, **common)
+    kept = run_module("hf_repo", **common)
+    gone = run_module("hf_repo", state="absent", **common)
+    still_gone = run_module("hf_repo", state="absent", **common)
+    steps = (would, made, again, opened, kept, gone, still_gone)
+    assert [each["changed"] for each in steps] == [True, True, False, True, False, True, False]
+    assert [each["repo"]["private"] for each in steps] == [True, True, True, False, False, None, None]
+    assert (would["repo"]["revision"], gone["repo"]["exists"]) == (None, False)
+    assert len(made["repo"]["revision"]) == 40
+    assert opened["diff"] == {
+        "before": {"exists": True, "private": True},
+        "after": {"exists": True, "private": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"token": ""}, "token: is not set"),
+        ({"token": "hf_wrong"}, "token: {url} refused it"),
+        ({"python": "/no/such/python"}, "python: there is no /no/such/python"),
+        ({"repo_id": "local/--bad"}, "repo_id: 'local/--bad' is not the name of a repository"),
+        ({"endpoint": "http://127.0.0.1:1"}, "endpoint: http://127.0.0.1:1 cannot be reached"),
+        ({"environment": {"A": True}}, "environment: A is not a string"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    run_module: RunModule, common: dict[str, Any], hub: Hub, options: dict[str, Any], message: str
+) -> None:
+    result = run_module("hf_repo", **{**common, **options})
+    assert result["failed"]
+    assert result["msg"].startswith(message.format(url=hub.url))
+    assert hub.token not in json.dumps(result)
+
+
+def test_a_token_that_may_only_read(run_module: RunModule, common: dict[str, Any], hub: Hub) -> None:
+    result = run_module("hf_repo", **{**common, "token": hub.read_token})
+    assert result["msg"].startswith("token: may not do this")
+
+
+def test_a_python_without_huggingface_hub(
+    run_module: RunModule, common: dict[str, Any], tmp_path: Path
+) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    python = str(environment / "bin" / "python")
+    result = run_module("hf_repo", **{**common, "python": python})
+    assert result["msg"].startswith(f"python: {python} has no huggingface_hub")
+
+
+def test_a_helper_that_breaks_off_is_told_with_its_last_words() -> None:
+    with pytest.raises(program.HubError, match="huggingface_hub failed: Killed"):
+        target.parse("", "Killed\n")
+
+
+def test_an_upload_makes_one_commit_and_a_second_none(
+    common: dict[str, Any],
+    folder: Path,
+    api: HfApi,
+    run_module: RunModule,
+    hub_environment: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_module("hf_repo", **common)
+    upload = ["upload", json.dumps(request(common, folder))]
+    before = len(api.list_repo_commits(common["repo_id"]))
+    assert program.main(upload) == 0
+    assert program.main(upload) == 0
+    commits = api.list_repo_commits(common["repo_id"])
+    files = set(api.list_repo_files(common["repo_id"]))
+    assert len(commits) == before + 1
+    assert files == {".gitattributes", "config.json", "model.safetensors", "sub/notes.txt"}
+    assert capsys.readouterr().out.count(f"has all 3 files, at commit {commits[0].commit_id}") == 2
+
+
+def test_only_what_differs_is_sent_and_surplus_goes_when_asked(
+    common: dict[str, Any], folder: Path, api: HfApi, run_module: RunModule, hub_environment: None
+) -> None:
+    run_module("hf_repo", **common)
+    program.upload(request(common, folder))
+    (folder / "config.json").write_text("[]")  # as long as before
+    (folder / "sub" / "notes.txt").unlink()
+    kept = program.compare(request(common, folder))
+    cleaned = program.compare(request(common, folder, delete=True))
+    program.upload(request(common, folder, delete=True))
+    assert (kept["upload"], kept["delete"], kept["bytes"]) == (["config.json"], [], 2)
+    assert cleaned["delete"] == ["sub/notes.txt"]
+    assert set(api.list_repo_files(common["repo_id"])) == {
+        ".gitattributes",
+        "config.json",
+        "model.safetensors",
+    }
+
+
+def test_ignored_files_stay(
+    common: dict[str, Any], folder: Path, run_module: RunModule, hub_environment: None
+) -> None:
+    run_module("hf_repo", **common)
+    found = program.compare(request(common, folder, ignore_patterns=["*.safetensors", "sub/*"]))
+    assert found["upload"] == ["config.json"]
+
+
+def test_faults_that_pass_are_waited_out_and_others_are_not(
+    common: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pauses: list[float] = []
+    answers: list[Any] = [program.Transient("503"), program.Transient("cut"), {"files": 3, "revision": "abc"}]
+
+    def once(_request: dict[str, Any]) -> dict[str, Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, dict)
+        return answer
+
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr(program, "upload_once", once)
+    assert program.upload(request(common, folder))["revision"] == "abc"
+    assert pauses == [4.0, 8.0]
+    answers[:] = [program.Transient("503")] * program.ATTEMPTS
+    assert program.main(["upload", json.dumps(request(common, folder))]) == 1
+    answers[:] = [program.HubError("token: refused")]
+    assert program.main(["upload", json.dumps(request(common, folder))]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["503 (given up after 6 attempts)", "token: refused"]
+
+
+def test_an_upload_that_the_hub_got_wrong_is_no_success(
+    common: dict[str, Any],
+    folder: Path,
+    run_module: RunModule,
+    hub_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_module("hf_repo", **common)
+    commit = program.commit
+
+    def commit_less(wanted: dict[str, Any], comparison: dict[str, Any]) -> str:
+        return commit(wanted, {**comparison, "upload": comparison["upload"][:-1]})
+
+    monkeypatch.setattr(program, "commit", commit_less)
+    with pytest.raises(program.HubError, match=r"differs from .* after the upload: sub/notes\.txt"):
+        program.upload(request(common, folder))
+
+
+@pytest.mark.parametrize(
+    ("status", "transient"), [(429, True), (412, True), (503, True), (400, False), (401, False)]
+)
+def test_which_answers_are_worth_another_attempt(status: int, transient: bool) -> None:
+    class Answer(Exception):
+        class response:
+            status_code = status
+
+    error = program.explain(Answer("said"), "a/b", "repo_id", "http://hub", True)
+    assert isinstance(error, program.Transient) is transient
+    assert program.explain(ValueError("a bug"), "a/b", "repo_id", "http://hub", True) is None
+
+
+def test_the_upload_module_starts_a_job(
+    run_module: RunModule,
+    common: dict[str, Any],
+    folder: Path,
+    fake_systemd: Systemd,
+    records_dir: str,
+    hub: Hub,
+    api: HfApi,
+) -> None:
+    Path(records_dir).parent.mkdir()
+    options = {**common, "folder": str(folder), "records_dir": records_dir, "user": "root"}
+    api.create_repo(common["repo_id"], private=True)
+    would = run_module("hf_upload", check=True, diff=True, **options)
+    result = run_module("hf_upload", **options)
+    attached = run_module("hf_upload", **options)
+    name = "upload-" + common["repo_id"].replace("/", ".")
+    assert would["diff"]["prepared"].splitlines() == [f"upload {path}" for path in sorted(result["upload"])]
+    assert (would["changed"], "job" in would) == (True, False)
+    assert (result["action"], attached["action"], result["job"]["name"]) == ("run", "attach", name)
+    assert (result["bytes"], result["files"]) == (100_008, 3)
+    assert fake_systemd.seen_secrets["HF_TOKEN"] == hub.token
+    assert hub.token not in json.dumps([result, fake_systemd.started])
+    argv = result["job"]["argv"]
+    assert Path(argv[2]).read_text() == Path(program.__file__).read_text()
+    assert result["job"]["environment"]["HF_HUB_DISABLE_XET"] == "1"
+    answer = subprocess.run(
+        argv,
+        env={**result["job"]["environment"], "HF_TOKEN": hub.token},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "has all 3 files" in answer.stdout
+    assert run_module("hf_upload", **options)["action"] == "skip"
+
+
+def test_an_upload_needs_a_folder_and_a_repository(
+    run_module: RunModule, common: dict[str, Any], folder: Path, fake_systemd: Systemd, records_dir: str
+) -> None:
+    options = {**common, "records_dir": records_dir, "user": "root"}
+    no_folder = run_module("hf_upload", folder="/no/such/folder", **options)
+    no_repository = run_module("hf_upload", folder=str(folder), **options)
+    would = run_module("hf_upload", check=True, folder=str(folder), **options)
+    nothing = run_module("hf_upload", check=True, folder="/no/such/folder", **options)
+    assert no_folder["msg"] == "folder: /no/such/folder is not a directory on the target"
+    assert "create it first" in no_repository["msg"]
+    assert (would["changed"], len(would["upload"])) == (True, 3)
+    assert nothing["changed"]
+    assert fake_systemd.started == []
+
+
+@pytest.fixture
+def dataset(common: dict[str, Any], api: HfApi) -> str:
+    """A data set with a train and a test split, two columns."""
+    repo_id = str(common["repo_id"])
+    api.create_repo(repo_id, repo_type="dataset")
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"id": [1], "messages": ["x"]}), buffer)
+    for split in ("train", "test"):
+        api.upload_file(
+            path_or_fileobj=buffer.getvalue(),
+            path_in_repo=f"data/{split}-00000-of-00001.parquet",
+            repo_id=repo_id,
+            repo_type="dataset",
+        )
+    return repo_id
+
+
+def test_everything_a_run_needs_is_there(
+    run_module: RunModule,
+    hub: Hub,
+    dataset: str,
+    api: HfApi,
+    common: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    api.create_repo(dataset, repo_type="model")
+    result = run_module(
+        "hf_repo_info",
+        endpoint=hub.url,
+        token=hub.token,
+        models=[{"repo_id": dataset}],
+        datasets=[{"repo_id": dataset, "split": "test", "columns": ["messages"]}],
+        write_to="local/new",
+    )
+    assert result["identity"] == {"name": "local", "role": "write", "organizations": []}
+    assert result["models"][0]["revision"] == api.model_info(dataset).sha
+    (found,) = result["datasets"]
+    assert found["columns"] == ["id", "messages"]
+    assert sorted(found["splits"]) == ["test", "train"]
+    assert (found["revision"], result["changed"]) == (api.dataset_info(dataset).sha, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"token": None, "write_to": "local/x"}, "token: is not set: give one, or export HF_TOKEN"),
+        ({"token": "hf_wrong"}, "token: {url} refused it"),
+        ({"models": [{"repo_id": "Qwen/Nope"}]}, "models: there is no Qwen/Nope at {url}"),
+        ({"models": [{"repo_id": "a//b"}]}, "models: 'a//b' is not the name of a repository"),
+        ({"datasets": [{"repo_id": "no/data"}]}, "datasets: there is no no/data at {url}"),
+        (
+            {"datasets": [{"repo_id": "{dataset}", "revision": "v9"}]},
+            "datasets: {dataset} at {url} has no such revision",
+        ),
+        (
+            {"datasets": [{"repo_id": "{dataset}", "split": "trian"}]},
+            "datasets: {dataset} has no split 'trian': it has ",
+        ),
+        (
+            {"datasets": [{"repo_id": "{dataset}", "columns": ["id", "messagez"]}]},
+            "datasets: {dataset} has no column 'messagez': it has id, messages",
+        ),
+        ({"write_to": "other/x"}, "write_to: the token of local may not write other/x"),
+        ({"write_to": "x"}, "write_to: 'x' is no repository"),
+        ({"endpoint": "http://127.0.0.1:1"}, "endpoint: http://127.0.0.1:1 cannot be reached"),
+    ],
+)
+def test_each_thing_that_is_not_as_it_has_to_be(
+    run_module: RunModule, hub: Hub, dataset: str, options: dict[str, Any], message: str
+) -> None:
+    named = json.loads(json.dumps(options).replace("{dataset}", dataset))
+    result = run_module("hf_repo_info", **{"endpoint": hub.url, "token": hub.token, **named})
+    assert result["failed"]
+    assert result["msg"].startswith(message.replace("{dataset}", dataset).replace("{url}", hub.url))
+
+
+FINE = {"auth": {"accessToken": {"role": "fineGrained", "fineGrained": {"scoped": [
+    {"entity": {"type": "user", "name": "me"}, "permissions": ["repo.content.read"]},
+    {"entity": {"type": "org", "name": "lab"}, "permissions": ["repo.content.read", "repo.write"]},
+    {"entity": {"type": "model", "name": "me/one"}, "permissions": ["repo.write"]},
+]}}}, "name": "me"}  # fmt: skip
+WRITE = {"name": "me", "auth": {"accessToken": {"role": "write"}}, "orgs": [
+    {"name": "lab", "roleInOrg": "admin"}, {"name": "club", "roleInOrg": "read"}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "repo_id", "may"),
+    [
+        (WRITE, "me/x", True),
+        (WRITE, "lab/x", True),
+        (WRITE, "club/x", False),
+        (WRITE, "other/x", False),
+        ({**WRITE, "auth": {"accessToken": {"role": "read"}}}, "me/x", False),
+        ({**WRITE, "auth": {"type": "oauth"}}, "me/x", True),
+        (FINE, "me/x", False),
+        (FINE, "me/one", True),
+        (FINE, "lab/x", True),
+    ],
+)
+def test_who_may_write(answer: dict[str, Any], repo_id: str, may: bool) -> None:
+    assert preflight.may_write(answer, repo_id) is may

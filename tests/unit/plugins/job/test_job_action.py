@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's part of a job, with answers of the modules that the test has written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
+
+Json = dict[str, Any]
+RECORD: Json = {
+    "name": "sft",
+    "unit": "tpuops-sft.service",
+    "status": "running",
+    "fingerprint": "f",
+    "started": "t",
+    "log": "/disk/jobs/sft.log",
+    "reason": None,
+    "seconds": None,
+    "exit_code": None,
+    "signal": None,
+}
+STEP = "completed step: {}, seconds: 2.0, TFLOP/s/device: 0.0, loss: 1.5\n"
+
+
+class Task:
+    def __init__(self, args: Json, check_mode: bool = False) -> None:
+        self.args = args
+        self.check_mode = check_mode
+        self.async_val = 0
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class Action(JobAction):
+    """The action with an ansible-core that answers as told; an answer that is an exception is raised."""
+
+    def __init__(self, args: Json, answers: list[Any], check_mode: bool = False) -> None:
+        self._task = Task({"name": "sft", **args}, check_mode)
+        self._connection = Connection()
+        self.answers = answers
+        self.calls: list[tuple[str | None, Json]] = []
+
+    def _execute_module(
+        self, module_name: str | None = None, module_args: Json | None = None, **_: Any
+    ) -> Json:
+        self.calls.append((module_name, module_args or {}))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, dict)
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ActionBase.run() does needs a whole play; it is Ansible's own affair."""
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which passes in pauses alone."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(job_action.display, "display", lines.append)
+    return lines
+
+
+def started(**changes: Any) -> Json:
+    return {"changed": True, "action": "run", "reason": "it never ran", "job": RECORD, **changes}
+
+
+def look(text: str = "", offset: int = 0, **changes: Any) -> Json:
+    answer: Json = {"jobs": [{**RECORD, **changes}], "text": text, "offset": offset}
+    return answer
+
+
+def test_a_job_is_followed_to_its_end(clock: list[float], shown: list[str]) -> None:
+    answers = [
+        started(),
+        look(STEP.format(1) + STEP.format(2), 50),
+        look("", 50),
+        look(STEP.format(3), 75, status="finished"),
+    ]
+    action = Action({"progress": {"format": "maxtext", "total": "3"}}, answers)
+    result = action.run(task_vars={"inventory_hostname": "tpu", "ansible_play_hosts": ["tpu"]})
+    assert (result["changed"], result["job"]["status"], result.get("failed")) == (True, "finished", None)
+    assert shown == ["sft  step 2/3  loss 1.50  2.0 s/step  ETA 2 s", "sft  step 3/3  loss 1.50  2.0 s/step"]
+    looks = [arguments for name, arguments in action.calls if name == "tpuops.maxtext.job_info"]
+    assert [each["offset"] for each in looks] == [-1, 50, 50]
+    assert [each["wait"] for each in looks] == [1.0, 1.5, 2.25]
+    assert {each["records_dir"] for each in looks} == {"/disk/jobs"}
+
+
+def test_looks_are_never_further_apart_than_asked_for(clock: list[float], shown: list[str]) -> None:
+    answers = [started(), *[look() for _ in range(9)], look(status="finished")]
+    action = Action({"poll": 3}, answers)
+    action.run(task_vars={})
+    assert max(arguments.get("wait", 0) for _name, arguments in action.calls) == 3.0
+
+
+def test_a_long_job_is_shown_more_rarely(clock: list[float], shown: list[str]) -> None:
+    reporter = job_action.Shown(Progress("x", parser("json", None), None), shown.append)
+    for step in range(1, 1001):
+        clock[0] = step * 5.0
+        reporter.update(f'{{"step": {step}}}\n')
+    reporter.last()
+    assert 100 < len(shown) < 400
+    assert shown[-1] == "x  step 1000"
+
+
+def test_a_job_without_steps_shows_its_last_line_now_and_then(clock: list[float], shown: list[str]) -> None:
+    reporter = job_action.Shown("install", shown.append)
+    for second in range(21):
+        clock[0] = float(second)
+        reporter.update(f"line {second}\n")
+    reporter.update("")
+    assert shown == ["install  0 s  line 0", "install  10 s  line 10", "install  20 s  line 20"]
+
+
+def test_several_hosts_are_told_apart(clock: list[float], shown: list[str]) -> None:
+    action = Action({}, [started(), look("hello\n", 6, status="finished")])
+    action.run(task_vars={"inventory_hostname": "tpu-1", "ansible_play_hosts": ["tpu-0", "tpu-1"]})
+    assert shown == ["tpu-1: sft  0 s  hello"]
+
+
+@pytest.mark.parametrize(
+    ("args", "first", "check"),
+    [
+        ({}, {"changed": False, "action": "skip", "job": RECORD}, False),
+        ({"state": "started"}, started(), False),
+        ({"state": "stopped"}, {"changed": True, "action": "stop", "job": RECORD}, False),
+        ({}, {"changed": True, "action": "run"}, True),
+        ({}, {"failed": True, "msg": "no"}, False),
+    ],
+)
+def test_when_there_is_nothing_to_follow(args: Json, first: Json, check: bool) -> None:
+    action = Action(args, [first], check)
+    assert action.run(task_vars={}) == first
+    assert len(action.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "first_line"),
+    [
+        (
+            {"status": "failed", "exit_code": 1, "seconds": 32.4},
+            "job sft failed after 32 s with exit status 1: ValueError: no column",
+        ),
+        (
+            {"status": "failed", "signal": "SIGKILL", "seconds": 1},
+            "job sft failed after 1 s by SIGKILL: ValueError: no column",
+        ),
+        (
+            {
+                "status": "timeout",
+                "signal": "SIGTERM",
+                "seconds": 7200,
+                "reason": "it ran longer than 7200 s",
+            },
+            "job sft ran out of time after 2 h 0 min: it ran longer than 7200 s",
+        ),
+        ({"status": "stopped", "seconds": 5}, "job sft was stopped after 5 s: ValueError: no column"),
+        (
+            {"status": "interrupted", "reason": "the machine restarted or was replaced while it ran"},
+            "job sft was interrupted: the machine restarted or was replaced while it ran",
+        ),
+    ],
+)
+def test_a_failure_says_how_where_and_why(
+    clock: list[float], shown: list[str], changes: Json, first_line: str
+) -> None:
+    tail = ["Traceback (most recent call last):", "ValueError: no column"]
+    action = Action({}, [started(), {**look(**changes), "log_tail": tail}])
+    result = action.run(task_vars={"inventory_hostname": "tpu"})
+    lines = result["msg"].splitlines()
+    assert result["failed"]
+    assert lines[0] == first_line
+    assert (
+        lines[1] == "unit tpuops-sft.service on tpu; follow its log with: tail -n 100 -F /disk/jobs/sft.log"
+    )
+    assert lines[-2:] == ["  Traceback (most recent call last):", "  ValueError: no column"]
+
+
+def test_a_secret_that_a_program_printed_is_not_shown(clock: list[float], shown: list[str]) -> None:
+    action = Action(
+        {"secrets": {"HF_TOKEN": "hf_secret"}},
+        [
+            started(),
+            look("the token is hf_secret\n", 23),
+            {**look(status="failed", exit_code=1, seconds=1), "log_tail": ["the token is hf_secret"]},
+        ],
+    )
+    result = action.run(task_vars={})
+    assert shown
+    assert "hf_secret" not in str(shown) + str(result)
+
+
+def test_a_cut_is_waited_out(clock: list[float], shown: list[str]) -> None:
+    cut = AnsibleConnectionFailure("ssh: connect to host: No route to host")
+    action = Action({}, [started(), cut, {"unreachable": True, "msg": "gone"}, cut, look(status="finished")])
+    assert action.run(task_vars={})["job"]["status"] == "finished"
+    assert shown == ["sft  connection lost; trying again for 5 min"]
+    assert action._connection.resets == 3
+
+
+def test_a_cut_that_does_not_end_is_told_with_what_to_do(clock: list[float], shown: list[str]) -> None:
+    cuts = [AnsibleConnectionFailure("No route to host") for _ in range(100)]
+    action = Action({"reconnect_timeout": 60}, [started(), *cuts])
+    with pytest.raises(
+        AnsibleConnectionFailure, match=r"could not be reached for 60 s.*run the same command again"
+    ):
+        action.run(task_vars={})
+    assert 60 <= clock[0] <= 70
+
+
+@pytest.mark.parametrize("answer", [{"jobs": []}, look(started="later"), look(fingerprint="other")])
+def test_someone_else_took_the_name(clock: list[float], shown: list[str], answer: Json) -> None:
+    result = Action({}, [started(), answer]).run(task_vars={})
+    assert result["failed"]
+    assert "sft" in result["msg"]
+
+
+def test_an_interruption_is_explained_and_then_goes_on_its_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    terminal = tmp_path / "terminal"
+    terminal.touch()
+    monkeypatch.setattr(job_action, "terminal", lambda: terminal)
+    signals: list[int] = []
+
+    def before(number: int, _frame: Any) -> None:
+        signals.append(number)
+
+    original = signal.signal(signal.SIGINT, before)
+    try:
+        with Action({}, []).interruption_explained(RECORD):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, original)
+    assert signals == [signal.SIGINT]
+    told = terminal.read_text()
+    assert "Job sft goes on" in told
+    assert "run the same command again" in told
+    assert "systemctl stop tpuops-sft.service" in told
