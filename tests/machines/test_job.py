@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs for real: ansible-playbook, SSH, and systemd on a machine with a data disk. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localcloud.machines import DiskAttachment, Machine, MachineSpec
+
+from .support import USER, Cloud, CloudFactory, output
+
+pytestmark = pytest.mark.machines
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
+DISK = "/mnt/disks/checkpoints"
+RECORDS = f"{DISK}/.tpuops/jobs"
+BY_ID = "/dev/disk/by-id/google-persistent-disk-1"
+MOUNT_UNIT = f"[Mount]\\nWhat={BY_ID}\\nWhere={DISK}\\n[Install]\\nWantedBy=multi-user.target\\n"
+SECRET = "hf_thisisnottobefoundanywhere"
+# Says each step as MaxText does, then leaves its output. arguments: steps, seconds a step
+TRAIN = f"""
+import os, sys, time
+assert len(os.environ.get("HF_TOKEN", "{"x" * len(SECRET)}")) == {len(SECRET)}
+with open("{DISK}/runs", "a") as runs:
+    runs.write("run\\n")
+for step in range(1, int(sys.argv[1]) + 1):
+    time.sleep(float(sys.argv[2]))
+    print(f"completed step: {{step}}, seconds: {{sys.argv[2]}}, TFLOP/s/device: 0.0, loss: 1.5")
+open("{DISK}/out", "w").close()
+"""
+
+
+def train(steps: int, seconds: float) -> dict[str, Any]:
+    return {
+        "name": "train",
+        "argv": ["/usr/bin/python3", "-c", TRAIN, str(steps), str(seconds)],
+        "secrets": {"HF_TOKEN": SECRET},
+        "outputs": [f"{DISK}/out"],
+        "progress": {"format": "maxtext", "total": steps},
+    }
+
+
+@dataclass
+class Controller:
+    """A controller with its own inventory, host keys and playbooks."""
+
+    cloud: Cloud
+    machine: Machine
+    home: Path
+    number: int = field(default=0)
+
+    def start(self, job: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
+        self.number += 1
+        playbook = self.home / f"play-{self.number}.json"
+        tasks = [{"name": "Run the job", "tpuops.maxtext.job": job}]
+        playbook.write_text(
+            json.dumps([{"hosts": "vm", "become": True, "gather_facts": False, "tasks": tasks}])
+        )
+        environment = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=1 "
+            "-o ServerAliveCountMax=3 -o ConnectTimeout=3",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.home),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        return subprocess.Popen(
+            [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def run(self, job: dict[str, Any], *arguments: str) -> str:
+        """What ansible-playbook printed; it must succeed."""
+        told, status = self.finish(self.start(job, *arguments))
+        assert status == 0, told
+        return told
+
+    def fail(self, job: dict[str, Any], *arguments: str) -> str:
+        told, status = self.finish(self.start(job, *arguments))
+        assert status == 2, told
+        return told
+
+    @staticmethod
+    def finish(process: subprocess.Popen[str]) -> tuple[str, int]:
+        told, _ = process.communicate()
+        return told, process.returncode
+
+    def inventory(self) -> Path:
+        known = self.home / "known_hosts"
+        known.write_text(
+            "".join(f"{self.machine.address} {kind} {key}\n" for kind, key in self.machine.host_keys.items())
+        )
+        host = {
+            "ansible_host": self.machine.address,
+            "ansible_user": USER,
+            "ansible_ssh_private_key_file": str(self.cloud.key),
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={known} -o IdentitiesOnly=yes",
+        }
+        path = self.home / "hosts.json"
+        path.write_text(json.dumps({"all": {"hosts": {"vm": host}}}))
+        return path
+
+
+@pytest.fixture(scope="module")
+def cloud(new_cloud: CloudFactory) -> Cloud:
+    return new_cloud("10.136.0.0/24", 18540)
+
+
+@pytest.fixture(scope="module")
+def vm(cloud: Cloud) -> Machine:
+    cloud.machines.create_disk("data", 1)
+    machine = cloud.boot(MachineSpec("job-0", "t1v-n-job-w-0", (DiskAttachment("data", 1),)))
+    cloud.ssh(
+        machine,
+        f"sudo mkfs.ext4 -q -m 0 {BY_ID} && printf '{MOUNT_UNIT}' | "
+        f"sudo tee /etc/systemd/system/mnt-disks-checkpoints.mount && "
+        f"sudo systemctl enable --now mnt-disks-checkpoints.mount && sudo chown {USER}: {DISK}",
+    )
+    return machine
+
+
+MakeController = Callable[[], Controller]
+
+
+@pytest.fixture
+def new_controller(cloud: Cloud, vm: Machine, tmp_path: Path) -> MakeController:
+    cloud.ssh(vm, f"sudo rm -rf {DISK}/out {DISK}/runs {RECORDS}")
+
+    def make() -> Controller:
+        home = tmp_path / f"controller-{len(list(tmp_path.iterdir()))}"
+        home.mkdir()
+        return Controller(cloud, vm, home)
+
+    return make
+
+
+@pytest.fixture
+def controller(new_controller: MakeController) -> Controller:
+    return new_controller()
+
+
+def record(cloud: Cloud, vm: Machine, name: str = "train") -> dict[str, Any]:
+    value = json.loads(cloud.ssh(vm, f"sudo cat {RECORDS}/{name}.json"))
+    assert isinstance(value, dict)
+    return value
+
+
+def runs(cloud: Cloud, vm: Machine) -> int:
+    return cloud.ssh(vm, f"cat {DISK}/runs").count("run")
+
+
+def wait_for(cloud: Cloud, vm: Machine, condition: str) -> None:
+    """Wait on the machine until a shell condition holds."""
+    cloud.ssh(vm, f"until {condition}; do sleep 0.1; done")
+
+
+def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    first = controller.run(train(20, 0.2))
+    second = controller.run(train(20, 0.2))
+    assert "changed=1" in first
+    assert re.search(r"^train  step 20/20  loss 1\.50  0\.2 s/step$", first, re.MULTILINE)
+    assert re.search(r"^train  step \d/20  loss 1\.50  0\.2 s/step  ETA \d s$", first, re.MULTILINE)
+    assert "changed=0" in second
+    assert "step" not in second
+    left = record(cloud, vm)
+    assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, USER, 1)
+    assert left["peak_memory_bytes"] > 1_000_000
+    assert 4 < left["seconds"] < 60
+    assert runs(cloud, vm) == 1
+    assert cloud.ssh(vm, "ls /run/tpuops") == "train.lock"
+    assert cloud.ssh(vm, "systemctl list-units --all --no-legend 'tpuops-*'") == ""
+    assert cloud.ssh(vm, f"ls {RECORDS}").split() == ["train.json", "train.log"]
+
+
+def test_changed_inputs_run_again_and_check_mode_says_so(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    controller.run(train(2, 0))
+    told = controller.run(train(3, 0), "--check", "--diff")
+    assert runs(cloud, vm) == 1
+    assert "-    - '2'" in told
+    assert "+    - '3'" in told
+    controller.run(train(3, 0))
+    assert runs(cloud, vm) == 2
+
+
+def test_a_failure_names_its_cause(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    code = "import sys; print('loading'); sys.exit('ValueError: no column named messages')"
+    told = controller.fail({"name": "bad", "argv": ["/usr/bin/python3", "-c", code]})
+    assert "job bad failed after 0 s with exit status 1: ValueError: no column named messages" in told
+    assert f"unit tpuops-bad.service on vm; follow its log with: tail -n 100 -F {RECORDS}/bad.log" in told
+    assert record(cloud, vm, "bad")["status"] == "failed"
+
+
+def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
+    started = [new_controller().start(train(10, 0.5)) for _ in range(2)]
+    ended = [Controller.finish(process) for process in started]
+    assert [status for _told, status in ended] == [0, 0], ended
+    assert runs(cloud, vm) == 1
+    assert all("step 10/10" in told for told, _status in ended)
+
+
+def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
+    doomed = new_controller().start(train(30, 0.3))
+    wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
+    os.killpg(doomed.pid, signal.SIGKILL)
+    doomed.communicate()
+    refused = new_controller().fail(train(31, 0.3))
+    assert "job train is running and argv changed" in refused
+    told = new_controller().run(train(30, 0.3))
+    assert "step 30/30" in told
+    assert runs(cloud, vm) == 1
+
+
+def test_ctrl_c_says_that_the_job_goes_on(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    process = controller.start(train(200, 0.3))
+    assert process.stdout
+    told = ""
+    while "step " not in told:
+        told += process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    told += process.stdout.read()
+    assert process.wait() == 99
+    assert "Job train goes on without this command" in told
+    assert "sudo systemctl stop tpuops-train.service" in told
+    assert record(cloud, vm)["status"] == "running"
+    controller.run({"name": "train", "state": "stopped"})
+    left = record(cloud, vm)
+    assert (left["status"], left["signal"]) == ("stopped", "SIGTERM")
+    assert "changed=0" in controller.run({"name": "train", "state": "stopped"})
+
+
+def test_out_of_time_even_when_the_command_ignores_it(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    stubborn = "trap 'echo still here' TERM; while :; do sleep 0.1; done"
+    told = controller.fail({"name": "slow", "argv": ["sh", "-c", stubborn], "timeout": 2, "stop_timeout": 1})
+    assert re.search(r"job slow ran out of time after \d+ s: it ran longer than 2 s", told)
+    assert "still here" in told
+    left = record(cloud, vm, "slow")
+    assert (left["status"], left["signal"]) == ("timeout", "SIGKILL")
+
+
+def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    links = json.loads(output("ip", "-json", "link", "show", "master", cloud.config.bridge))
+    (link,) = [each["ifname"] for each in links]
+    process = controller.start(train(40, 0.4))
+    wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
+    output("ip", "link", "set", link, "down")
+    try:
+        time.sleep(7)  # longer than SSH keeps a dead connection
+    finally:
+        output("ip", "link", "set", link, "up")
+    told, status = Controller.finish(process)
+    assert status == 0, told
+    assert "connection lost; trying again" in told
+    assert "step 40/40" in told
+    assert runs(cloud, vm) == 1
+
+
+def test_a_killed_runner_is_a_failure(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    process = controller.start(train(100, 0.3))
+    wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
+    cloud.ssh(vm, "sudo systemctl kill --kill-who=main --signal=KILL tpuops-train.service")
+    told, status = Controller.finish(process)
+    assert status == 2
+    assert re.search(r"job train failed after \d+ s by SIGKILL", told)
+
+
+# Every file but the unit's own memory and the host's package cache, every command line, all properties of
+# units, the journal.
+SEARCH = """
+import os, subprocess, sys
+secret = bytes.fromhex(sys.argv[1])
+found = []
+for root in ("/run", "/etc", "/var", "/home", "/root", "/tmp", "/mnt", "/srv", "/opt"):
+    for directory, folders, files in os.walk(root):
+        if directory in ("/run/credentials", "/var/cache/uv"):
+            folders.clear()
+        for name in files:
+            path = os.path.join(directory, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                with open(path, "rb") as handle:
+                    if secret in handle.read():
+                        found.append(path)
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as handle:
+            if secret in handle.read():
+                found.append(f"command line of {pid}")
+    except FileNotFoundError:
+        continue
+for command in (["systemctl", "show", "*"], ["systemctl", "cat", "tpuops-*"], ["journalctl", "--all"]):
+    if secret in subprocess.run(command, capture_output=True).stdout:
+        found.append(" ".join(command))
+print(found, [unit for unit in os.listdir("/run/credentials") if unit.startswith("tpuops")])
+"""
+
+
+def search(cloud: Cloud, vm: Machine) -> str:
+    code = SEARCH.replace('"', '\\"')
+    return cloud.ssh(vm, f'sudo python3 -c "{code}" {SECRET.encode().hex()}')
+
+
+def test_the_secret_is_found_nowhere(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    told = controller.run({**train(200, 0.3), "state": "started"}, "-vvv")
+    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    while_running = search(cloud, vm)
+    told += controller.run({"name": "train", "state": "stopped"}, "-vvv")
+    afterwards = search(cloud, vm)
+    assert while_running == "[] ['tpuops-train.service']"
+    assert afterwards == "[] []"
+    assert SECRET not in told
+    assert "the value of HF_TOKEN is also part of argv" in controller.fail(
+        {**train(1, 0), "argv": ["echo", SECRET]}
+    )
+
+
+def test_the_search_finds_what_is_there(cloud: Cloud, vm: Machine) -> None:
+    cloud.ssh(
+        vm, f"python3 -c \"open('/home/{USER}/copy', 'wb').write(bytes.fromhex('{SECRET.encode().hex()}'))\""
+    )
+    assert f"/home/{USER}/copy" in search(cloud, vm)
+    cloud.ssh(vm, f"rm /home/{USER}/copy")
+
+
+def test_a_full_disk_leaves_a_record_with_that_word(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    code = f"f = open('{DISK}/big', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()"
+    try:
+        told = controller.fail({"name": "fill", "argv": ["/usr/bin/python3", "-c", code]})
+        left = record(cloud, vm, "fill")
+    finally:
+        cloud.ssh(vm, f"rm -f {DISK}/big")
+    assert "No space left on device" in told
+    assert (left["status"], left["exit_code"]) == ("failed", 1)
+
+
+@pytest.mark.parametrize(
+    ("reboot", "reason"),
+    [
+        ("reboot", "the machine shut down"),
+        ("reboot --force --force", "the machine restarted or was replaced while it ran"),
+    ],
+)
+def test_a_job_of_an_earlier_boot_is_interrupted_and_runs_again(
+    cloud: Cloud, vm: Machine, controller: Controller, reboot: str, reason: str
+) -> None:
+    process = controller.start(train(500, 0.3))
+    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    cloud.try_ssh(vm, f"sudo systemctl {reboot}")
+    while not cloud.machines.watch_once():
+        time.sleep(0.1)
+    told, status = Controller.finish(process)
+    assert status == 2, told
+    assert re.search(rf"job train was interrupted.*: {reason}", told), told
+    assert record(cloud, vm)["runs"] == 1
+    again = controller.run({**train(500, 0.3), "state": "started"})
+    assert "changed=1" in again
+    assert record(cloud, vm)["runs"] == 2
+    controller.run({"name": "train", "state": "stopped"})
