@@ -35,7 +35,7 @@ def is_step(root: str, name: str) -> bool:
 
 
 def checkpoint(root: str, step: int) -> dict[str, Any]:
-    """step, path, complete, items (those that are there) and missing (paths, relative, that should be)."""
+    """step, path, complete, parts (those that are there) and missing (paths, relative, that should be)."""
     path = os.path.join(root, str(step))
     items = [name for name in ARRAY_ITEMS if os.path.isdir(os.path.join(path, name))]
     missing = [
@@ -46,7 +46,7 @@ def checkpoint(root: str, step: int) -> dict[str, Any]:
     ]
     if not set(items) & set(MODEL_ITEMS):
         missing.append(" or ".join(MODEL_ITEMS))
-    return {"step": step, "path": path, "complete": not missing, "items": items, "missing": missing}
+    return {"step": step, "path": path, "complete": not missing, "parts": items, "missing": missing}
 
 
 def latest(checkpoints: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ checkpoints:
       type: bool
       returned: always
       sample: true
-    items:
+    parts:
       description: The parts with arrays that are there.
       type: list
       elements: str

@@ -45,7 +45,7 @@ def test_the_steps_of_a_run_by_number(run_module: RunModule, tmp_path: Path) -> 
 def test_a_converted_model(run_module: RunModule, tmp_path: Path) -> None:
     write_item(tmp_path / "0" / "items")
     result = run_module("checkpoint_info", path=str(tmp_path))
-    assert (result["latest_step"], result["checkpoints"][0]["items"]) == (0, ["items"])
+    assert (result["latest_step"], result["checkpoints"][0]["parts"]) == (0, ["items"])
 
 
 def test_what_is_missing_is_named_and_the_one_before_is_the_latest(
