@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 # What the host needs, by the command that shows it is there; Debian's and Ubuntu's package names.
 TOOLS = {
@@ -24,6 +25,8 @@ TOOLS = {
 KEYRING = "debian-archive-keyring"
 SYSTEM_PACKAGES = (*sorted(TOOLS.values()), KEYRING)
 
+_KEYRING_FILES = "debian-archive-keyring.[gp]*"  # named .gpg up to Debian 12, .pgp from 13 on
+_KEYRINGS = Path("/usr/share/keyrings")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -32,8 +35,11 @@ class MachineError(Exception):
 
 
 def missing_packages() -> list[str]:
-    """Packages of SYSTEM_PACKAGES whose commands are not on this host."""
-    return sorted(package for tool, package in TOOLS.items() if shutil.which(tool, path=_PATH) is None)
+    """Packages of SYSTEM_PACKAGES that are not on this host."""
+    missing = {package for tool, package in TOOLS.items() if shutil.which(tool, path=_PATH) is None}
+    if not any(_KEYRINGS.glob(_KEYRING_FILES)):
+        missing.add(KEYRING)
+    return sorted(missing)
 
 
 def tool_environment() -> dict[str, str]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from localcloud.config import CloudConfig
 
 from . import guest
-from .commands import TOOLS, MachineError, missing_packages, run, succeeds, tool_environment
+from .commands import MachineError, missing_packages, run, succeeds, tool_environment
 from .disk import DiskAttachment, Disks
 from .image import ensure_image
 from .network import Network, free_number
@@ -525,7 +525,9 @@ def _check_host() -> None:
         raise MachineError("the machines of the local cloud need root: run with sudo")
     missing = missing_packages()
     if missing:
-        raise MachineError(f"the host lacks {', '.join(sorted(TOOLS))}: apt-get install {' '.join(missing)}")
+        raise MachineError(
+            f"the host lacks packages that the machines need: apt-get install {' '.join(missing)}"
+        )
 
 
 def _nspawn_environment() -> dict[str, str]:
