@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from localcloud import catalog, discovery
 from localcloud.discovery import Json, Method
+from localcloud.google import oauth
 from localcloud.google.errors import ApiError, invalid, invalid_field, service_disabled, unauthenticated
 
 if TYPE_CHECKING:
@@ -158,9 +159,9 @@ def answer(run: Callable[..., Json], *arguments: Any) -> Response:
 def authenticate(cloud: Cloud, request: Request) -> str:
     """The principal whose token a request carries."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    if scheme.lower() != "bearer" or not token.strip():
         raise unauthenticated("is missing required authentication credential", "CREDENTIALS_MISSING")
-    principal = cloud.tokens.principal(token.strip())
+    principal = cloud.tokens.principal(token) or oauth.self_signed_principal(cloud, token)
     if principal is None:
         raise unauthenticated("had invalid authentication credentials", "ACCESS_TOKEN_EXPIRED")
     return principal

@@ -101,6 +101,23 @@ def test_other_grants_are_not_offered(google: Google) -> None:
     assert request_token(google, 400)["error"] == "unsupported_grant_type"
 
 
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"aud": "https://tpu.googleapis.com/", "scope": ""}, 200),
+        ({"aud": "", "scope": "https://www.googleapis.com/auth/cloud-platform"}, 200),
+        ({"aud": "https://example.com/", "scope": ""}, 401),
+        ({"sub": "stranger@example.com"}, 401),
+        ({"iat": 1, "exp": 2}, 401),
+    ],
+    ids=["service", "scope", "elsewhere", "stranger", "expired"],
+)
+def test_a_service_account_may_sign_for_itself(enabled: Google, changes: dict[str, Any], status: int) -> None:
+    """As Google's generated clients do (AIP-4111)."""
+    claims = {"sub": account(enabled)["client_email"], **changes}
+    assert use(enabled, assertion(enabled, **claims)) == status
+
+
 def test_tokens_expire(enabled: Google, monkeypatch: pytest.MonkeyPatch) -> None:
     token = enabled.cloud.tokens.issue("someone@example.com", lifetime=60)
     assert use(enabled, token) == 200

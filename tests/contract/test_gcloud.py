@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tutorial's own commands, by an unchanged gcloud."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import Description, localcloud
+
+pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not on PATH")
+
+PROJECT = "qwiklabs-gcp-01-localcloud"
+ZONE = "us-west1-c"
+LAB_FILTER = "projectId ~ '^qwiklabs-gcp-' AND projectId != 'qwiklabs-resources'"
+
+Gcloud = Callable[..., str]
+
+
+class GcloudError(Exception):
+    """gcloud ended with an error; the message is what it said."""
+
+
+@pytest.fixture(scope="module")
+def gcloud(cloud_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Gcloud:
+    """Runs gcloud in a fresh home with the exports of the cloud; gives its output."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {**cloud_environment, "HOME": str(home)}
+
+    def run(*arguments: str) -> str:
+        command = ["gcloud", "--quiet", *arguments]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise GcloudError(result.stderr)
+        return result.stdout
+
+    run("config", "set", "project", PROJECT)
+    return run
+
+
+@pytest.fixture(scope="module")
+def enabled(gcloud: Gcloud) -> Gcloud:
+    gcloud("services", "enable", "compute.googleapis.com", "tpu.googleapis.com")
+    return gcloud
+
+
+def read(gcloud: Gcloud, *arguments: str) -> Any:
+    return json.loads(gcloud(*arguments, "--format=json"))
+
+
+def test_the_project_is_found_by_its_name(gcloud: Gcloud) -> None:
+    found = gcloud("projects", "list", f"--filter={LAB_FILTER}", "--format=value(projectId)")
+    assert found.split() == [PROJECT]
+    assert len(read(gcloud, "projects", "list")) == 3
+    number = gcloud("projects", "describe", PROJECT, "--format=value(projectNumber)").strip()
+    assert len(number) == 12
+    assert number.isdigit()
+    with pytest.raises(GcloudError, match="Permission denied on resource project none"):
+        gcloud("projects", "describe", "none")
+
+
+def test_apis_are_enabled_and_disabled(gcloud: Gcloud) -> None:
+    for service, command in (
+        ("compute.googleapis.com", ["compute", "disks", "list"]),
+        ("tpu.googleapis.com", ["compute", "tpus", "tpu-vm", "list", f"--zone={ZONE}"]),
+    ):
+        gcloud("services", "disable", service, "--force")
+        with pytest.raises(GcloudError, match=rf"(?s)reason: SERVICE_DISABLED|apis/api/{service}"):
+            gcloud(*command)
+    gcloud("services", "enable", "compute.googleapis.com", "tpu.googleapis.com")
+    names = gcloud("services", "list", "--enabled", "--format=value(config.name)").split()
+    assert names == ["compute.googleapis.com", "tpu.googleapis.com"]
+    gcloud("compute", "disks", "list")
+    gcloud("compute", "tpus", "tpu-vm", "list", f"--zone={ZONE}")
+
+
+def test_defaults_are_the_users(enabled: Gcloud) -> None:
+    enabled("config", "set", "compute/region", "us-west1")
+    enabled("config", "set", "compute/zone", ZONE)
+    assert enabled("config", "get", "compute/zone").strip() == ZONE
+
+
+@pytest.fixture
+def disk(enabled: Gcloud) -> Iterator[str]:
+    """The tutorial's disk; its path."""
+    enabled("compute", "disks", "create", "tpu-data-disk", "--size", "256gb", "--type", "pd-balanced")
+    yield f"projects/{PROJECT}/zones/{ZONE}/disks/tpu-data-disk"
+    enabled("compute", "disks", "delete", "tpu-data-disk")
+
+
+def test_the_life_of_a_disk(enabled: Gcloud, disk: str) -> None:
+    made = read(enabled, "compute", "disks", "describe", "tpu-data-disk")
+    assert (made["sizeGb"], made["status"]) == ("256", "READY")
+    assert made["type"].endswith("/diskTypes/pd-balanced")
+    enabled("compute", "disks", "resize", "tpu-data-disk", "--size=300gb")
+    enabled("compute", "disks", "update", "tpu-data-disk", "--update-labels=team=a")
+    (listed,) = read(enabled, "compute", "disks", "list", "--filter=name=tpu-data-disk AND labels.team=a")
+    assert listed["sizeGb"] == "300"
+    assert read(enabled, "compute", "disks", "list", "--filter=name=none") == []
+    with pytest.raises(GcloudError, match="already exists"):
+        enabled("compute", "disks", "create", "tpu-data-disk")
+    with pytest.raises(GcloudError, match="cannot be smaller"):
+        enabled("compute", "disks", "resize", "tpu-data-disk", "--size=20gb")
+
+
+def test_what_a_zone_offers(enabled: Gcloud) -> None:
+    types = enabled(
+        "compute", "tpus", "tpu-vm", "accelerator-types", "list", f"--zone={ZONE}", "--format=value(type)"
+    )
+    assert "v5litepod-8" in types.split()
+    versions = enabled(
+        "compute", "tpus", "tpu-vm", "versions", "list", f"--zone={ZONE}", "--format=value(version)"
+    )
+    assert "v2-alpha-tpuv5-lite" in versions.split()
+    assert ZONE in enabled("compute", "zones", "list", "--format=value(name)").split()
+    assert (
+        "pd-balanced"
+        in enabled("compute", "disk-types", "list", f"--zones={ZONE}", "--format=value(name)").split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a", "--accelerator-type=v4-8", "--version=v2-alpha-tpuv5-lite"], "is not offered in zone"),
+        (["a", "--accelerator-type=v5litepod-8", "--version=none"], '"none" was not found'),
+        (["Bad_Name", "--accelerator-type=v5litepod-8", "--version=v2-alpha-tpuv5-lite"], "Invalid node id"),
+        (
+            ["a", "--accelerator-type=v5litepod-8", "--version=v2-alpha-tpuv5-lite", "--data-disk=source=x"],
+            "Invalid disk 'x'",
+        ),
+    ],
+)
+def test_a_wrong_node_is_refused(enabled: Gcloud, arguments: list[str], words: str) -> None:
+    with pytest.raises(GcloudError, match=words):
+        enabled("compute", "tpus", "tpu-vm", "create", *arguments, f"--zone={ZONE}")
+    assert enabled("compute", "tpus", "tpu-vm", "list", f"--zone={ZONE}") == ""
+
+
+def test_the_life_of_a_tpu_vm(enabled: Gcloud, disk: str, cloud: Description) -> None:
+    name, zone = "tpu-v5e-8", f"--zone={ZONE}"
+    tpu_vm = ("compute", "tpus", "tpu-vm")
+    shape = ["--accelerator-type=v5litepod-8", "--version=v2-alpha-tpuv5-lite"]
+    enabled(*tpu_vm, "create", name, *shape, zone, "--data-disk", f"source={disk}")
+    try:
+        node = read(enabled, *tpu_vm, "describe", name, zone)
+        assert (node["state"], node["health"]) == ("READY", "HEALTHY")
+        assert node["dataDisks"] == [{"mode": "READ_WRITE", "sourceDisk": disk}]
+
+        def ssh(command: str) -> str:
+            return enabled(*tpu_vm, "ssh", name, "--project", PROJECT, zone, f"--command={command}")
+
+        ssh("true")  # the first login makes a key, and says so on its output
+        assert ssh("sudo id -u").strip() == "0"
+        assert "google-persistent-disk-1" in ssh("ls /dev/disk/by-id")
+        metadata = "curl -sfH Metadata-Flavor:Google http://metadata.google.internal/computeMetadata/v1"
+        assert ssh(f"{metadata}/instance/attributes/accelerator-type") == "v5litepod-8"
+        assert ssh(f"curl -so /dev/null -w %{{http_code}} {cloud['hub']}/api/models") == "200"
+
+        with pytest.raises(GcloudError, match="is already being used by"):
+            enabled("compute", "disks", "delete", "tpu-data-disk")
+        enabled(*tpu_vm, "update", name, zone, "--update-labels=team=a", "--update-metadata=k=v")
+        (listed,) = read(enabled, *tpu_vm, "list", "--zone=-")
+        assert (listed["labels"], listed["metadata"]["k"]) == ({"team": "a"}, "v")
+        ssh("touch kept")
+        enabled(*tpu_vm, "stop", name, zone)
+        assert read(enabled, *tpu_vm, "describe", name, zone)["state"] == "STOPPED"
+        enabled(*tpu_vm, "start", name, zone)
+        assert ssh("ls").split() == ["kept"]
+        attributes = read(enabled, *tpu_vm, "get-guest-attributes", name, zone)
+        assert "ssh-ed25519" in json.dumps(attributes)
+    finally:
+        enabled(*tpu_vm, "delete", name, zone)
+    state = json.loads(localcloud(Path(cloud["state_dir"]), "status", "--json"))
+    assert (state["nodes"], state["machines"]) == ([], [])
+
+
+def test_a_token_that_google_does_not_know(gcloud: Gcloud, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("ya29.unknown")
+    with pytest.raises(GcloudError, match="invalid authentication credentials"):
+        gcloud("projects", "list", f"--access-token-file={token}")
