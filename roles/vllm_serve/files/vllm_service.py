@@ -87,7 +87,9 @@ class Unit:
 
     def restart(self) -> None:
         """Returns when the old process is gone and the new one runs, or cannot: its state tells."""
-        systemctl("reset-failed", self.name)
+        # A unit that systemd never loaded has no failures to forget, and saying so is an error.
+        if self.properties()["ActiveState"] == "failed":
+            systemctl("reset-failed", self.name)
         subprocess.run(["systemctl", "restart", self.name], check=False)
 
     def is_newer_than(self, *files: Path) -> bool:
