@@ -96,6 +96,7 @@ token_uri: "{{ gcp_auth.token_uri | default(omit) }}"
 tpu_endpoint: "{{ gcp_auth.tpu_endpoint | default(omit) }}"
 """
 
+import hashlib
 import os
 import shlex
 from typing import Any
@@ -234,6 +235,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         variables["ansible_host"] = worker[
             "internal_address" if options["address"] == "internal" else "address"
         ]
+        variables["ansible_control_path"] = control_path(worker["host_key_alias"])
         variables["ansible_ssh_common_args"] = ssh_arguments(
             options["known_hosts_file"], worker["host_key_alias"]
         )
@@ -280,6 +282,14 @@ def node_variables(node: Json, count: int) -> Json:
         "labels": node.get("labels", {}),
         "worker_count": count,
     }
+
+
+def control_path(alias: str) -> str:
+    """One shared connection for each machine and user, where Ansible has one for each address.
+
+    A node made again often has the address of the old one, whose connection hangs for a while.
+    """
+    return f"%(directory)s/{hashlib.sha256(alias.encode()).hexdigest()[:10]}-%%r"
 
 
 def ssh_arguments(known_hosts_file: str, alias: str) -> str:

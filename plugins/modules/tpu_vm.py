@@ -444,7 +444,8 @@ class Node(Resource):
             raise self._not_offered("accelerator_type", body["acceleratorType"], offers)
 
     def _not_offered(self, option: str, value: str, offers: list[dict[str, Any]]) -> InvalidArgument:
-        listed = ", ".join(sorted(str(offer.get("type")) for offer in offers)) or "no TPU at all"
+        types = sorted((str(offer.get("type")) for offer in offers), key=lambda name: (len(name), name))
+        listed = ", ".join(types) or "no TPU at all"
         return InvalidArgument(
             f"{option}: the zone {self.zone} does not offer {value}", remedy=f"It offers: {listed}."
         )

@@ -52,7 +52,7 @@ nodes:
     - name: projects/my-project/locations/us-west1-c/nodes/tpu-v5e-8
       acceleratorType: v5litepod-8
       state: READY
-unreachable:
+unreachable_zones:
   description: Zones that Google could not ask; nodes there are missing from RV(nodes).
   returned: success
   type: list
@@ -83,7 +83,7 @@ def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
         for page in tpus.node_pages():
             nodes += [node for node in page.get("nodes", []) if name in (None, short_name(node["name"]))]
             unreachable += page.get("unreachable", [])
-    return {"nodes": nodes, "unreachable": unreachable}
+    return {"nodes": nodes, "unreachable_zones": [short_name(zone) for zone in unreachable]}
 
 
 def main() -> None:

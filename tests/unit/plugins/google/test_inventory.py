@@ -170,9 +170,12 @@ def test_host_keys_that_are_known_are_not_asked_for_again(api: Api, source: Sour
 
 def test_a_node_made_again_is_another_host_to_ssh(api: Api, source: Source) -> None:
     listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
-    source.read()
+    old = source.variables("tpu")
     listing(api, node("tpu", id="new")).on(keys_call("tpu"), keys("BBBB"), body={})
-    assert "HostKeyAlias=tpu.new-0" in source.variables("tpu")["ansible_ssh_common_args"]
+    new = source.variables("tpu")
+    assert "HostKeyAlias=tpu.new-0" in new["ansible_ssh_common_args"]
+    assert new["ansible_host"] == old["ansible_host"]
+    assert new["ansible_control_path"] != old["ansible_control_path"]
     assert "tpu.new-0 ssh-ed25519 BBBB" in source.known_hosts.read_text()
 
 

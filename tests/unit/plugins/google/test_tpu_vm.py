@@ -322,7 +322,7 @@ def test_a_refused_creation(api: Api, run: Run, status: int, canonical: str, mes
     [
         (
             {"accelerator_type": "v6e-8"},
-            "accelerator_type: the zone us-west1-c does not offer v6e-8. It offers: v5litepod-16, v5",
+            "the zone us-west1-c does not offer v6e-8. It offers: v5litepod-8, v5litepod-16.",
         ),
         (
             {"accelerator_type": None, "accelerator_config": {"type": "V5LITE_POD", "topology": "8x8"}},

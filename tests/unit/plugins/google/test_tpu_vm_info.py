@@ -17,7 +17,7 @@ def test_all_zones_in_one_list(api: Api, run: Run) -> None:
     api.on(f"GET {PROJECT}/-/nodes", {"nodes": [node("b", "us-east5-a")]}, query={**BIG, "pageToken": "t"})
     result = run("tpu_vm_info")
     assert result["nodes"] == [node("a"), node("b", "us-east5-a")]
-    assert (result["changed"], result["unreachable"]) == (False, ["locations/us-east1-d"])
+    assert (result["changed"], result["unreachable_zones"]) == (False, ["us-east1-d"])
 
 
 def test_zones_by_name(api: Api, run: Run) -> None:
