@@ -21,8 +21,13 @@ Description = dict[str, Any]
 
 
 def localcloud(state_dir: Path, *arguments: str) -> str:
-    """Run a command of the local cloud; its output."""
-    settings = ["--state-dir", str(state_dir), "--port", str(PORT), "--subnet", SUBNET]
+    """Run a command of the session's cloud; its output."""
+    return run_localcloud(state_dir, PORT, SUBNET, *arguments)
+
+
+def run_localcloud(state_dir: Path, port: int, subnet: str, *arguments: str) -> str:
+    """Run a command of a local cloud; its output."""
+    settings = ["--state-dir", str(state_dir), "--port", str(port), "--subnet", subnet]
     command = [sys.executable, "-m", "localcloud", *settings, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{command}:\n{result.stdout}{result.stderr}"
