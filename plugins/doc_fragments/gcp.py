@@ -104,6 +104,7 @@ options:
     env:
       - name: GCP_SERVICE_ACCOUNT_FILE
   service_account_contents:
+    type: raw
     env:
       - name: GCP_SERVICE_ACCOUNT_CONTENTS
   service_account_email:

@@ -25,8 +25,8 @@ notes:
   - Every option may be a template. It sees extra variables, the variables of the group C(all) that stand in
     C(group_vars) beside this file, and C(inventory_dir). One that gives C(omit) counts as not set.
 extends_documentation_fragment:
-  - tpuops.maxtext.gcp
   - tpuops.maxtext.gcp.inventory
+  - tpuops.maxtext.gcp
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
 options:

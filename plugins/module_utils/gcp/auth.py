@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class AuthSettings:
 
     kind:                     one of KINDS.
     service_account_file:     path of a key file, for serviceaccount.
-    service_account_contents: the same key as JSON text.
+    service_account_contents: the same key, as JSON text or as what it says.
     service_account_email:    which of the machine's accounts, for machineaccount; default "default".
     access_token:             for accesstoken; never refreshed.
     token_uri:                where tokens are fetched, instead of where the credentials say.
@@ -35,7 +36,7 @@ class AuthSettings:
 
     kind: str = "application"
     service_account_file: str | None = None
-    service_account_contents: str | None = None
+    service_account_contents: str | Mapping[str, Any] | None = None
     service_account_email: str | None = None
     access_token: str | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
@@ -135,11 +136,11 @@ def _service_account(settings: AuthSettings) -> Any:
             remedy="Set service_account_file or service_account_contents.",
         )
     try:
-        info = json.loads(text)
+        info = json.loads(text) if isinstance(text, str) else dict(text)
         if settings.token_uri:
             info["token_uri"] = settings.token_uri
         return Credentials.from_service_account_info(info, scopes=settings.scopes)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         # The parser's message could quote the key.
         raise InvalidArgument(
             f"{source} is not the key file of a service account",

@@ -65,10 +65,12 @@ def test_a_service_accounts_file_gives_one_token_for_all_calls(
     assert used(api) == ["Bearer first"] * 2
 
 
-def test_its_contents_and_another_token_server(api: Api, key_file: str) -> None:
+@pytest.mark.parametrize("parsed", [False, True])
+def test_its_contents_and_another_token_server(api: Api, key_file: str, parsed: bool) -> None:
+    contents = json.loads(key_file) if parsed else key_file
     api.on("POST local/token", token("first"), body=JWT).on(GET)
     settings = AuthSettings(
-        kind="serviceaccount", service_account_contents=key_file, token_uri="http://local.test/token"
+        kind="serviceaccount", service_account_contents=contents, token_uri="http://local.test/token"
     )
     Client(settings).get("tpu", "v2/x")
     assert used(api) == ["Bearer first"]
@@ -154,6 +156,7 @@ def test_a_token_server_that_refuses_or_is_not_there(api: Api, key_file: str) ->
             "/nowhere/key.json cannot be read",
         ),
         ({"kind": "serviceaccount", "service_account_contents": "{}"}, "is not the key file"),
+        ({"kind": "serviceaccount", "service_account_contents": "[1]"}, "is not the key file"),
         ({"kind": "serviceaccount", "service_account_contents": "very secret"}, "is not the key file"),
         ({"kind": "password"}, "auth_kind is 'password'"),
     ],
