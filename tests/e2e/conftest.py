@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -99,23 +100,31 @@ class Cloud:
         done = self.command(["ansible-playbook", playbook, *arguments], **environment)
         return PlayResult(done.returncode, done.stdout + done.stderr)
 
-    def command(self, argv: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, argv: Sequence[str], stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             argv,
             cwd=ROOT,
             env={**self.environment, **environment},
+            input=stdin,
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def ssh(self, command: str) -> str:
+    def ssh(self, command: str, stdin: str = "") -> str:
         """Output of a shell command on the TPU VM, as the user of the run."""
         inventory = json.loads(self.command(["ansible-inventory", "--host", "tpu-v5e-8"]).stdout)
         key = Path(self.settings["state_dir"]) / "ssh" / "id_ed25519"
         done = self.command(
-            ["ssh", "-i", str(key), *inventory["ansible_ssh_common_args"].split()]
-            + [f"{inventory['ansible_user']}@{inventory['ansible_host']}", command]
+            [
+                "ssh",
+                *("-i", str(key), *shlex.split(inventory["ansible_ssh_common_args"])),
+                f"{inventory['ansible_user']}@{inventory['ansible_host']}",
+                command,
+            ],
+            stdin,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+from pathlib import Path
 
 import datasets
 
@@ -30,15 +30,15 @@ def main() -> None:
     parser.add_argument("--split", required=True)
     parser.add_argument("--column", required=True)
     parser.add_argument("--row", type=int, required=True)
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
 
     rows = datasets.load_dataset(options.dataset, split=f"{options.split}[{options.row}:{options.row + 1}]")
     if not len(rows):
         raise SystemExit(f"{options.dataset} has no row {options.row} in its split {options.split}.")
-    with open(options.output + ".part", "w", encoding="utf-8") as file:
-        json.dump(conversation(rows[0], options.column), file, ensure_ascii=False)
-    os.replace(options.output + ".part", options.output)
+    part = options.output.with_suffix(".part")
+    part.write_text(json.dumps(conversation(rows[0], options.column), ensure_ascii=False), encoding="utf-8")
+    part.replace(options.output)
 
 
 if __name__ == "__main__":
