@@ -40,9 +40,9 @@ def run(command: list[str], **environment: str) -> int:
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
 
 
-def check(command: list[str]) -> Count:
+def check(command: list[str], **environment: str) -> Count:
     """A command that passes or fails as a whole."""
-    return Count(failed=1) if run(command) else Count(passed=1)
+    return Count(failed=1) if run(command, **environment) else Count(passed=1)
 
 
 def read_junit(report: Path) -> Count:
@@ -70,7 +70,8 @@ def lint() -> Count:
     python = ["plugins", "localcloud", "tests"]
     return sum(
         (
-            check(command)
+            # The local inventory can be read only while a local cloud is up.
+            check(command, ANSIBLE_INVENTORY="inventories/gcp", GCP_PROJECT="")
             for command in (
                 ["ruff", "check", "."],
                 ["ruff", "format", "--check", "."],
@@ -111,13 +112,17 @@ STAGES: dict[str, Callable[[], Count]] = {
 }
 
 
+# Run by `make test`. The two long stages join once each has been seen to pass from a clean clone.
+DEFAULT = ("lint", "unit", "contract", "machines")
+
+
 @click.command()
 @click.argument("stages", nargs=-1, type=click.Choice(list(STAGES)))
 def main(stages: tuple[str, ...]) -> None:
-    """Run the STAGES, by default all of them."""
+    """Run the STAGES, by default all but molecule and e2e."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     total = Count()
-    for name in stages or STAGES:
+    for name in stages or DEFAULT:
         click.secho(f"\n== {name}", bold=True)
         started = time.monotonic()
         count = STAGES[name]()
