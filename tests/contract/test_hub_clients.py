@@ -67,13 +67,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     app = create_app(config, store, part_size=PART_SIZE)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     started = threading.Event()
-    thread = threading.Thread(target=_serve, args=(server, started))
+    thread = threading.Thread(target=_serve, args=(server, started), daemon=True)
     thread.start()
     started.wait()
     host, port = server.servers[0].sockets[0].getsockname()
     yield HubServer(f"http://{host}:{port}", config.state_dir)
     server.should_exit = True
-    thread.join()
+    thread.join(5)  # it also waits for clients that went without closing their connection
 
 
 def _serve(server: uvicorn.Server, started: threading.Event) -> None:

@@ -134,11 +134,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     app = create_app(CloudConfig(state, 18540, IPv4Network("10.136.0.0/24")), store)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     url = "http://{}:{}".format(*listener.getsockname())
     token, read_token = ((state / name).read_text().strip() for name in ("hf-token", "hf-token-reader"))
     yield Hub(url, token, read_token, store)
     server.should_exit = server.force_exit = True  # clients keep their connections
-    thread.join()
+    thread.join(5)  # it also waits for clients that went without closing their connection
     listener.close()
