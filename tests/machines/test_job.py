@@ -232,6 +232,17 @@ def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller
     assert runs(cloud, vm) == 1
 
 
+def test_a_daemon_reload_does_not_lose_the_record(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    running = controller.start(train(10, 0.5))
+    wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
+    cloud.ssh(vm, "sudo systemctl daemon-reload")
+    told, status = Controller.finish(running)
+    assert status == 0, told
+    left = record(cloud, vm)
+    assert (left["status"], left["exit_code"]) == ("finished", 0)
+    cloud.ssh(vm, "test ! -e /run/tpuops/train")  # another job's lock may lie beside it
+
+
 def test_ctrl_c_says_that_the_job_goes_on(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     process = controller.start(train(200, 0.3))
     assert process.stdout

@@ -73,7 +73,8 @@ def test_the_unit_has_what_the_job_needs(
         f"StandardOutput=append:{job['records_dir']}/sft.log",
         f"RequiresMountsFor={job['records_dir']}",
         f"LoadCredential=HF_TOKEN:{directory}/secrets/HF_TOKEN",
-        f"ExecStopPost=+{argv[0]} -I {directory}/runner.py finish {directory}",
+        "PermissionsStartOnly=yes",
+        f"ExecStopPost={argv[0]} -I {directory}/runner.py finish {directory}",
     }
     assert expected <= set(properties)
     assert Path(directory, "runner.py").read_text() == Path(runner.__file__).read_text()
