@@ -61,8 +61,8 @@ def unit_properties(
         "TasksMax=infinity",  # JAX starts several threads a core; a TPU VM has hundreds of cores
         "KillMode=mixed",
         f"TimeoutStopSec={stop_timeout}",
-        # As root, and not by the prefix "+": systemd 252 writes that to the unit under a name which it does not
-        # know when it reads the unit again, so that a daemon-reload would lose the line.
+        # As root, and not by the prefix "+": systemd 252 writes that to the unit under a name which it does
+        # not know when it reads the unit again, so that a daemon-reload would lose the line.
         "PermissionsStartOnly=yes",
         f"ExecStopPost={python} -I {directory}/runner.py finish {directory}",
         f"LoadCredential=tpuops.spec:{directory}/spec.json",
