@@ -66,12 +66,21 @@ class JobAction(ActionBase):  # type: ignore[misc]
         """Wait for the end of the job; the fields of the task's result that it decides."""
         shown = Shown(self.make_progress(job, variables), lambda line: display.display(self.scrubbed(line)))
         offset, wait, longest = -1, FIRST_WAIT, float(self._task.args.get("poll", 5))
+        missing_since: float | None = None
         while True:
             answer = self.look(job, offset, min(wait, longest), variables)
             if answer.get("failed"):
                 return answer
-            if not answer["jobs"]:
-                return failed(f"the record of job {job['name']} is gone: {job['log']} may tell more")
+            if not answer["jobs"]:  # a machine that restarts answers before its data disk is mounted
+                missing_since = time.monotonic() if missing_since is None else missing_since
+                if time.monotonic() - missing_since > self.reconnect_timeout():
+                    return failed(
+                        f"the record of job {job['name']} is gone. Is the disk mounted? "
+                        f"{job['log']} may tell more"
+                    )
+                time.sleep(RECONNECT_EVERY)
+                continue
+            missing_since = None
             offset = answer["offset"]
             shown.update(answer["text"])
             record = answer["jobs"][0]
@@ -82,11 +91,15 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 return self.ended(record, answer.get("log_tail", []), variables)
             wait *= WAIT_GROWTH
 
+    def reconnect_timeout(self) -> float:
+        """Seconds for which a machine, or the disk with its records, may stay away."""
+        return float(self._task.args.get("reconnect_timeout", 300))
+
     def look(self, job: Result, offset: int, wait: float, variables: Result) -> Result:
         """One look at the job, across cuts of the connection shorter than reconnect_timeout."""
         records_dir = os.path.dirname(job["log"])
         arguments = {"name": job["name"], "records_dir": records_dir, "offset": offset, "wait": wait}
-        limit = float(self._task.args.get("reconnect_timeout", 300))
+        limit = self.reconnect_timeout()
         lost_at: float | None = None
         while True:
             try:

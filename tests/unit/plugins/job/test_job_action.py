@@ -225,6 +225,22 @@ def test_a_cut_is_waited_out(clock: list[float], shown: list[str]) -> None:
     assert action._connection.resets == 3
 
 
+def test_a_disk_that_is_not_mounted_yet_is_waited_for(clock: list[float], shown: list[str]) -> None:
+    unmounted = {"jobs": [], "text": "", "offset": -1}
+    action = Action({}, [started(), look(), unmounted, unmounted, look(status="finished")])
+    assert action.run(task_vars={})["job"]["status"] == "finished"
+
+
+def test_a_record_that_stays_away_is_an_error(clock: list[float], shown: list[str]) -> None:
+    unmounted = {"jobs": [], "text": "", "offset": -1}
+    action = Action({"reconnect_timeout": 60}, [started(), *[unmounted] * 100])
+    result = action.run(task_vars={})
+    assert result["failed"]
+    assert "the record of job sft is gone" in result["msg"]
+    assert "/disk/jobs/sft.log" in result["msg"]
+    assert 60 <= clock[0] <= 70
+
+
 def test_a_cut_that_does_not_end_is_told_with_what_to_do(clock: list[float], shown: list[str]) -> None:
     cuts = [AnsibleConnectionFailure("No route to host") for _ in range(100)]
     action = Action({"reconnect_timeout": 60}, [started(), *cuts])
@@ -235,7 +251,7 @@ def test_a_cut_that_does_not_end_is_told_with_what_to_do(clock: list[float], sho
     assert 60 <= clock[0] <= 70
 
 
-@pytest.mark.parametrize("answer", [{"jobs": []}, look(started="later"), look(fingerprint="other")])
+@pytest.mark.parametrize("answer", [look(started="later"), look(fingerprint="other")])
 def test_someone_else_took_the_name(clock: list[float], shown: list[str], answer: Json) -> None:
     result = Action({}, [started(), answer]).run(task_vars={})
     assert result["failed"]
