@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,15 +14,28 @@ import testinfra
 from testinfra.host import Host
 
 INVENTORY = Path(__file__).resolve().parent.parent / "inventories" / "local"
-MOUNT_POINT = "/mnt/disks/checkpoints"
+NODE = "tpu-v5e-8"
 
 
 @pytest.fixture(scope="session")
-def vm() -> Host:
-    """The worker of the node tpu-v5e-8."""
-    return testinfra.get_host(f"ansible://tpu-v5e-8?ansible_inventory={INVENTORY}")
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """The worker of the node.
+
+    testinfra could read the inventory itself, but takes the marks of ansible-inventory --list for values.
+    """
+    command = ["ansible-inventory", f"--inventory={INVENTORY}", "--host", NODE]
+    facts = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    options = [word for word in shlex.split(facts["ansible_ssh_common_args"]) if word != "-o"]
+    options += [
+        f"HostName={facts['ansible_host']}",
+        f"User={facts['ansible_user']}",
+        f"IdentityFile={os.environ['LOCALCLOUD_STATE_DIR']}/ssh/id_ed25519",
+    ]
+    config = tmp_path_factory.mktemp("ssh") / "config"
+    config.write_text("\n".join([f"Host {NODE}", *(f"  {option}" for option in options)]) + "\n")
+    return testinfra.get_host(f"ssh://{NODE}?ssh_config={config}")
 
 
 @pytest.fixture(scope="session")
 def mount_point() -> str:
-    return MOUNT_POINT
+    return "/mnt/disks/checkpoints"
