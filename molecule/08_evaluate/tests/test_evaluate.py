@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+from testinfra.host import Host
+
+
+def test_the_question_is_one_of_the_data_set(vm: Host, mount_point: str) -> None:
+    question = json.loads(vm.file(f"{mount_point}/maxtext/qwen3-4b-sft/question-0.json").content_string)
+    assert question["messages"][-1]["role"] == "user"
+    assert "```python" in question["answer"]
+
+
+def test_the_server_s_key_is_root_s_alone(vm: Host) -> None:
+    assert vm.check_output("sudo -n stat --format '%U %a' /etc/tpuops/vllm-api-key") == "root 600"
