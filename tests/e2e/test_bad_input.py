@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input ends in one error that names it and what to do, before anything is created."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from .conftest import Cloud
+
+BAD = {
+    "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),
+    "a refused token": ({"hf_token": "hf_wrong"}, ["token", "refuse"]),
+    "an unknown model": ({"hf_model": "Qwen/Qwen9-4B"}, ["Qwen/Qwen9-4B", "models"]),
+    "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),
+    "a column that is not there": ({"train_data_columns": ["text"]}, ["text", "messages"]),
+    "a split that is not there": ({"train_split": "validation"}, ["validation", "train"]),
+    "an accelerator type that the zone lacks": (
+        {"tpu_vm_accelerator_type": "v99-8"},
+        ["accelerator_type", "v99-8", "v5litepod-8"],
+    ),
+    "a bad project": ({"project": "no-such-project"}, ["no-such-project"]),
+    "a name that Google refuses": ({"tpu_vm_name": "TPU_v5e"}, ["name", "TPU_v5e"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named_and_makes_nothing(cloud: Cloud, case: str) -> None:
+    values, named = BAD[case]
+    played = cloud.play("-e", json.dumps(values), HF_TOKEN="")
+    assert played.status != 0
+    assert not [word for word in named if word not in played.output], played.output
+    assert played.output.count("fatal:") <= 1
+    status = cloud.command([sys.executable, "-m", "localcloud", "status", "--json"])
+    living = json.loads(status.stdout)
+    assert (living["nodes"], living["machines"], living["disks"]) == ([], [], [])
+
+
+def test_a_missing_python_is_explained(cloud: Cloud) -> None:
+    elsewhere = {"PYTHON": "", "PYENV_ROOT": "/nonexistent", "HOME": "/nonexistent"}
+    done = cloud.command(["/bin/sh", "scripts/find-python"], PATH="/usr/bin:/bin", **elsewhere)
+    if done.returncode == 0:
+        done = cloud.command(["/bin/sh", "scripts/find-python"], **{**elsewhere, "PYTHON": "/bin/false"})
+    assert done.returncode != 0
+    assert "Python 3.12 or newer" in done.stderr
