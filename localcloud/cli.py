@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from localcloud import description, lifecycle
+from localcloud import description, lifecycle, places
 from localcloud.config import DEFAULT_PORT, DEFAULT_STATE_DIR, DEFAULT_SUBNET, CloudConfig
 from localcloud.lifecycle import CloudError
 from localcloud.machines import MachineError, missing_packages
@@ -53,22 +53,29 @@ class Subnet(click.ParamType[IPv4Network]):
     "--port",
     type=click.IntRange(1024, 65533),
     help="Google's APIs listen there, the Hub and the metadata server on the two ports after it. "
-    f"[default: the one that the cloud came up with, else {DEFAULT_PORT}]",
+    f"[default: the one that the cloud came up with, else the first free one of {DEFAULT_PORT}, "
+    f"{DEFAULT_PORT + places.PORT_STEP}, ...]",
 )
 @click.option(
     "--subnet",
     type=Subnet(),
     help="The network of the machines. "
-    f"[default: the one that the cloud came up with, else {DEFAULT_SUBNET}]",
+    f"[default: the one that the cloud came up with, else the first free one from {DEFAULT_SUBNET} on]",
 )
 @click.pass_context
 def main(context: click.Context, state_dir: Path, port: int | None, subnet: IPv4Network | None) -> None:
     """The parts of Google Cloud and of the Hugging Face Hub that a run needs, on this machine."""
-    known_port, known_subnet = description.known_settings(state_dir) or (
-        DEFAULT_PORT,
-        IPv4Network(DEFAULT_SUBNET),
+    known_port, known_subnet = description.known_settings(state_dir) or (None, None)
+    if context.invoked_subcommand == "up":
+        bridge = CloudConfig(state_dir).bridge
+        with errors():
+            port = port or known_port or places.free_port()
+            subnet = subnet or known_subnet or places.free_subnet(bridge)
+    context.obj = CloudConfig(
+        state_dir.resolve(),
+        port or known_port or DEFAULT_PORT,
+        subnet or known_subnet or IPv4Network(DEFAULT_SUBNET),
     )
-    context.obj = CloudConfig(state_dir.resolve(), port or known_port, subnet or known_subnet)
 
 
 @main.command()

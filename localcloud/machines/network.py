@@ -88,6 +88,12 @@ def connect_commands(names: Names, number: int, subnet: IPv4Network) -> tuple[st
     return host, inside
 
 
+def routes() -> list[dict[str, str]]:
+    """The host's routes, as `ip -json` has them."""
+    found: list[dict[str, str]] = json.loads(run(["ip", "-json", "-4", "route"]))
+    return found
+
+
 def overlapping(routes: Iterable[dict[str, str]], subnet: IPv4Network, bridge: str) -> str:
     """The route (as in `ip -json route`) that has part of the subnet on another interface; "" for none."""
     for route in routes:
@@ -111,8 +117,7 @@ class Network:
     def prepare(self) -> None:
         """Bridge, firewall and forwarding; idempotent. MachineError where the subnet is in use elsewhere."""
         bridge = self.names.bridge
-        conflict = overlapping(json.loads(run(["ip", "-json", "-4", "route"])), self._subnet, bridge)
-        if conflict:
+        if conflict := overlapping(routes(), self._subnet, bridge):
             raise MachineError(
                 f"the machines' subnet {self._subnet} overlaps {conflict}: choose another with "
                 f"LOCALCLOUD_SUBNET, or stop the local cloud that uses it"

@@ -14,21 +14,12 @@ from typing import Any
 
 import pytest
 
-PORT = 18600
-SUBNET = "10.129.0.0/24"
-
 Description = dict[str, Any]
 
 
 def localcloud(state_dir: Path, *arguments: str) -> str:
-    """Run a command of the session's cloud; its output."""
-    return run_localcloud(state_dir, PORT, SUBNET, *arguments)
-
-
-def run_localcloud(state_dir: Path, port: int, subnet: str, *arguments: str) -> str:
     """Run a command of a local cloud; its output."""
-    settings = ["--state-dir", str(state_dir), "--port", str(port), "--subnet", subnet]
-    command = [sys.executable, "-m", "localcloud", *settings, *arguments]
+    command = [sys.executable, "-m", "localcloud", "--state-dir", str(state_dir), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{command}:\n{result.stdout}{result.stderr}"
     return result.stdout

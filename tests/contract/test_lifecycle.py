@@ -16,12 +16,10 @@ import requests
 
 from localcloud.config import CloudConfig
 from localcloud.process import ServerProcess
-from tests.contract.conftest import run_localcloud
+from tests.contract.conftest import localcloud
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the local cloud needs root")
 
-PORT = 18610
-SUBNET = "10.129.1.0/24"
 NODE = {"acceleratorType": "v5litepod-4", "runtimeVersion": "v2-alpha-tpuv5-lite"}
 
 
@@ -30,10 +28,14 @@ class Host:
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
-        self.config = CloudConfig(state_dir, port=PORT)
+        self.config = CloudConfig(state_dir)
 
     def command(self, *arguments: str) -> str:
-        return run_localcloud(self.state_dir, PORT, SUBNET, *arguments)
+        return localcloud(self.state_dir, *arguments)
+
+    @property
+    def port(self) -> int:
+        return int(json.loads((self.state_dir / "localcloud.json").read_text(encoding="utf-8"))["port"])
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.command("status", "--json"))
@@ -42,7 +44,7 @@ class Host:
     def call(self, method: str, path: str, body: Any = None, **query: str) -> dict[str, Any]:
         token = (self.state_dir / "access-token").read_text(encoding="utf-8")
         headers = {"Authorization": f"Bearer {token}"}
-        url = f"http://127.0.0.1:{PORT}{path}"
+        url = f"http://127.0.0.1:{self.port}{path}"
         response = requests.request(method, url, json=body, params=query, headers=headers, timeout=60)
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()

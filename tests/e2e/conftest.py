@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PORT, SUBNET = "18800", "10.128.9.0/24"
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_HOME": str(base / "ansible"),
         "LOCALCLOUD_STATE_DIR": str(base / "cloud"),
-        "LOCALCLOUD_PORT": PORT,
-        "LOCALCLOUD_SUBNET": SUBNET,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     localcloud = [sys.executable, "-m", "localcloud"]

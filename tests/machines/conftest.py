@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
+from localcloud import places
 from localcloud.config import CloudConfig
 from localcloud.machines import Machines
 
@@ -21,12 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module")
 def new_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudFactory]:
-    """Makes clouds (subnet, port); takes them away at the end of the module."""
+    """Makes clouds, each on a subnet that is free; takes them away at the end of the module."""
     with ExitStack() as stack:
 
-        def make(subnet: str, port: int) -> Cloud:
+        def make(subnet: IPv4Network | None = None) -> Cloud:
             state = tmp_path_factory.mktemp("cloud")
-            config = CloudConfig(state, port, IPv4Network(subnet))
+            bridge = CloudConfig(state).bridge
+            config = CloudConfig(state, places.free_port(), subnet or places.free_subnet(bridge))
             machines = Machines(config)
             stack.callback(machines.teardown)
             machines.prepare(lambda _: None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Protocol
 
 from localcloud.config import CloudConfig
 from localcloud.machines import Machine, Machines, MachineSpec
@@ -69,7 +70,10 @@ class Cloud:
         return result.stdout.strip()
 
 
-CloudFactory = Callable[[str, int], Cloud]
+class CloudFactory(Protocol):
+    """Makes a cloud on a subnet, by default one that is free."""
+
+    def __call__(self, subnet: IPv4Network | None = None) -> Cloud: ...
 
 
 def traces(config: CloudConfig) -> dict[str, list[str]]:

@@ -121,7 +121,7 @@ class Controller:
 
 @pytest.fixture(scope="module")
 def cloud(new_cloud: CloudFactory) -> Cloud:
-    return new_cloud("10.136.0.0/24", 18540)
+    return new_cloud()
 
 
 @pytest.fixture(scope="module")

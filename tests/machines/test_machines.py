@@ -32,7 +32,7 @@ MOUNT_UNIT = (
 
 @pytest.fixture(scope="module")
 def cloud(new_cloud: CloudFactory) -> Cloud:
-    return new_cloud("10.133.0.0/24", 18520)
+    return new_cloud()
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +350,7 @@ def ruin(cloud: Cloud) -> None:
 def test_two_clouds_live_side_by_side_and_one_heals_alone(
     new_cloud: CloudFactory, cloud: Cloud, vm: Machine
 ) -> None:
-    other = new_cloud("10.134.0.0/24", 18530)
+    other = new_cloud()
     other.machines.create_disk("data", 1)
     spec = MachineSpec("vm", "vm", (DiskAttachment("data", 1),))
     first = other.boot(spec)
@@ -365,12 +365,14 @@ def test_two_clouds_live_side_by_side_and_one_heals_alone(
 
 
 def test_a_subnet_that_another_cloud_has_is_refused(new_cloud: CloudFactory, cloud: Cloud) -> None:
-    with pytest.raises(MachineError, match=rf"10.133.0.0/25 overlaps 10.133.0.0/24 on {cloud.config.bridge}"):
-        new_cloud("10.133.0.0/25", 18540)
+    taken = cloud.config.subnet
+    half = next(taken.subnets())
+    with pytest.raises(MachineError, match=rf"{half} overlaps {taken} on {cloud.config.bridge}"):
+        new_cloud(half)
 
 
 def test_suspend_keeps_machines_and_disks(new_cloud: CloudFactory) -> None:
-    cloud = new_cloud("10.134.0.0/24", 18530)
+    cloud = new_cloud()
     spec = MachineSpec("vm", "vm")
     before = cloud.boot(spec)
     cloud.machines.suspend()
@@ -382,7 +384,7 @@ def test_suspend_keeps_machines_and_disks(new_cloud: CloudFactory) -> None:
 
 @pytest.mark.parametrize("state", ["whole", "killed", "lost"])
 def test_teardown_leaves_the_host_as_it_was(new_cloud: CloudFactory, state: str) -> None:
-    cloud = new_cloud("10.134.0.0/24", 18530)
+    cloud = new_cloud()
     cloud.machines.create_disk("data", 1)
     machine = cloud.boot(MachineSpec("vm", "vm", (DiskAttachment("data", 1),)))
     cloud.ssh(machine, f"sudo mkfs.ext4 -q {BY_ID} && sudo mount {BY_ID} /mnt")
@@ -409,7 +411,7 @@ def test_teardown_leaves_the_host_as_it_was(new_cloud: CloudFactory, state: str)
 
 
 def test_teardown_of_a_cloud_that_never_was(new_cloud: CloudFactory, tmp_path: Path) -> None:
-    cloud = new_cloud("10.134.0.0/24", 18530)
+    cloud = new_cloud()
     cloud.machines.teardown()
     shutil.rmtree(cloud.config.state_dir)
     cloud.machines.teardown()

@@ -95,7 +95,7 @@ def test_packages_are_installed_on_request(seen: list[CloudConfig], monkeypatch:
     commands: list[list[str]] = []
     monkeypatch.setattr(cli, "missing_packages", lambda: ["nftables"])
     monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append(command))
-    invoke("up", "--install")
+    invoke("--subnet", "10.9.0.0/24", "up", "--install")
     assert commands == [["apt-get", "install", "--yes", "--no-install-recommends", "nftables"]]
     assert len(seen) == 1
 
