@@ -67,7 +67,8 @@ def pytest(*arguments: str) -> Count:
 
 
 def lint() -> Count:
-    python = ["plugins", "localcloud", "tests"]
+    programs = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/files/*.py"))
+    python = ["plugins", "localcloud", "tests", *programs, "scripts/lock-environments"]
     return sum(
         (
             # The local inventory can be read only while a local cloud is up.

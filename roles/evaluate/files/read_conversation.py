@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 
 
-def conversation(row: dict[str, object], column: str) -> dict[str, object]:
+def conversation(row: dict[str, Any], column: str) -> dict[str, Any]:
     if column not in row:
         raise SystemExit(f"The data set has no column {column}; it has {', '.join(row)}.")
     messages = [{"role": m["role"], "content": m["content"]} for m in row[column]]
