@@ -79,6 +79,11 @@ options:
       - The environment variable E(CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER) is used if it is not
         set.
     type: str
+  oslogin_endpoint:
+    description:
+      - Address of the OS Login API, V(https://oslogin.googleapis.com) by default.
+      - The environment variable E(CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN) is used if it is not set.
+    type: str
   timeout:
     description: Seconds without an answer until a request counts as lost. Lost requests are sent again a few
       times.
@@ -131,4 +136,7 @@ options:
   resourcemanager_endpoint:
     env:
       - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER
+  oslogin_endpoint:
+    env:
+      - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN
 """
