@@ -14,12 +14,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import CloudConfig
-from .accounts import Accounts
+from .accounts import Accounts, read_or_make
 from .errors import HubError
 from .paths import RawPaths
 from .requests import Hub
-from .routes import accounts, commits, files, lfs, repositories, trees
+from .routes import accounts, commits, files, lfs, repositories, trees, xet
 from .store import HubStore
+from .xet import XetTokens
 
 PART_SIZE = 64 * 1024 * 1024  # bytes from which an upload goes in parts of that size
 
@@ -33,6 +34,7 @@ def create_app(config: CloudConfig, store: HubStore, *, part_size: int = PART_SI
             *commits.ROUTES,
             *trees.ROUTES,
             *lfs.ROUTES,
+            *xet.ROUTES,
             *files.ROUTES,
         ],
         middleware=[Middleware(RequestIds), Middleware(RawPaths)],
@@ -44,7 +46,8 @@ def create_app(config: CloudConfig, store: HubStore, *, part_size: int = PART_SI
         },
     )
     app.router.redirect_slashes = False
-    app.state.hub = Hub(store, Accounts.open(config.state_dir), part_size)
+    xet_tokens = XetTokens(read_or_make(config.state_dir / "hub-key"))
+    app.state.hub = Hub(store, Accounts.open(config.state_dir), part_size, xet_tokens)
     return app
 
 

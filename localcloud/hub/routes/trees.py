@@ -97,7 +97,9 @@ def _entries(
     store: HubStore, repository: Repository, commit: Commit, paths: list[str], *, expand: bool
 ) -> list[dict[str, Any]]:
     files = store.tree(commit)
-    views = [file_view(path, files[path]) if path in files else folder_view(path, files) for path in paths]
+    views = [
+        file_view(store, path, files[path]) if path in files else folder_view(path, files) for path in paths
+    ]
     if expand:
         last = store.last_commits(repository, commit, paths)
         for view in views:
