@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import click
 
-from localcloud import description, lifecycle, places
+from localcloud import admin, description, lifecycle, places
 from localcloud.config import DEFAULT_PORT, DEFAULT_STATE_DIR, DEFAULT_SUBNET, CloudConfig
+from localcloud.faults import KINDS, SELECTORS, Kind
 from localcloud.lifecycle import CloudError
 from localcloud.machines import MachineError, missing_packages
 from localcloud.process import ServerProcess
@@ -165,6 +167,80 @@ def serve(config: CloudConfig) -> None:
         server.serve(config)
 
 
+@main.group()
+def fault() -> None:
+    """Arm a fault, list what is armed, clear it. A fault strikes until it is cleared, or --count times.
+
+    Limits are globs. Faults outlive a restart of the server.
+    """
+
+
+@fault.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def fault_list(config: CloudConfig, as_json: bool) -> None:
+    """Show the armed faults."""
+    show_faults(lifecycle.status(config)["faults"], as_json)
+
+
+@fault.command("clear")
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def fault_clear(config: CloudConfig, names: tuple[str, ...]) -> None:
+    """Clear faults by NAMES or kinds, all when none is given, and show what was cleared."""
+    with errors():
+        show_faults(admin.call(config, "fault-clear", names=names), as_json=False)
+
+
+def show_faults(faults: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(faults, indent=2))
+        return
+    for found in faults:
+        click.echo(describe_fault(found))
+
+
+def describe_fault(found: dict[str, Any]) -> str:
+    """An armed fault as one line."""
+    words = [found["name"], found["kind"], *(f"{key}={value}" for key, value in found["where"].items())]
+    if found["left"] is not None:
+        words.append(f"left={found['left']}")
+    if found["seconds"] is not None:
+        words.append(f"seconds={found['seconds']:g}")
+    return "  ".join(words)
+
+
+def fault_command(kind: Kind) -> click.Command:
+    """The subcommand that arms a fault of a kind."""
+
+    def arm(count: int | None, seconds: float | None = None, **selectors: str | None) -> None:
+        where = {name: value for name, value in selectors.items() if value is not None}
+        config = click.get_current_context().obj
+        with errors():
+            armed = admin.call(config, "fault-arm", kind=kind.name, where=where, count=count, seconds=seconds)
+        show_faults([armed], as_json=False)
+
+    options = [click.Option([f"--{name}"], help=SELECTORS[name]) for name in kind.selectors]
+    options.append(
+        click.Option(["--count"], type=click.IntRange(1), help="How often it strikes. [default: for ever]")
+    )
+    if kind.seconds is not None:
+        options.append(
+            click.Option(
+                ["--seconds"],
+                type=click.FloatRange(0),
+                default=kind.seconds,
+                show_default=True,
+                help="How long.",
+            )
+        )
+    return click.Command(kind.name, callback=arm, params=[*options], help=kind.summary)
+
+
+for _kind in KINDS.values():
+    fault.add_command(fault_command(_kind))
+
+
 def require_root() -> None:
     if os.geteuid() != 0:
         raise click.ClickException("the local cloud makes machines, so it needs root: run it with sudo")
@@ -175,5 +251,5 @@ def errors() -> Iterator[None]:
     """Known failures as one line."""
     try:
         yield
-    except (CloudError, MachineError, OSError) as error:
+    except (CloudError, admin.AdminError, MachineError, OSError) as error:
         raise click.ClickException(str(error)) from error

@@ -6,6 +6,7 @@ from __future__ import annotations
 from localcloud.catalog import Project
 from localcloud.config import CloudConfig
 from localcloud.credentials import SERVICE_ACCOUNT, USER, CredentialFiles, Tokens
+from localcloud.faults import Faults
 from localcloud.google.operations import Operations
 from localcloud.machines import Machines
 from localcloud.state import Store
@@ -22,6 +23,7 @@ class Cloud:
         self.machines = machines
         self.credentials = CredentialFiles(config)
         self.tokens = Tokens(store)
+        self.faults = Faults(store)
         self.operations = Operations(store)
         self.credentials.write()
         self.tokens.register(self.credentials.access_token.read_text(encoding="utf-8").strip(), USER)

@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,21 +20,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from localcloud import description, hub
+from localcloud import admin, description, hub
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
 from localcloud.google import compute, metadata, oauth, resourcemanager, serviceusage, tpu
 from localcloud.google.errors import ApiError
 from localcloud.google.nodes import NodeWork
 from localcloud.machines import Machines
-from localcloud.state import Store
+from localcloud.state import Json, Store
 from localcloud.tiny import seed_hub
 
 log = logging.getLogger("localcloud")
 
 APIS = (tpu.api, compute.api, serviceusage.api, resourcemanager.v1, resourcemanager.v3)
 STATUS_PATH = "/localcloud/status"
+DROP = "localcloud.drop"
 REPAIR_SECONDS = 1.0
 
 
@@ -57,6 +61,29 @@ class Requests:
             log.info("%s %s %s %.0f ms", scope["method"], scope["path"], status, milliseconds)
 
 
+class Connections:
+    """Middleware: the message DROP, in place of an answer or in the midst of one, closes the connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.server: uvicorn.Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watch(message: Message) -> None:
+            if message["type"] == DROP:
+                self._abort(scope["client"])
+            else:
+                await send(message)
+
+        await self._app(scope, receive, watch)
+
+    def _abort(self, client: tuple[str, int]) -> None:
+        assert self.server is not None
+        for connection in list(self.server.server_state.connections):
+            if isinstance(connection, H11Protocol) and connection.client == client:
+                connection.transport.abort()
+
+
 class Ports:
     """The application that belongs to the port on which a request came in."""
 
@@ -65,6 +92,18 @@ class Ports:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._applications[scope["server"][1]](scope, receive, send)
+
+
+def commands(cloud: Cloud) -> dict[str, admin.Command]:
+    """What `localcloud.admin.call` can ask of this server."""
+
+    def arm(arguments: Json) -> Any:
+        return asdict(cloud.faults.arm(**arguments))
+
+    def clear(arguments: Json) -> Any:
+        return [asdict(fault) for fault in cloud.faults.clear(**arguments)]
+
+    return {"fault-arm": arm, "fault-clear": clear}
 
 
 def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
@@ -86,7 +125,12 @@ def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
 
     routes = [route for api in APIS for route in api.routes(cloud)]
     return Starlette(
-        routes=[*routes, *oauth.routes(cloud), Route(STATUS_PATH, status)],
+        routes=[
+            *routes,
+            *oauth.routes(cloud),
+            Route(STATUS_PATH, status),
+            *admin.routes(cloud.config, commands(cloud)),
+        ],
         exception_handlers={HTTPException: refuse},
     )
 
@@ -149,13 +193,16 @@ def serve(config: CloudConfig) -> None:
     log.info(
         "serving on %s", ", ".join(f"{address}:{port}" for port in applications for address in addresses)
     )
+    connections = Connections(Requests(Ports(applications)))
     settings = uvicorn.Config(
-        Requests(Ports(applications)),
+        connections,
+        http=H11Protocol,
         lifespan="off",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(settings).run(sockets=sockets)
+    connections.server = uvicorn.Server(settings)
+    connections.server.run(sockets=sockets)
     supervisor.end()
     cloud.operations.close()

@@ -123,6 +123,7 @@ def test_commands_without_a_cloud_say_what_to_do(tmp_path: Path) -> None:
         "machines": [],
         "disks": [],
         "repositories": [],
+        "faults": [],
     }
     assert not Path(state).exists()
 
