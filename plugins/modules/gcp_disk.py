@@ -96,6 +96,10 @@ disk:
     sizeGb: "256"
     status: READY
     type: https://www.googleapis.com/compute/v1/projects/my-project/zones/us-west1-c/diskTypes/pd-balanced
+created:
+  description: Whether this call made the disk, so that nothing can be on it yet. An adopted disk is not.
+  returned: success
+  type: bool
 failure:
   description: The cause of a failure, for a rescue block to act on.
   returned: failure
@@ -156,6 +160,7 @@ class Disk(Resource):
         super().__init__(module, client)
         self.disks = f"projects/{self.project}/zones/{self.zone}/disks"
         self.path = f"{self.disks}/{self.name}"
+        self.created = False
 
     def fetch(self) -> dict[str, Any] | None:
         try:
@@ -195,7 +200,11 @@ class Disk(Resource):
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         self.made(self._call("POST", self.disks, body))
+        self.created = True
         return self.client.get("compute", self.path)
+
+    def facts(self, current: dict[str, Any] | None) -> dict[str, Any]:
+        return {"created": self.created}
 
     def check_update(self, current: dict[str, Any], changes: Sequence[Change]) -> None:
         for change in changes:
