@@ -7,7 +7,7 @@ from __future__ import annotations
 
 class ModuleDocFragment:
     """The default fragment has the options of modules; INVENTORY adds what an inventory plugin reads them
-    from."""
+    from, ZONES the zones of a module that reads."""
 
     DOCUMENTATION = r"""
 options:
@@ -95,6 +95,16 @@ requirements:
 notes:
   - Rate limits (429), server errors and lost answers are retried with growing, jittered pauses that respect
     C(Retry-After).
+"""
+
+    # For modules that look in several zones.
+    ZONES = r"""
+options:
+  zones:
+    description: Zones to look in. All zones by default.
+    type: list
+    elements: str
+    aliases: [zone]
 """
 
     INVENTORY = r"""

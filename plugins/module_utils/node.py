@@ -15,7 +15,7 @@ from typing import Any
 from .gcp.errors import InvalidArgument
 from .gcp.ssh_keys import METADATA_KEY, merge
 from .resource import Field, given, texts
-from .tpu import Tpus, short_name
+from .tpu import Tpus, by_size, short_name
 
 Json = dict[str, Any]
 
@@ -211,7 +211,7 @@ def check_offer(node: Json, tpus: Tpus, noun: str) -> None:
         option, value = "accelerator_type", node["acceleratorType"]
         offered = any(offer.get("type") == value for offer in offers)
     if not offered:
-        types = sorted((str(offer.get("type")) for offer in offers), key=lambda name: (len(name), name))
+        types = by_size(str(offer.get("type")) for offer in offers)
         raise InvalidArgument(
             f"{option}: the zone {tpus.zone} does not offer {value}",
             remedy=f"It offers: {', '.join(types) or 'no TPU at all'}.",

@@ -108,9 +108,9 @@ class Resource(ABC):
     def create(self, body: Json) -> Json:
         """Create it and return it as the API has it then."""
 
-    @abstractmethod
     def update(self, current: Json, changes: Sequence[Change], body: Json) -> Json:
-        """Apply changes of mutable fields and return the resource as the API has it then."""
+        """Apply changes of mutable fields, if there are such; returns the resource as the API has it then."""
+        return current
 
     @abstractmethod
     def delete(self, current: Json) -> None:

@@ -8,7 +8,7 @@ Google has frozen this API and makes newer generations instances of Compute Engi
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .gcp.client import Client
@@ -58,27 +58,24 @@ class Tpus:
     def queued_resource_name(self, name: str) -> str:
         return f"{self.parent}/queuedResources/{name}"
 
-    def get_node(self, name: str) -> Json | None:
-        return self._get(self.node_name(name))
-
-    def get_queued_resource(self, name: str) -> Json | None:
-        return self._get(self.queued_resource_name(name))
-
-    def _get(self, path: str) -> Json | None:
+    def find(self, collection: str, name: str) -> Json | None:
+        """The node (nodes) or queued resource (queuedResources) of this name, None if there is none."""
         try:
-            return self._client.get(API, f"{VERSION}/{path}")
+            return self._client.get(API, f"{VERSION}/{self.parent}/{collection}/{name}")
         except NotFound:
             return None
 
+    def get_node(self, name: str) -> Json | None:
+        return self.find("nodes", name)
+
     def node_pages(self) -> Iterator[Json]:
-        """Pages {nodes, unreachable}: `unreachable` names locations that did not answer."""
-        return self._pages("nodes")
+        return self.pages("nodes")
 
     def queued_resource_pages(self) -> Iterator[Json]:
-        """Pages {queuedResources, unreachable}."""
-        return self._pages("queuedResources")
+        return self.pages("queuedResources")
 
-    def _pages(self, collection: str) -> Iterator[Json]:
+    def pages(self, collection: str) -> Iterator[Json]:
+        """Pages {<collection>, unreachable}: `unreachable` names locations that did not answer."""
         return self._client.pages(API, f"{VERSION}/{self.parent}/{collection}", {"pageSize": 1000})
 
     def create_node(self, name: str, body: Json) -> Json:
@@ -113,7 +110,7 @@ class Tpus:
         return self._all("runtimeVersions")
 
     def _all(self, collection: str) -> list[Json]:
-        return [item for page in self._pages(collection) for item in page.get(collection, [])]
+        return [item for page in self.pages(collection) for item in page.get(collection, [])]
 
     def locations(self) -> list[str]:
         """The zones in which the project can ask for TPUs."""
@@ -187,6 +184,22 @@ def zone_of(node: Mapping[str, Any]) -> str:
 
 def project_of(node: Mapping[str, Any]) -> str:
     return str(node["name"].split("/")[1])
+
+
+def by_size(types: Iterable[str]) -> list[str]:
+    """Accelerator types, those of a generation from the smallest: v5litepod-8 before v5litepod-16."""
+    return sorted(types, key=lambda name: (len(name), name))
+
+
+def node_ids(queued: Mapping[str, Any]) -> list[str]:
+    """The names of the nodes that a queued resource asks for: the slices of a multislice job are numbered."""
+    names: list[str] = []
+    for spec in queued.get("tpu", {}).get("nodeSpec", []):
+        slices = spec.get("multisliceParams", {})
+        prefix = slices.get("nodeIdPrefix") or short_name(queued["name"])
+        count = int(slices.get("nodeCount", 0))
+        names += [f"{prefix}-{number}" for number in range(count)] or [str(spec.get("nodeId", ""))]
+    return names
 
 
 def workers(node: Mapping[str, Any], host_keys: Sequence[str] = ()) -> list[Json]:
