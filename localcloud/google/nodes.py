@@ -223,12 +223,13 @@ class NodeWork:
     def _broken(self) -> list[str]:
         """Nodes that should run and of whose machines at least one does not."""
         running = {machine.name for machine in self._cloud.machines.list() if machine.running}
-        return [
-            name
-            for name, node in self._cloud.store.items(NODE)
-            if node["state"] in ("READY", "REPAIRING")
-            and any(worker["machine"] not in running for worker in workers(self._cloud, name))
-        ]
+        ended = {
+            worker["node"]
+            for _, worker in self._cloud.store.items(WORKER)
+            if worker["machine"] not in running
+        }
+        nodes = ((name, self._cloud.store.get(NODE, name)) for name in sorted(ended))
+        return [name for name, node in nodes if node and node["state"] in ("READY", "REPAIRING")]
 
     def _repair(self, operation: Json) -> Json:
         name = operation["target"]
