@@ -146,6 +146,7 @@ class Ladder:
         self.diffs: list[Json] = []
         self.refusals: list[Json] = []
         self.pinned: Json = {}
+        self.there = False
 
     @property
     def zones(self) -> list[str]:
@@ -295,6 +296,7 @@ class Ladder:
 
     def _kept(self, candidate: Candidate) -> Json:
         """Bring a node that lives, and its disk, to what the options say."""
+        self.there = True
         self._make_disk(candidate, keeps=True)
         return self._won(candidate, self._run("tpu_vm", self._node_arguments(candidate)))
 
@@ -332,6 +334,9 @@ class Ladder:
         return {
             "changed": self.changed,
             "candidate": described(candidate),
+            "label": str(candidate),
+            "there": self.there,
+            "changes": [f"{verb(diff)} the {diff['after_header']}" for diff in self.diffs],
             "refusals": self._told(),
             "pinned": self.pinned,
             "node": result.get("node", {}),
@@ -415,8 +420,8 @@ class Ladder:
         here = [disk["zone"] for disk in disks if disk["zone"] in self.zones]
         if len(here) > 1:
             raise self._refused(
-                f"There is a disk {name} in each of {', '.join(here)}. Leave candidates in the zone of the one "
-                "that is to be deleted alone."
+                f"There is a disk {name} in each of {', '.join(here)}. Leave candidates in the zone of the "
+                "one that is to be deleted alone."
             )
         for zone in here:
             result = self._run("gcp_disk", {"name": name, "zone": zone, "state": "absent"})
@@ -472,6 +477,12 @@ def described(candidate: Candidate) -> Json:
         for key in ("zone", "accelerator_type", "runtime_version", "provisioning")
     }
     return {**shown, "spot": candidate.spot} if candidate.queued else shown
+
+
+def verb(difference: Json) -> str:
+    if not difference["before"]:
+        return "make"
+    return "change" if difference["after"] else "delete"
 
 
 def minutes(seconds: int) -> str:
