@@ -235,7 +235,7 @@ plan:
         cost:
           description: What an hour costs, in words.
           type: str
-          sample: 9.64 USD an hour (node 9.60, disk 0.04)
+          sample: 9.635 USD an hour (node 9.600, disk 0.035)
         node_hour:
           description: Price of the node for an hour, none if it is not known.
           type: float

@@ -454,7 +454,6 @@ class Ladder:
 
     def _run(self, module: str, arguments: Json, check: bool = False) -> Json:
         result = self.play(module, arguments, check)
-        self.warnings += result.get("warnings", [])
         if result.get("failed"):
             raise ModuleFailed(result)
         return result

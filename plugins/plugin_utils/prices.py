@@ -42,13 +42,13 @@ class Cost:
 
     def __str__(self) -> str:
         known = [
-            f"{what} {price:.2f}"
+            f"{what} {price:.3f}"
             for what, price in (("node", self.node), ("disk", self.disk))
             if price is not None
         ]
         if self.total is None:
             return "; ".join([f"no price known for {' and '.join(self.missing)}", *known[:1]])
-        return f"{self.total:.2f} {self.currency} an hour ({', '.join(known)})"
+        return f"{self.total:.3f} {self.currency} an hour ({', '.join(known)})"
 
 
 def cost(
