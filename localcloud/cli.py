@@ -241,6 +241,78 @@ for _kind in KINDS.values():
     fault.add_command(fault_command(_kind))
 
 
+class Chips(click.ParamType[int]):
+    """A number of chips; -1 stands for any number."""
+
+    name = "chips"
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> int:
+        if value == "unlimited":
+            return -1
+        if not str(value).isdigit():
+            self.fail(f"{value!r} is neither a number of chips nor 'unlimited'", param, context)
+        return int(str(value))
+
+
+def limit_command(kind: str, text: str) -> click.Command:
+    """The command that sets a capacity or a quota."""
+
+    def limit(zone: str, chips: int, **matching: str | None) -> None:
+        given = {name: value for name, value in matching.items() if value}
+        arguments = {"kind": kind, "zone": zone, "chips": None if chips < 0 else chips, **given}
+        with errors():
+            admin.call(click.get_current_context().obj, "limit", **arguments)
+
+    options: list[click.Parameter] = [
+        click.Argument(["chips"], type=Chips(), metavar="CHIPS|unlimited"),
+        click.Option(["--zone"], required=True, help="The zone that is limited."),
+        click.Option(["--accelerator-type"], help="Only nodes of this type count."),
+        click.Option(["--spot", "tier"], flag_value="spot", help="Only spot and preemptible nodes count."),
+        click.Option(["--on-demand", "tier"], flag_value="on-demand", help="Only other nodes count."),
+    ]
+    if kind == "quota":
+        options.append(click.Option(["--project"], help="The project's id. [default: each project]"))
+    return click.Command(kind, callback=limit, params=options, help=text)
+
+
+main.add_command(
+    limit_command(
+        "capacity",
+        "Say how many chips a zone has for nodes of all projects (a v5litepod-8 takes 8). Beyond it the "
+        "creation of a node fails with code 8, and queued resources wait.",
+    )
+)
+main.add_command(
+    limit_command(
+        "quota",
+        "Say how many chips a project may have in a zone. Beyond it requests are refused with a "
+        "QuotaFailure. A queued resource counts until it is deleted, dead or not.",
+    )
+)
+
+
+@main.command()
+@click.argument("node")
+@click.pass_obj
+def preempt(config: CloudConfig, node: str) -> None:
+    """Preempt a READY NODE (id or path): its machines go, its disks stay, it is PREEMPTED."""
+    with errors():
+        click.echo(f"preempted {admin.call(config, 'preempt', node=node)}")
+
+
+@main.group()
+def token() -> None:
+    """Access tokens."""
+
+
+@token.command()
+@click.pass_obj
+def expire(config: CloudConfig) -> None:
+    """Let all access tokens that were given out be dead; the access token file gets a new one."""
+    with errors():
+        admin.call(config, "token-expire")
+
+
 def require_root() -> None:
     if os.geteuid() != 0:
         raise click.ClickException("the local cloud makes machines, so it needs root: run it with sudo")

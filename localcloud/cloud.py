@@ -24,12 +24,21 @@ class Cloud:
         self.credentials = CredentialFiles(config)
         self.tokens = Tokens(store)
         self.faults = Faults(store)
-        self.operations = Operations(store)
+        self.operations = Operations(store, self.faults)
         self.credentials.write()
-        self.tokens.register(self.credentials.access_token.read_text(encoding="utf-8").strip(), USER)
+        self._register_access_token()
         self.tokens.forget_expired()
         self.service_account_key = self.credentials.public_key()
         self.service_account = SERVICE_ACCOUNT
+
+    def _register_access_token(self) -> None:
+        self.tokens.register(self.credentials.access_token.read_text(encoding="utf-8").strip(), USER)
+
+    def expire_tokens(self) -> None:
+        """Kill all access tokens; the token file gets a new one, for who reads it again."""
+        self.tokens.expire_all()
+        self.credentials.renew_access_token()
+        self._register_access_token()
 
     def service_enabled(self, project: Project, service: str) -> bool:
         return self.store.get(SERVICE_KIND, f"projects/{project.number}/services/{service}") is not None

@@ -103,6 +103,7 @@ class Faults:
     """The armed faults of one cloud."""
 
     KIND = "fault"
+    COUNTER = "fault-counter"
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -118,8 +119,9 @@ class Faults:
         if KINDS[kind].seconds is None and seconds is not None:
             raise ValueError(f"{kind} has no duration")
         with self._store.lock:
-            taken = {int(name.rpartition("-")[2]) for name, _ in self._store.items(self.KIND)}
-            number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+            # No number comes twice: an operation may be held by a fault of that name.
+            number = (self._store.get(self.COUNTER, "last") or {"number": 0})["number"] + 1
+            self._store.put(self.COUNTER, "last", {"number": number})
             record: Json = {
                 "kind": kind,
                 "where": where,

@@ -131,6 +131,8 @@ def status(config: CloudConfig) -> dict[str, Any]:
         "disks": [],
         "repositories": [],
         "faults": [],
+        "queued_resources": [],
+        "limits": [],
     }
     database = config.state_dir / "state.db"
     if database.exists():
@@ -142,6 +144,15 @@ def status(config: CloudConfig) -> dict[str, Any]:
         found["disks"] = [
             {"name": name, "status": disk["status"], "size_gb": int(disk["sizeGb"])}
             for name, disk in store.items("disk")
+        ]
+        found["queued_resources"] = [
+            {"name": name, "state": queued["state"]["state"]}
+            for name, queued in store.items("queued-resource")
+        ]
+        found["limits"] = [
+            {"kind": kind, **{key: value for key, value in limit.items() if value != ""}}
+            for kind in ("capacity", "quota")
+            for _, limit in store.items(kind)
         ]
         found["faults"] = [dataclasses.asdict(fault) for fault in Faults(store).armed()]
         store.close()

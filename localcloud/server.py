@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from localcloud import admin, description, hub
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
-from localcloud.google import compute, metadata, oauth, resourcemanager, serviceusage, tpu
+from localcloud.google import capacity, compute, metadata, oauth, queued, resourcemanager, serviceusage, tpu
 from localcloud.google.errors import ApiError
 from localcloud.google.nodes import NodeWork
 from localcloud.machines import Machines
@@ -94,7 +94,7 @@ class Ports:
         await self._applications[scope["server"][1]](scope, receive, send)
 
 
-def commands(cloud: Cloud) -> dict[str, admin.Command]:
+def commands(cloud: Cloud, work: NodeWork) -> dict[str, admin.Command]:
     """What `localcloud.admin.call` can ask of this server."""
 
     def arm(arguments: Json) -> Any:
@@ -103,7 +103,17 @@ def commands(cloud: Cloud) -> dict[str, admin.Command]:
     def clear(arguments: Json) -> Any:
         return [asdict(fault) for fault in cloud.faults.clear(**arguments)]
 
-    return {"fault-arm": arm, "fault-clear": clear}
+    def expire(arguments: Json) -> Any:
+        cloud.expire_tokens()
+        time.sleep(1)  # so that what an account signs from now on is of a later second
+
+    return {
+        "fault-arm": arm,
+        "fault-clear": clear,
+        "limit": lambda arguments: capacity.set_limit(cloud.store, **arguments),
+        "preempt": lambda arguments: work.preempt(arguments["node"]),
+        "token-expire": expire,
+    }
 
 
 def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
@@ -129,7 +139,7 @@ def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
             *routes,
             *oauth.routes(cloud),
             Route(STATUS_PATH, status),
-            *admin.routes(cloud.config, commands(cloud)),
+            *admin.routes(cloud.config, commands(cloud, work)),
         ],
         exception_handlers={HTTPException: refuse},
     )
@@ -149,19 +159,20 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 class Supervisor(threading.Thread):
-    """Keeps the machines of nodes running."""
+    """Keeps the machines of nodes running, and queued resources moving."""
 
-    def __init__(self, work: NodeWork) -> None:
+    def __init__(self, *tasks: Callable[[], None]) -> None:
         super().__init__(name="supervisor", daemon=True)
-        self._work = work
+        self._tasks = tasks
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(REPAIR_SECONDS):
             try:
-                self._work.repair()
+                for task in self._tasks:
+                    task()
             except Exception:
-                log.exception("repair failed; the next attempt follows")
+                log.exception("the supervisor failed; the next attempt follows")
                 self._ended.wait(5 * REPAIR_SECONDS)
 
     def end(self) -> None:
@@ -178,6 +189,7 @@ def serve(config: CloudConfig) -> None:
     cloud = Cloud(config, store, machines)
     compute.register(cloud)
     work = tpu.register(cloud)
+    queue = queued.register(cloud)
     applications = {
         config.port: google_application(cloud, work),
         config.hub_port: hub.create_app(config, hub_store),
@@ -188,7 +200,7 @@ def serve(config: CloudConfig) -> None:
     description.write(config, machines)
     sockets = [listen(address, port) for port in applications for address in addresses]
     cloud.operations.resume()
-    supervisor = Supervisor(work)
+    supervisor = Supervisor(work.repair, queue.tick)
     supervisor.start()
     log.info(
         "serving on %s", ", ".join(f"{address}:{port}" for port in applications for address in addresses)

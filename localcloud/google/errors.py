@@ -13,6 +13,7 @@ from localcloud.discovery import Json, Violation
 CODES = {
     "CANCELLED": (1, 499),
     "INVALID_ARGUMENT": (3, 400),
+    "DEADLINE_EXCEEDED": (4, 504),
     "NOT_FOUND": (5, 404),
     "ALREADY_EXISTS": (6, 409),
     "PERMISSION_DENIED": (7, 403),
@@ -128,6 +129,16 @@ def stocked_out(zone: str) -> ApiError:
         f'There is no more capacity in the zone "{zone}"; you can try in another zone where Cloud TPU Nodes '
         "are offered (see https://cloud.google.com/tpu/docs/regions).",
     )
+
+
+class PreemptedError(ApiError):
+    """The error of the creation of a node that was preempted meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "INVALID_ARGUMENT",
+            "Cloud TPU received a bad request. update is not supported while in state PREEMPTED",
+        )
 
 
 def unauthenticated(problem: str, reason: str) -> ApiError:

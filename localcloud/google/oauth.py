@@ -89,7 +89,8 @@ def self_signed_principal(cloud: Cloud, token: str) -> str | None:
     audience = urlsplit(str(claims.get("aud", ""))).hostname or ""
     meant_for_google = audience.endswith(".googleapis.com") or bool(claims.get("scope"))
     known = claims.get("iss") == claims.get("sub") == cloud.service_account
-    return cloud.service_account if known and meant_for_google else None
+    alive = not cloud.tokens.signed_too_early(float(claims["iat"]))
+    return cloud.service_account if known and meant_for_google and alive else None
 
 
 def _user(cloud: Cloud, form: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from localcloud import catalog
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
-from localcloud.google import compute, nodes, nodespec, operations
+from localcloud.google import capacity, compute, nodes, nodespec, operations
 from localcloud.google.api import Api, Call, page
 from localcloud.google.errors import ApiError, invalid_field, not_found
 from localcloud.google.nodes import NODE, NodeWork
@@ -17,6 +17,8 @@ SERVICE = "tpu.googleapis.com"
 api = Api("tpu.v2", SERVICE)
 
 TYPES = "type.googleapis.com/google.cloud.tpu.v2"
+#: What an operation that is not a deletion answers, by the `api` of its record.
+RESPONSES = {"tpu": "google.cloud.tpu.v2.Node", "queued": "google.cloud.tpu.v2.QueuedResource"}
 #: What nodes.patch may change: mask -> field. Both spellings of a field mask are in use.
 UPDATABLE = {
     "description": "description",
@@ -30,7 +32,7 @@ UPDATABLE = {
 }
 
 
-def _location(call: Call, *, wildcard: bool = False) -> str:
+def location(call: Call, *, wildcard: bool = False) -> str:
     """Path of the location that a call names; `-` stands for all in lists."""
     zone = call.path["locationsId"]
     if zone not in catalog.ZONES and not (wildcard and zone == "-"):
@@ -42,10 +44,17 @@ def _location(call: Call, *, wildcard: bool = False) -> str:
     return f"projects/{call.project.project_id}/locations/{zone}"
 
 
-def _collection(call: Call, kind: str) -> list[tuple[str, Json]]:
+def project_of(path: str) -> catalog.Project:
+    """The project of a resource that exists."""
+    project = catalog.find_project(path.split("/")[1])
+    assert project is not None
+    return project
+
+
+def collection(call: Call, kind: str) -> list[tuple[str, Json]]:
     """The records of a kind in the location of a list call, or in all locations of the project."""
-    location = _location(call, wildcard=True)
-    prefix = location.removesuffix("-") if location.endswith("/-") else f"{location}/"
+    path = location(call, wildcard=True)
+    prefix = path.removesuffix("-") if path.endswith("/-") else f"{path}/"
     return call.cloud.store.items(kind, prefix)
 
 
@@ -53,7 +62,7 @@ def _collection(call: Call, kind: str) -> list[tuple[str, Json]]:
 
 
 def _node(call: Call) -> Json:
-    name = f"{_location(call)}/nodes/{call.path['nodesId']}"
+    name = f"{location(call)}/nodes/{call.path['nodesId']}"
     node = call.cloud.store.get(NODE, name)
     if node is None:
         raise not_found(name)
@@ -67,7 +76,7 @@ def get_node(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.nodes.list")
 def list_nodes(call: Call) -> Json:
-    return page(call, _collection(call, NODE), "nodes")
+    return page(call, collection(call, NODE), "nodes")
 
 
 @api.method("tpu.projects.locations.nodes.create")
@@ -75,15 +84,18 @@ def create_node(call: Call) -> Json:
     node_id = call.query.get("nodeId", "")
     nodespec.check_node_id(node_id)
     zone, body = call.path["locationsId"], call.body
-    name = f"{_location(call)}/nodes/{node_id}"
+    name = f"{location(call)}/nodes/{node_id}"
     kind = nodespec.check(zone, body)
     with call.cloud.store.lock:
         if call.cloud.store.get(NODE, name) is not None:
             raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists")
         disks = nodespec.data_disks(call.cloud, zone, body.get("dataDisks", []), kind, holder=name)
         node = nodespec.new_node(call.project, name, body, kind, disks=disks, subnet=call.cloud.config.subnet)
+        demand = [(kind, capacity.node_tier(body))]
+        capacity.check_quota(call.cloud, call.project, zone, demand)
+        room = capacity.fits(call.cloud, zone, demand, call.method.id)
         call.cloud.store.put(NODE, name, node)
-    return _begin(call, "create", name)
+        return _begin(call, "create", name, stocked_out=not room)
 
 
 @api.method("tpu.projects.locations.nodes.delete")
@@ -92,8 +104,7 @@ def delete_node(call: Call) -> Json:
         node = _node(call)
         if node["state"] == "DELETING":
             raise _busy(node)
-        for operation in call.cloud.operations.pending(node["name"]):
-            call.cloud.operations.cancel(operation["name"])
+        call.cloud.operations.cancel_all(node["name"])
         call.cloud.store.update(NODE, node["name"], state="DELETING")
     return _begin(call, "delete", node["name"])
 
@@ -199,11 +210,13 @@ def get_guest_attributes(call: Call) -> Json:
 
 
 def _begin(call: Call, verb: str, node: str, **arguments: object) -> Json:
-    record = call.cloud.operations.begin("tpu", verb, _location(call), node, user=call.principal, **arguments)
-    return _render(record)
+    record = call.cloud.operations.begin(
+        "tpu", verb, location(call), node, user=call.principal, method=call.method.id, **arguments
+    )
+    return render(record)
 
 
-def _render(record: Json) -> Json:
+def render(record: Json) -> Json:
     """An operation as google.longrunning has it."""
     metadata = {
         "@type": f"{TYPES}.OperationMetadata",
@@ -219,13 +232,13 @@ def _render(record: Json) -> Json:
     if "error" in record:
         operation["error"] = record["error"]
     elif record["done"]:
-        kind = "google.protobuf.Empty" if record["verb"] == "delete" else "google.cloud.tpu.v2.Node"
+        kind = RESPONSES[record["api"]] if record["verb"] != "delete" else "google.protobuf.Empty"
         operation["response"] = {"@type": f"type.googleapis.com/{kind}", **record["response"]}
     return operation
 
 
 def _operation(call: Call) -> Json:
-    name = f"{_location(call)}/operations/{call.path['operationsId']}"
+    name = f"{location(call)}/operations/{call.path['operationsId']}"
     record = call.cloud.store.get(operations.KIND, name)
     if record is None:
         raise not_found(name)
@@ -234,13 +247,13 @@ def _operation(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.operations.get")
 def get_operation(call: Call) -> Json:
-    return _render(_operation(call))
+    return render(_operation(call))
 
 
 @api.method("tpu.projects.locations.operations.list")
 def list_operations(call: Call) -> Json:
-    found = _collection(call, operations.KIND)
-    return page(call, [(name, _render(record)) for name, record in found], "operations")
+    found = collection(call, operations.KIND)
+    return page(call, [(name, render(record)) for name, record in found], "operations")
 
 
 @api.method("tpu.projects.locations.operations.cancel")
@@ -271,7 +284,7 @@ def _location_resource(call: Call, zone: str) -> Json:
 
 @api.method("tpu.projects.locations.get")
 def get_location(call: Call) -> Json:
-    _location(call)
+    location(call)
     return _location_resource(call, call.path["locationsId"])
 
 
@@ -282,7 +295,7 @@ def list_locations(call: Call) -> Json:
 
 def _zones(call: Call) -> list[str]:
     zone = call.path["locationsId"]
-    _location(call, wildcard=True)
+    location(call, wildcard=True)
     return sorted(catalog.ZONES) if zone == "-" else [zone]
 
 
@@ -319,7 +332,7 @@ def list_accelerator_types(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.acceleratorTypes.get")
 def get_accelerator_type(call: Call) -> Json:
-    return _pick(_types(call), f"{_location(call)}/acceleratorTypes/{call.path['acceleratorTypesId']}")
+    return _pick(_types(call), f"{location(call)}/acceleratorTypes/{call.path['acceleratorTypesId']}")
 
 
 @api.method("tpu.projects.locations.runtimeVersions.list")
@@ -329,7 +342,7 @@ def list_runtime_versions(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.runtimeVersions.get")
 def get_runtime_version(call: Call) -> Json:
-    return _pick(_versions(call), f"{_location(call)}/runtimeVersions/{call.path['runtimeVersionsId']}")
+    return _pick(_versions(call), f"{location(call)}/runtimeVersions/{call.path['runtimeVersionsId']}")
 
 
 def register(cloud: Cloud) -> NodeWork:

@@ -124,6 +124,8 @@ def test_commands_without_a_cloud_say_what_to_do(tmp_path: Path) -> None:
         "disks": [],
         "repositories": [],
         "faults": [],
+        "queued_resources": [],
+        "limits": [],
     }
     assert not Path(state).exists()
 
