@@ -257,8 +257,15 @@ def register(cloud: Cloud) -> None:
         cloud.store.update(KIND, operation["target"], sizeGb=str(size))
         return {}
 
-    cloud.operations.register("compute", "insert", insert)
-    cloud.operations.register("compute", "delete", delete)
+    def undo_insert(operation: Json, error: Exception) -> None:
+        delete(operation)
+
+    def undo_delete(operation: Json, error: Exception) -> None:
+        if cloud.store.get(KIND, operation["target"]) is not None:
+            cloud.store.update(KIND, operation["target"], status="READY")
+
+    cloud.operations.register("compute", "insert", insert, undo_insert)
+    cloud.operations.register("compute", "delete", delete, undo_delete)
     cloud.operations.register("compute", "resize", resize)
     cloud.operations.register("compute", "setLabels", lambda operation: {})
 
