@@ -207,17 +207,22 @@ def describe_fault(found: dict[str, Any]) -> str:
         words.append(f"left={found['left']}")
     if found["seconds"] is not None:
         words.append(f"seconds={found['seconds']:g}")
+    if found["size"] is not None:
+        words.append(f"bytes={found['size']}")
     return "  ".join(words)
 
 
 def fault_command(kind: Kind) -> click.Command:
     """The subcommand that arms a fault of a kind."""
 
-    def arm(count: int | None, seconds: float | None = None, **selectors: str | None) -> None:
+    def arm(
+        count: int | None, seconds: float | None = None, size: int | None = None, **selectors: str | None
+    ) -> None:
         where = {name: value for name, value in selectors.items() if value is not None}
         config = click.get_current_context().obj
+        settings = {"kind": kind.name, "where": where, "count": count, "seconds": seconds, "size": size}
         with errors():
-            armed = admin.call(config, "fault-arm", kind=kind.name, where=where, count=count, seconds=seconds)
+            armed = admin.call(config, "fault-arm", **settings)
         show_faults([armed], as_json=False)
 
     options = [click.Option([f"--{name}"], help=SELECTORS[name]) for name in kind.selectors]
@@ -232,6 +237,16 @@ def fault_command(kind: Kind) -> click.Command:
                 default=kind.seconds,
                 show_default=True,
                 help="How long.",
+            )
+        )
+    if kind.size is not None:
+        options.append(
+            click.Option(
+                ["--bytes", "size"],
+                type=click.IntRange(0),
+                default=kind.size,
+                show_default=True,
+                help="After how many bytes.",
             )
         )
     return click.Command(kind.name, callback=arm, params=[*options], help=kind.summary)

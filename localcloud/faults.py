@@ -20,10 +20,16 @@ SELECTORS = {
     "method": "Only calls of this method, by its id in Google's discovery document, such as "
     "tpu.projects.locations.nodes.create, or by a glob such as '*.nodes.create'.",
     "zone": "Only what happens in this zone.",
+    "route": "Only requests to this part of the Hub, such as commits.commit, lfs.put or xet.put_xorb, "
+    "or a glob such as 'files.*'.",
+    "repository": "Only requests whose path names this repository of the Hub.",
 }
 
 #: Methods that take capacity or quota.
 CREATE = ("tpu.*.nodes.create", "tpu.*.queuedResources.create")
+#: Parts of the Hub that a gated repository opens only to whom its owner lets in, and the one that says so.
+GATED = ("trees.info", "trees.auth_check", "files.resolve", "xet.read_token")
+HUB = ("route", "repository")
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Kind:
 
     place: where it strikes, as given to `Faults.meet`; methods: globs of the methods that it can strike;
     selectors: keys of SELECTORS by which a user limits it; seconds: default of its duration, None when it has
-    none; lasting: what it has struck stays struck until it is cleared.
+    none; size: default of the bytes that go through before it strikes, None likewise; lasting: what it has
+    struck stays struck until it is cleared.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Kind:
     methods: tuple[str, ...] = ("*",)
     selectors: tuple[str, ...] = ("api", "method", "zone")
     seconds: float | None = None
+    size: int | None = None
     lasting: bool = False
 
 
@@ -77,19 +85,55 @@ _KINDS = (
         methods=("tpu.*.nodes.create",),
         selectors=("zone",),
     ),
+    Kind("hub-error-500", "The Hub answers 500.", "hub", selectors=HUB),
+    Kind("hub-error-503", "The Hub answers 503.", "hub", selectors=HUB),
+    Kind(
+        "hub-rate-limit",
+        "The Hub answers 429; Retry-After and RateLimit ask for --seconds.",
+        "hub",
+        selectors=HUB,
+        seconds=1.0,
+    ),
+    Kind("hub-unauthorized", "The Hub answers 401, as if the token had been revoked.", "hub", selectors=HUB),
+    Kind(
+        "hub-gated",
+        "Repositories are gated: their files are refused with 403 GatedRepo.",
+        "hub",
+        methods=GATED,
+        selectors=("repository",),
+    ),
+    Kind("hub-slow", "The Hub answers --seconds late.", "hub-delay", selectors=HUB, seconds=5.0),
+    Kind(
+        "hub-drop-upload",
+        "The Hub closes the connection once --bytes of a request that is larger have come in.",
+        "hub-upload",
+        selectors=HUB,
+        size=1 << 20,
+    ),
+    Kind(
+        "hub-drop",
+        "The request takes effect, then the Hub closes the connection: its answer is lost.",
+        "hub-answer",
+        selectors=HUB,
+    ),
 )
 KINDS = {kind.name: kind for kind in _KINDS}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """An armed fault. left: how often it strikes yet, None for ever; seconds: its duration, if it has one."""
+    """An armed fault.
+
+    left: how often it strikes yet, None for ever; seconds: its duration, if it has one; size: how many bytes
+    go through before it strikes, likewise.
+    """
 
     name: str
     kind: str
     where: dict[str, str]
     left: int | None
     seconds: float | None
+    size: int | None = None
 
     def matches(self, traits: dict[str, str]) -> bool:
         """Whether a request, described by a value for each selector, is one that the fault strikes."""
@@ -109,7 +153,12 @@ class Faults:
         self._store = store
 
     def arm(
-        self, kind: str, where: dict[str, str], count: int | None = None, seconds: float | None = None
+        self,
+        kind: str,
+        where: dict[str, str],
+        count: int | None = None,
+        seconds: float | None = None,
+        size: int | None = None,
     ) -> Fault:
         """Arm a fault. count: how often it strikes, None for ever. ValueError when it makes no sense."""
         if kind not in KINDS:
@@ -118,6 +167,8 @@ class Faults:
             raise ValueError(f"{kind} cannot be limited by {', '.join(unknown)}")
         if KINDS[kind].seconds is None and seconds is not None:
             raise ValueError(f"{kind} has no duration")
+        if KINDS[kind].size is None and size is not None:
+            raise ValueError(f"{kind} has no size")
         with self._store.lock:
             # No number comes twice: an operation may be held by a fault of that name.
             number = (self._store.get(self.COUNTER, "last") or {"number": 0})["number"] + 1
@@ -127,6 +178,7 @@ class Faults:
                 "where": where,
                 "left": count,
                 "seconds": KINDS[kind].seconds if seconds is None else seconds,
+                "size": KINDS[kind].size if size is None else size,
             }
             name = f"fault-{number}"
             self._store.put(self.KIND, name, record)
@@ -156,17 +208,19 @@ class Faults:
                 self._store.delete(self.KIND, fault.name)
             return cleared
 
-    def meet(self, place: str, **traits: str) -> Fault | None:
+    def meet(self, place: str, size: int = 0, /, **traits: str) -> Fault | None:
         """The fault that strikes here, which uses up one of its count; None when there is none.
 
-        traits: what describes the request, by selector. A lasting fault that has struck for the last time
+        size: of the request in bytes, which must be more than the fault lets through; traits: what describes
+        the request, by selector. A lasting fault that has struck for the last time
         stays, spent, until it is cleared.
         """
         if not self._store.items(self.KIND):
             return None
         with self._store.lock:
             for fault in self.armed():
-                if KINDS[fault.kind].place == place and fault.left != 0 and fault.matches(traits):
+                strikes = KINDS[fault.kind].place == place and fault.left != 0 and fault.matches(traits)
+                if strikes and (fault.size is None or size > fault.size):
                     self._use(fault)
                     return fault
         return None

@@ -192,7 +192,7 @@ def serve(config: CloudConfig) -> None:
     queue = queued.register(cloud)
     applications = {
         config.port: google_application(cloud, work),
-        config.hub_port: hub.create_app(config, hub_store),
+        config.hub_port: hub.create_app(config, hub_store, faults=cloud.faults),
         config.metadata_port: metadata.application(cloud),
     }
     # Never on 0.0.0.0: nobody but this host and its machines has any business here.

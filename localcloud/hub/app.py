@@ -14,8 +14,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import CloudConfig
+from ..faults import Faults
 from .accounts import Accounts, read_or_make
 from .errors import HubError
+from .faults import HubFaults
 from .paths import RawPaths
 from .requests import Hub
 from .routes import accounts, commits, files, lfs, repositories, trees, xet
@@ -25,19 +27,26 @@ from .xet import XetTokens
 PART_SIZE = 64 * 1024 * 1024  # bytes from which an upload goes in parts of that size
 
 
-def create_app(config: CloudConfig, store: HubStore, *, part_size: int = PART_SIZE) -> Starlette:
-    """A hub of the accounts in `config.state_dir` (their tokens are made there when missing) over `store`."""
+def create_app(
+    config: CloudConfig, store: HubStore, *, part_size: int = PART_SIZE, faults: Faults | None = None
+) -> Starlette:
+    """A hub of the accounts in `config.state_dir` (their tokens are made there when missing) over `store`.
+
+    faults: those that a user arms; none strikes where it is not given.
+    """
+    routes = [
+        *accounts.ROUTES,
+        *repositories.ROUTES,
+        *commits.ROUTES,
+        *trees.ROUTES,
+        *lfs.ROUTES,
+        *xet.ROUTES,
+        *files.ROUTES,
+    ]
+    strikes = [Middleware(HubFaults, faults=faults, routes=routes)] if faults else []
     app = Starlette(
-        routes=[
-            *accounts.ROUTES,
-            *repositories.ROUTES,
-            *commits.ROUTES,
-            *trees.ROUTES,
-            *lfs.ROUTES,
-            *xet.ROUTES,
-            *files.ROUTES,
-        ],
-        middleware=[Middleware(RequestIds), Middleware(RawPaths)],
+        routes=routes,
+        middleware=[Middleware(RequestIds), Middleware(RawPaths), *strikes],
         exception_handlers={
             HubError: _hub_error,
             HTTPException: _http_error,
@@ -68,7 +77,7 @@ class RequestIds:
 
 async def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
-    return JSONResponse({"error": error.message, **error.details}, error.status, error.headers)
+    return error.response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from localcloud.config import CloudConfig, default_cache_dir
+from localcloud.faults import Faults
 from localcloud.hub import HubStore, create_app
+from localcloud.server import Connections
+from localcloud.state import Store
 from localcloud.tiny import seed_hub
 
 RELEASES = ("0.36.2", "1.33.0", "2.4.0")
@@ -34,6 +38,8 @@ class HubServer:
 
     url: str
     state_dir: Path
+    store: HubStore
+    faults: Faults
 
     def token(self, file: str = "hf-token") -> str:
         return (self.state_dir / file).read_text().strip()
@@ -60,15 +66,19 @@ def serving(state_dir: Path, *, seeded: bool) -> Iterator[HubServer]:
     store = HubStore(config.state_dir / "hub")
     if seeded:
         seed_hub(store, config, print)
-    app = create_app(config, store, part_size=PART_SIZE)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    faults = Faults(Store())
+    app = Connections(create_app(config, store, part_size=PART_SIZE, faults=faults))
+    settings = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_level="warning", http=H11Protocol, lifespan="off"
+    )
+    server = app.server = uvicorn.Server(settings)
     started = threading.Event()
     thread = threading.Thread(target=_serve, args=(server, started), daemon=True)
     thread.start()
     started.wait()
     host, port = server.servers[0].sockets[0].getsockname()
     try:
-        yield HubServer(f"http://{host}:{port}", config.state_dir)
+        yield HubServer(f"http://{host}:{port}", config.state_dir, store, faults)
     finally:
         server.should_exit = True
         thread.join(5)  # it also waits for clients that went without closing their connection

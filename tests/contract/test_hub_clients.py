@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from localcloud.tiny import rows
-
 from tests.contract.hub_support import PART_SIZE, RELEASES, HubServer, kept, python_client, run, serving
 
 NODE_CLIENT = "@huggingface/hub@2.17.5"
