@@ -30,6 +30,8 @@ PLAN = "queued-resource-plan"
 REQUEST = "queued-resource-request"
 API = "queued"
 CREATE = "tpu.projects.locations.queuedResources.create"
+#: The method that its nodes' operations are of, so that what faults do to creations they do to these as well.
+CREATE_NODE = "tpu.projects.locations.nodes.create"
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.~+%-]{1,63}")
 #: States in which a queued resource has no nodes and may be deleted without force.
 IDLE = ("ACCEPTED", "WAITING_FOR_RESOURCES", "FAILED", "SUSPENDED")
@@ -303,7 +305,7 @@ class Queue:
             self._cloud.store.put(NODE, node["name"], node)
             location = node["name"].partition("/nodes/")[0]
             operation = self._cloud.operations.begin(
-                "tpu", "create", location, node["name"], user=plan["user"], method=CREATE
+                "tpu", "create", location, node["name"], user=plan["user"], method=CREATE_NODE
             )
             plan = {**plan, "operations": [*plan.get("operations", []), operation["name"]]}
         self._cloud.store.put(PLAN, queued["name"], plan)
