@@ -17,6 +17,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gc
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
+    CLEAN_UP_TIMEOUT,
     Candidate,
     Ladder,
     LadderError,
@@ -118,6 +119,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             disk=options["disk"],
             labels=marked,
             check=bool(self._task.check_mode),
+            delete_timeout=options["wait_timeout"] if options["state"] == "absent" else CLEAN_UP_TIMEOUT,
         )
 
     @staticmethod

@@ -17,7 +17,8 @@ description:
     up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
   - Zones, types and versions of all candidates are checked before anything is made.
   - A TPU VM of the name that is there in the zone of a candidate is kept, whatever stands before it in the
-    list. One that was preempted or terminated, and a queued resource that failed or was suspended, are deleted.
+    list. One that was preempted or terminated, and a queued resource that failed or was suspended, are
+    deleted.
   - Where the data disk is there already, only candidates in its zone are tried, and RV(pinned) and a warning
     say so. A disk that was made for a candidate which then gives no node is deleted again; no other disk ever
     is.
@@ -100,8 +101,8 @@ options:
         description: Size in GB. A disk that is there grows to it.
         type: int
       type:
-        description: Type of the disk, by default one that the accelerator takes. V(hyperdisk-balanced) for v6e
-          and V(pd-balanced) for the others.
+        description: Type of the disk, by default one that the accelerator takes, V(hyperdisk-balanced)
+          for v6e and V(pd-balanced) for the others.
         type: str
   delete_disk:
     description: With O(state=absent), name of the disk that is deleted too.
@@ -119,13 +120,13 @@ options:
     type: str
   prices:
     description:
-      - Prices for what is printed. Keys are C(currency), C(date), C(source), C(chip_hour) (generation, region,
-        C(on-demand) or C(spot)) and C(disk_gb_month) (disk type, region).
+      - Prices for what is printed. Keys are C(currency), C(date), C(source), C(chip_hour) (generation,
+        region, C(on-demand) or C(spot)) and C(disk_gb_month) (disk type, region).
       - What is not in it has no price known.
     type: dict
     default: {}
   wait_timeout:
-    description: Seconds that a candidate may take which has no timeout of its own.
+    description: Seconds that a candidate may take which has no timeout of its own, or that a deletion may take.
     type: int
     default: 1800
 notes:
@@ -170,7 +171,11 @@ candidate:
   description: The candidate that the TPU VM is from. In a check run, the first that would be tried.
   returned: success, with O(state=present)
   type: dict
-  sample: {zone: us-west1-c, accelerator_type: v5litepod-8, runtime_version: v2-alpha-tpuv5-lite, provisioning: spot}
+  sample:
+    zone: us-west1-c
+    accelerator_type: v5litepod-8
+    runtime_version: v2-alpha-tpuv5-lite
+    provisioning: spot
 label:
   description: The same in words, as it is printed.
   returned: success, with O(state=present)
@@ -252,7 +257,8 @@ plan:
       description: Date and source of the prices.
       type: str
 failure:
-  description: The cause of a failure, that of the last candidate if all were tried, for a rescue block to act on.
+  description: The cause of a failure, that of the last candidate if all were tried, for a rescue block to act
+    on.
   returned: failure
   type: dict
   sample: {kind: stockout, code: 8, reason: RESOURCE_EXHAUSTED, details: []}

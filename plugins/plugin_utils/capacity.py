@@ -129,6 +129,7 @@ class Ladder:
     disk:       options of gcp_disk that are the same everywhere, None for a node without a disk.
     labels:     of everything that is made.
     check:      whether this is a check run.
+    delete_timeout: seconds that a deletion may take.
     """
 
     name: str
@@ -139,6 +140,7 @@ class Ladder:
     disk: Json | None = None
     labels: dict[str, str] = field(default_factory=dict)
     check: bool = False
+    delete_timeout: int = CLEAN_UP_TIMEOUT
 
     def __post_init__(self) -> None:
         self.changed = False
@@ -431,12 +433,12 @@ class Ladder:
 
     def _delete_node(self, zone: str, wait: bool = True) -> None:
         arguments = {"name": self.name, "zone": zone, "state": "absent", "wait": wait}
-        result = self._run("tpu_vm", {**arguments, "wait_timeout": CLEAN_UP_TIMEOUT})
+        result = self._run("tpu_vm", {**arguments, "wait_timeout": self.delete_timeout})
         self._count(result, f"TPU VM {self.name} in {zone}")
 
     def _delete_queued(self, zone: str, name: str) -> None:
         arguments = {"name": name, "zone": zone, "state": "absent", "force": True}
-        result = self._run("tpu_queued_resource", {**arguments, "wait_timeout": CLEAN_UP_TIMEOUT})
+        result = self._run("tpu_queued_resource", {**arguments, "wait_timeout": self.delete_timeout})
         self._count(result, f"queued resource {name} in {zone}")
 
     def _shared(self, candidate: Candidate) -> Json:

@@ -166,7 +166,8 @@ def test_bad_input_is_named_before_anything_is_asked(args: Json, said: str) -> N
 def test_down(shown: list[str]) -> None:
     cloud = FakeCloud()
     play(cloud)
-    assert play(cloud, state="absent")["changed"] is True
+    assert play(cloud, state="absent", wait_timeout=77)["changed"] is True
+    assert cloud.calls[-1][1]["wait_timeout"] == 77
     assert (cloud.nodes, list(cloud.disks)) == ({}, ["us-west1-c"])
     assert play(cloud, state="absent", delete_disk="d")["changed"] is True
     assert (cloud.disks, play(cloud, state="absent", delete_disk="d")["changed"]) == ({}, False)
