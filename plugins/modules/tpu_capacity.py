@@ -126,7 +126,7 @@ options:
     type: dict
     default: {}
   wait_timeout:
-    description: Seconds that a candidate may take which has no timeout of its own, or that a deletion may take.
+    description: Seconds that a candidate without a timeout of its own may take, and that a deletion may take.
     type: int
     default: 1800
 notes:
