@@ -176,7 +176,7 @@ ROUTES = [
     Route(API + "/xet-write-token/{revision:segment}", write_token),
     Route(STORAGE + "/v1/xorbs/default/{hash}", put_xorb, methods=["POST"]),
     Route(STORAGE + "/v1/shards", put_shard, methods=["POST"]),
-    Route(STORAGE + "/v1/chunks/default-merkledb/{hash}", find_chunk),
+    Route(STORAGE + "/v1/chunks/{prefix:segment}/{hash}", find_chunk),
     Route(STORAGE + "/v1/reconstructions/{hash}", reconstruction),
     Route(STORAGE + "/xorbs/{hash}", get_xorb),
 ]

@@ -61,8 +61,12 @@ class XorbInfo:
     hash: str
     rows: bytes
 
+    def chunk(self, place: int) -> str:
+        """Hash of a chunk."""
+        return hash_text(self.rows[ROW * (1 + place) :])
+
     def chunks_asked_for(self) -> Iterator[str]:
-        """Hashes of the chunks for which clients ask."""
+        """Hashes of the chunks for which clients ask, wherever in a file they are."""
         for row in _rows(self.rows[ROW:]):
             (flags,) = struct.unpack_from("<I", row, HASH + 8)
             (last,) = struct.unpack_from("<Q", row, HASH - 8)
@@ -74,6 +78,15 @@ class XorbInfo:
 class Shard:
     files: tuple[FileInfo, ...]
     xorbs: tuple[XorbInfo, ...]
+
+    def chunks_asked_for(self) -> Iterator[str]:
+        """Hashes of the chunks for which clients ask: the first of each file, and some others."""
+        xorbs = {xorb.hash: xorb for xorb in self.xorbs}
+        for file in self.files:
+            if file.terms and file.terms[0].xorb in xorbs:
+                yield xorbs[file.terms[0].xorb].chunk(file.terms[0].first)
+        for xorb in self.xorbs:
+            yield from xorb.chunks_asked_for()
 
 
 def hash_text(row: bytes) -> str:

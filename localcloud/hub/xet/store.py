@@ -92,7 +92,7 @@ class XetStore:
             if self.file(info.hash) is None:
                 self._register_file(info)
         if shard.xorbs:
-            self._remember_chunks(shard.xorbs)
+            self._remember_chunks(shard)
 
     def shard_with(self, chunk: str) -> bytes | None:
         """A shard with this chunk and what was sent with it; None where no client needs to know."""
@@ -128,13 +128,12 @@ class XetStore:
     def _find_chunks(self, xorb: str) -> Sequence[Chunk]:
         return xorbs.find_chunks(self.xorb_path(xorb))
 
-    def _remember_chunks(self, infos: Sequence[shards.XorbInfo]) -> None:
-        rows = b"".join(info.rows for info in infos)
+    def _remember_chunks(self, shard: shards.Shard) -> None:
+        rows = b"".join(xorb.rows for xorb in shard.xorbs)
         name = hashlib.sha256(rows).hexdigest()
         _write(self._directory / "shards" / name, rows)
-        for info in infos:
-            for chunk in info.chunks_asked_for():
-                _write(self._directory / "chunks" / chunk, name.encode())
+        for chunk in shard.chunks_asked_for():
+            _write(self._directory / "chunks" / chunk, name.encode())
 
 
 def _read(path: Path) -> str | None:
