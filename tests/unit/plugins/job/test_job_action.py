@@ -269,7 +269,7 @@ def test_what_another_controller_started_again_is_followed(clock: list[float], s
     assert [arguments["offset"] for name, arguments in action.calls if name][-1] == -1
 
 
-INTERRUPTED = {"status": "interrupted", "reason": "the machine restarted or was replaced while it ran"}
+INTERRUPTED: Json = {"status": "interrupted", "reason": "the machine restarted or was replaced while it ran"}
 
 
 @pytest.mark.parametrize(("allowed", "runs", "failed"), [(0, 1, True), (1, 2, True), (2, 3, None)])
