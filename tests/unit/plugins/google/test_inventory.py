@@ -301,7 +301,7 @@ def test_hosts_of_one_name_are_told_apart_by_their_zones(api: Api, source: Sourc
 
 def test_names_that_tell_nothing_apart_are_refused(api: Api, source: Source) -> None:
     source.write(hostnames=["labels.team"])
-    red = {"state": "STOPPED", "labels": {"team": "red"}}
+    red: Json = {"state": "STOPPED", "labels": {"team": "red"}}
     listing(api, node("a", **red), node("b", **red))
     with pytest.raises(AnsibleParserError, match=r"hostnames gives several hosts .* red\.us-west1-c"):
         source.read()
