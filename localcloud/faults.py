@@ -18,7 +18,8 @@ from localcloud.state import Json, Store
 SELECTORS = {
     "api": "Only calls of this API: tpu, compute, serviceusage, resourcemanager or oauth.",
     "method": "Only calls of this method, by its id in Google's discovery document, such as "
-    "tpu.projects.locations.nodes.create, or by a glob such as '*.nodes.create'.",
+    "tpu.projects.locations.nodes.create (a token request is oauth.token), or by a glob such as "
+    "'*.nodes.create'.",
     "zone": "Only what happens in this zone.",
     "route": "Only requests to this part of the Hub, such as commits.commit, lfs.put or xet.put_xorb, "
     "or a glob such as 'files.*'.",

@@ -23,13 +23,12 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from localcloud import catalog, discovery
 from localcloud.discovery import Json, Method
 from localcloud.google import oauth
 from localcloud.google.errors import ApiError, invalid, invalid_field, service_disabled, unauthenticated
-from localcloud.google.faults import DroppedError, refusal
+from localcloud.google.faults import Dropped, DroppedError, refusal
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
@@ -173,13 +172,6 @@ class Api:
         project = call.project
         if not call.cloud.service_enabled(project, self.service):
             raise service_disabled(self.service, catalog.SERVICES[self.service], project.number)
-
-
-class Dropped(Response):
-    """No answer: the server closes the connection (`localcloud.server.Connections`)."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "localcloud.drop"})
 
 
 def answer(run: Callable[..., Json], *arguments: Any) -> Response:

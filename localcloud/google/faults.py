@@ -5,9 +5,19 @@ from __future__ import annotations
 
 import re
 
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
 from localcloud import catalog
 from localcloud.faults import Fault
 from localcloud.google.errors import ApiError, quota_exceeded, service_disabled, unauthenticated
+
+
+class Dropped(Response):
+    """No answer: the server closes the connection (`localcloud.server.Connections`)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "localcloud.drop"})
 
 
 class DroppedError(Exception):
@@ -19,7 +29,6 @@ def refusal(fault: Fault, *, service: str, method: str, project: catalog.Project
 
     service: of the API, such as tpu.googleapis.com; method: its id; resource: the path that was asked for.
     """
-    permission = _permission(method)
     match fault.kind:
         case "error-500":
             return ApiError("INTERNAL", "Internal error encountered.")
@@ -28,6 +37,7 @@ def refusal(fault: Fault, *, service: str, method: str, project: catalog.Project
         case "rate-limit":
             return _rate_limit(service, project, fault.seconds or 0.0)
         case "permission":
+            permission = _permission(method)
             return ApiError(
                 "PERMISSION_DENIED",
                 f"Permission '{permission}' denied on resource '//{service}/{resource}' "
@@ -42,7 +52,7 @@ def refusal(fault: Fault, *, service: str, method: str, project: catalog.Project
                 ],
             )
         case "service-disabled":
-            return service_disabled(service, catalog.SERVICES[service], project.number)
+            return service_disabled(service, catalog.SERVICES.get(service, service), project.number)
         case "unauthorized":
             return unauthenticated("had invalid authentication credentials", "ACCESS_TOKEN_EXPIRED")
         case "quota":

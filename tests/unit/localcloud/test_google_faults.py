@@ -194,6 +194,30 @@ def test_a_stockout_fails_creations_in_its_zone(enabled: Google) -> None:
 # ---- tokens
 
 
+@pytest.mark.parametrize(
+    ("kind", "status", "word"),
+    [("error-503", 503, "UNAVAILABLE"), ("rate-limit", 429, "Retry"), ("unauthorized", 400, "invalid_grant")],
+)
+def test_token_requests_are_struck_as_well(enabled: Google, kind: str, status: int, word: str) -> None:
+    enabled.cloud.faults.arm(kind, {"api": "oauth"}, count=1)
+    form = {"grant_type": "refresh_token", "refresh_token": enabled.cloud.credentials.refresh_token()}
+    answer = enabled.client.post("/token", data=form)
+    assert answer.status_code == status
+    assert word in answer.text
+    assert enabled.client.post("/token", data=form).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["drop", "drop-before"])
+def test_a_token_may_be_lost(enabled: Google, kind: str) -> None:
+    enabled.cloud.faults.arm(kind, {"api": "oauth"}, count=1)
+    with pytest.raises(DroppedError):
+        dropping(enabled).post(
+            "/token",
+            data={"grant_type": "refresh_token"}
+            | {"refresh_token": enabled.cloud.credentials.refresh_token()},
+        )
+
+
 def test_tokens_expire_at_once(enabled: Google) -> None:
     issued = enabled.cloud.tokens.issue("a@b")
     before = enabled.cloud.credentials.access_token.read_text()
