@@ -3,19 +3,13 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
-from ansible.plugins.loader import init_plugin_loader
 
 from tests.contract.conftest import Description, localcloud
-
-init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".collections")])
 
 ZONE = "us-west4-a"
 SERVICES = ["compute.googleapis.com", "tpu.googleapis.com"]
@@ -31,28 +25,8 @@ Run = Callable[..., Json]
 
 
 @pytest.fixture
-def run(
-    cloud: Description,
-    cloud_environment: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Run]:
-    """Runs a module as a user with the cloud's exports; its result. Both APIs are on; nothing is left."""
-    for name, value in cloud_environment.items():
-        monkeypatch.setenv(name, value)
-
-    def run_module(module_name: str, /, **options: Any) -> Json:
-        shared = {
-            "project": cloud["project"],
-            "auth_kind": "serviceaccount",
-            "service_account_file": cloud["service_account_file"],
-        }
-        module = importlib.import_module(f"ansible_collections.tpuops.maxtext.plugins.modules.{module_name}")
-        with patch_module_args({**shared, **options}), pytest.raises(SystemExit):
-            module.main()
-        result: Json = json.loads(capsys.readouterr().out)
-        return result
-
+def run(cloud: Description, run_module: Run) -> Iterator[Run]:
+    """Runs a module. Both APIs are on; nothing is left."""
     run_module("gcp_services", services=SERVICES)
     yield run_module
     localcloud(Path(cloud["state_dir"]), "fault", "clear")
