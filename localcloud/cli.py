@@ -316,6 +316,54 @@ def preempt(config: CloudConfig, node: str) -> None:
 
 
 @main.group()
+def machine() -> None:
+    """Let something befall the machines of TARGET: a machine's name, or a node's id for all its workers.
+
+    A cut or slow network and a failing disk last, also over a reboot, until `machine heal`.
+    """
+
+
+def machine_command(name: str, text: str, *options: click.Option) -> click.Command:
+    """A command of the group `machine`."""
+
+    def strike(target: str, **settings: object) -> None:
+        with errors():
+            config = click.get_current_context().obj
+            for line in admin.call(config, "machine", action=name, target=target, **settings):
+                click.echo(line)
+
+    return click.Command(name, callback=strike, params=[click.Argument(["target"]), *options], help=text)
+
+
+_DISK = click.Option(["--disk"], help="A disk's name. [default: all data disks of the machine]")
+for _command in (
+    machine_command("reboot", "Cut the power, and boot again."),
+    machine_command(
+        "kill",
+        "End processes by SIGKILL: those of a unit, or whose command line matches.",
+        click.Option(["--unit"], default="", help="Name of a systemd unit, with its suffix."),
+        click.Option(["--pattern"], default="", help="A regular expression."),
+    ),
+    machine_command("cut", "Pull the network cable."),
+    machine_command(
+        "slow",
+        "Let the network carry little.",
+        click.Option(
+            ["--rate"],
+            type=click.IntRange(8),
+            default=1000,
+            show_default=True,
+            help="In kbit/s, each way.",
+        ),
+    ),
+    machine_command("fill-disk", "Take all the room of mounted data disks.", _DISK),
+    machine_command("io-error", "Let every access to data disks fail.", _DISK),
+    machine_command("heal", "Undo cut, slow, fill-disk and io-error."),
+):
+    machine.add_command(_command)
+
+
+@main.group()
 def token() -> None:
     """Access tokens."""
 

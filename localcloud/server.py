@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from localcloud import admin, description, hub
+from localcloud import admin, description, hub, machine_faults
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
 from localcloud.google import capacity, compute, metadata, oauth, queued, resourcemanager, serviceusage, tpu
@@ -110,6 +110,7 @@ def commands(cloud: Cloud, work: NodeWork) -> dict[str, admin.Command]:
     return {
         "fault-arm": arm,
         "fault-clear": clear,
+        "machine": lambda arguments: machine_faults.strike(cloud, **arguments),
         "limit": lambda arguments: capacity.set_limit(cloud.store, **arguments),
         "preempt": lambda arguments: work.preempt(arguments["node"]),
         "token-expire": expire,
