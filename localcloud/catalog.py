@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 
@@ -49,10 +48,6 @@ class AcceleratorType:
     version: str
     topology: str
     workers: int
-
-    @property
-    def chips(self) -> int:
-        return math.prod(map(int, self.topology.split("x")))
 
 
 def _family(prefix: str, version: str, *shapes: tuple[int, str, int]) -> tuple[AcceleratorType, ...]:

@@ -14,39 +14,28 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import CloudConfig
-from ..faults import Faults
-from .accounts import Accounts, read_or_make
+from .accounts import Accounts
 from .errors import HubError
-from .faults import HubFaults
 from .paths import RawPaths
 from .requests import Hub
-from .routes import accounts, commits, files, lfs, repositories, trees, xet
+from .routes import accounts, commits, files, lfs, repositories, trees
 from .store import HubStore
-from .xet import XetTokens
 
 PART_SIZE = 64 * 1024 * 1024  # bytes from which an upload goes in parts of that size
 
 
-def create_app(
-    config: CloudConfig, store: HubStore, *, part_size: int = PART_SIZE, faults: Faults | None = None
-) -> Starlette:
-    """A hub of the accounts in `config.state_dir` (their tokens are made there when missing) over `store`.
-
-    faults: those that a user arms; none strikes where it is not given.
-    """
-    routes = [
-        *accounts.ROUTES,
-        *repositories.ROUTES,
-        *commits.ROUTES,
-        *trees.ROUTES,
-        *lfs.ROUTES,
-        *xet.ROUTES,
-        *files.ROUTES,
-    ]
-    strikes = [Middleware(HubFaults, faults=faults, routes=routes)] if faults else []
+def create_app(config: CloudConfig, store: HubStore, *, part_size: int = PART_SIZE) -> Starlette:
+    """A hub of the accounts in `config.state_dir` (their tokens are made there when missing) over `store`."""
     app = Starlette(
-        routes=routes,
-        middleware=[Middleware(RequestIds), Middleware(RawPaths), *strikes],
+        routes=[
+            *accounts.ROUTES,
+            *repositories.ROUTES,
+            *commits.ROUTES,
+            *trees.ROUTES,
+            *lfs.ROUTES,
+            *files.ROUTES,
+        ],
+        middleware=[Middleware(RequestIds), Middleware(RawPaths)],
         exception_handlers={
             HubError: _hub_error,
             HTTPException: _http_error,
@@ -55,8 +44,7 @@ def create_app(
         },
     )
     app.router.redirect_slashes = False
-    xet_tokens = XetTokens(read_or_make(config.state_dir / "hub-key"))
-    app.state.hub = Hub(store, Accounts.open(config.state_dir), part_size, xet_tokens)
+    app.state.hub = Hub(store, Accounts.open(config.state_dir), part_size)
     return app
 
 
@@ -77,7 +65,7 @@ class RequestIds:
 
 async def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
-    return error.response()
+    return JSONResponse({"error": error.message, **error.details}, error.status, error.headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -14,7 +14,6 @@ from .errors import bad_request, forbidden, repository_not_found, unauthorized
 from .names import RepoId, RepoType
 from .records import Repository
 from .store import HubStore
-from .xet import XetTokens
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Hub:
     store: HubStore
     accounts: Accounts
     part_size: int
-    xet_tokens: XetTokens
 
 
 def hub(request: Request) -> Hub:
