@@ -78,11 +78,7 @@ class Controller:
             "ANSIBLE_NOCOLOR": "1",
         }
         return subprocess.Popen(
-            # Whoever runs the tests in the background has them ignore what Ctrl-C sends.
-            [
-                *("env", "--default-signal=INT"),
-                *(str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments),
-            ],
+            [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
