@@ -2,7 +2,7 @@
 """What a user of huggingface_hub does in a day, run by each release's own interpreter against HF_ENDPOINT.
 
 Called with a directory to work in and a name for the repository. Holds to what 0.36, 1.x and 2.x have in
-common; ends with 0 or with a traceback.
+common; prints each part that it went through, and ends with 0 or with a traceback.
 """
 
 from __future__ import annotations
@@ -155,3 +155,4 @@ def the_end() -> None:
 
 for part in (whole_folders, single_files, revisions, trees_and_ranges, rights, data_sets, the_end):
     part()
+    print(part.__name__)

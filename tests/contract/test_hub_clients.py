@@ -124,7 +124,8 @@ def run(command: list[str | Path], environment: dict[str, str], cwd: Path) -> st
 def test_a_day_with_huggingface_hub(hub: HubServer, release: str, tmp_path: Path) -> None:
     python = python_client(f"huggingface_hub=={release}") / "python"
     name = f"session-{release}"
-    run([python, SESSION, tmp_path, name], hub.environment(tmp_path), tmp_path)
+    told = run([python, SESSION, tmp_path, name], hub.environment(tmp_path), tmp_path)
+    assert told.splitlines()[-1] == "the_end"
 
 
 @pytest.mark.parametrize("release", RELEASES)

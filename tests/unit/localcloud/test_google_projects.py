@@ -162,6 +162,6 @@ def test_an_api_must_be_enabled(google: Google, path: str, service: str) -> None
 
 def test_each_project_enables_for_itself(google: Google) -> None:
     google.enable()
-    google.call("GET", f"/v2/{LOCATION}/nodes")
+    assert google.call("GET", f"/v2/{LOCATION}/nodes") == {}
     other = "/v2/projects/qwiklabs-gcp-01-localcloud/locations/us-west1-c/nodes"
-    google.error("GET", other, status=403)
+    assert google.error("GET", other, status=403)["errors"][0]["reason"] == "accessNotConfigured"
