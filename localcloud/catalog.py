@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 
@@ -48,6 +49,10 @@ class AcceleratorType:
     version: str
     topology: str
     workers: int
+
+    @property
+    def chips(self) -> int:
+        return math.prod(map(int, self.topology.split("x")))
 
 
 def _family(prefix: str, version: str, *shapes: tuple[int, str, int]) -> tuple[AcceleratorType, ...]:

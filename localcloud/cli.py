@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import click
 
-from localcloud import description, lifecycle, places
+from localcloud import admin, description, lifecycle, places
 from localcloud.config import DEFAULT_PORT, DEFAULT_STATE_DIR, DEFAULT_SUBNET, CloudConfig
+from localcloud.faults import KINDS, SELECTORS, Kind
 from localcloud.lifecycle import CloudError
 from localcloud.machines import MachineError, missing_packages
 from localcloud.process import ServerProcess
@@ -165,6 +167,215 @@ def serve(config: CloudConfig) -> None:
         server.serve(config)
 
 
+@main.group()
+def fault() -> None:
+    """Arm a fault, list what is armed, clear it. A fault strikes until it is cleared, or --count times.
+
+    Limits are globs. Faults outlive a restart of the server.
+    """
+
+
+@fault.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def fault_list(config: CloudConfig, as_json: bool) -> None:
+    """Show the armed faults."""
+    show_faults(lifecycle.status(config)["faults"], as_json)
+
+
+@fault.command("clear")
+@click.argument("names", nargs=-1)
+@click.pass_obj
+def fault_clear(config: CloudConfig, names: tuple[str, ...]) -> None:
+    """Clear faults by NAMES or kinds, all when none is given, and show what was cleared."""
+    with errors():
+        show_faults(admin.call(config, "fault-clear", names=names), as_json=False)
+
+
+def show_faults(faults: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(faults, indent=2))
+        return
+    for found in faults:
+        click.echo(describe_fault(found))
+
+
+def describe_fault(found: dict[str, Any]) -> str:
+    """An armed fault as one line."""
+    words = [found["name"], found["kind"], *(f"{key}={value}" for key, value in found["where"].items())]
+    if found["left"] is not None:
+        words.append(f"left={found['left']}")
+    if found["seconds"] is not None:
+        words.append(f"seconds={found['seconds']:g}")
+    if found["size"] is not None:
+        words.append(f"bytes={found['size']}")
+    return "  ".join(words)
+
+
+def fault_command(kind: Kind) -> click.Command:
+    """The subcommand that arms a fault of a kind."""
+
+    def arm(
+        count: int | None, seconds: float | None = None, size: int | None = None, **selectors: str | None
+    ) -> None:
+        where = {name: value for name, value in selectors.items() if value is not None}
+        config = click.get_current_context().obj
+        settings = {"kind": kind.name, "where": where, "count": count, "seconds": seconds, "size": size}
+        with errors():
+            armed = admin.call(config, "fault-arm", **settings)
+        show_faults([armed], as_json=False)
+
+    options = [click.Option([f"--{name}"], help=SELECTORS[name]) for name in kind.selectors]
+    options.append(
+        click.Option(["--count"], type=click.IntRange(1), help="How often it strikes. [default: for ever]")
+    )
+    if kind.seconds is not None:
+        options.append(
+            click.Option(
+                ["--seconds"],
+                type=click.FloatRange(0),
+                default=kind.seconds,
+                show_default=True,
+                help="How long.",
+            )
+        )
+    if kind.size is not None:
+        options.append(
+            click.Option(
+                ["--bytes", "size"],
+                type=click.IntRange(0),
+                default=kind.size,
+                show_default=True,
+                help="After how many bytes.",
+            )
+        )
+    return click.Command(kind.name, callback=arm, params=[*options], help=kind.summary)
+
+
+for _kind in KINDS.values():
+    fault.add_command(fault_command(_kind))
+
+
+class Chips(click.ParamType[int]):
+    """A number of chips; -1 stands for any number."""
+
+    name = "chips"
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> int:
+        if value == "unlimited":
+            return -1
+        if not str(value).isdigit():
+            self.fail(f"{value!r} is neither a number of chips nor 'unlimited'", param, context)
+        return int(str(value))
+
+
+def limit_command(kind: str, text: str) -> click.Command:
+    """The command that sets a capacity or a quota."""
+
+    def limit(zone: str, chips: int, **matching: str | None) -> None:
+        given = {name: value for name, value in matching.items() if value}
+        arguments = {"kind": kind, "zone": zone, "chips": None if chips < 0 else chips, **given}
+        with errors():
+            admin.call(click.get_current_context().obj, "limit", **arguments)
+
+    options: list[click.Parameter] = [
+        click.Argument(["chips"], type=Chips(), metavar="CHIPS|unlimited"),
+        click.Option(["--zone"], required=True, help="The zone that is limited."),
+        click.Option(["--accelerator-type"], help="Only nodes of this type count."),
+        click.Option(["--spot", "tier"], flag_value="spot", help="Only spot and preemptible nodes count."),
+        click.Option(["--on-demand", "tier"], flag_value="on-demand", help="Only other nodes count."),
+    ]
+    if kind == "quota":
+        options.append(click.Option(["--project"], help="The project's id. [default: each project]"))
+    return click.Command(kind, callback=limit, params=options, help=text)
+
+
+main.add_command(
+    limit_command(
+        "capacity",
+        "Say how many chips a zone has for nodes of all projects (a v5litepod-8 takes 8). Beyond it the "
+        "creation of a node fails with code 8, and queued resources wait.",
+    )
+)
+main.add_command(
+    limit_command(
+        "quota",
+        "Say how many chips a project may have in a zone. Beyond it requests are refused with a "
+        "QuotaFailure. A queued resource counts until it is deleted, dead or not.",
+    )
+)
+
+
+@main.command()
+@click.argument("node")
+@click.pass_obj
+def preempt(config: CloudConfig, node: str) -> None:
+    """Preempt a READY NODE (id or path): its machines go, its disks stay, it is PREEMPTED."""
+    with errors():
+        click.echo(f"preempted {admin.call(config, 'preempt', node=node)}")
+
+
+@main.group()
+def machine() -> None:
+    """Let something befall the machines of TARGET: a machine's name, or a node's id for all its workers.
+
+    A cut or slow network and a failing disk last, also over a reboot, until `machine heal`.
+    """
+
+
+def machine_command(name: str, text: str, *options: click.Option) -> click.Command:
+    """A command of the group `machine`."""
+
+    def strike(target: str, **settings: object) -> None:
+        with errors():
+            config = click.get_current_context().obj
+            for line in admin.call(config, "machine", action=name, target=target, **settings):
+                click.echo(line)
+
+    return click.Command(name, callback=strike, params=[click.Argument(["target"]), *options], help=text)
+
+
+_DISK = click.Option(["--disk"], help="A disk's name. [default: all data disks of the machine]")
+for _command in (
+    machine_command("reboot", "Cut the power, and boot again."),
+    machine_command(
+        "kill",
+        "End processes by SIGKILL: those of a unit, or whose command line matches.",
+        click.Option(["--unit"], default="", help="Name of a systemd unit, with its suffix."),
+        click.Option(["--pattern"], default="", help="A regular expression."),
+    ),
+    machine_command("cut", "Pull the network cable."),
+    machine_command(
+        "slow",
+        "Let the network carry little.",
+        click.Option(
+            ["--rate"],
+            type=click.IntRange(8),
+            default=1000,
+            show_default=True,
+            help="In kbit/s, each way.",
+        ),
+    ),
+    machine_command("fill-disk", "Take all the room of mounted data disks.", _DISK),
+    machine_command("io-error", "Let every access to data disks fail.", _DISK),
+    machine_command("heal", "Undo cut, slow, fill-disk and io-error."),
+):
+    machine.add_command(_command)
+
+
+@main.group()
+def token() -> None:
+    """Access tokens."""
+
+
+@token.command()
+@click.pass_obj
+def expire(config: CloudConfig) -> None:
+    """Let all access tokens that were given out be dead; the access token file gets a new one."""
+    with errors():
+        admin.call(config, "token-expire")
+
+
 def require_root() -> None:
     if os.geteuid() != 0:
         raise click.ClickException("the local cloud makes machines, so it needs root: run it with sudo")
@@ -175,5 +386,5 @@ def errors() -> Iterator[None]:
     """Known failures as one line."""
     try:
         yield
-    except (CloudError, MachineError, OSError) as error:
+    except (CloudError, admin.AdminError, MachineError, OSError) as error:
         raise click.ClickException(str(error)) from error

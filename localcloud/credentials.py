@@ -60,9 +60,12 @@ class CredentialFiles:
     def write(self) -> None:
         """Make what is missing. What exists stays, apart from a port that has changed."""
         if not self.access_token.exists():
-            write_secret(self.access_token, f"ya29.local-{secrets.token_urlsafe(32)}")
+            self.renew_access_token()
         self._write_json(self.service_account, _new_service_account)
         self._write_json(self.authorized_user, _new_authorized_user)
+
+    def renew_access_token(self) -> None:
+        write_secret(self.access_token, f"ya29.local-{secrets.token_urlsafe(32)}")
 
     def _write_json(self, path: Path, make: Callable[[], dict[str, str]]) -> None:
         content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else make()
@@ -110,6 +113,7 @@ class Tokens:
     """Access tokens that were given out. Only their hashes are stored."""
 
     KIND = "token"
+    EPOCH = "token-epoch"
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -131,6 +135,18 @@ class Tokens:
         if record is None or (record["expires"] is not None and record["expires"] < time.time()):
             return None
         return str(record["principal"])
+
+    def expire_all(self) -> None:
+        """Let every token that was given out be dead from now on, those that accounts signed included."""
+        for name, _ in self._store.items(self.KIND):
+            self._store.delete(self.KIND, name)
+        # A signed token carries whole seconds.
+        self._store.put(self.EPOCH, "signed", {"not_before": int(time.time()) + 1})
+
+    def signed_too_early(self, issued: float) -> bool:
+        """Whether a self-signed token of that time was made before all tokens expired."""
+        record = self._store.get(self.EPOCH, "signed")
+        return record is not None and issued < record["not_before"]
 
     def forget_expired(self) -> None:
         for name, record in self._store.items(self.KIND):

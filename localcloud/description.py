@@ -121,7 +121,6 @@ def exports(config: CloudConfig) -> dict[str, str]:
         # the Hub
         "HF_ENDPOINT": f"http://{config.address}:{config.hub_port}",
         "HF_TOKEN": hf_token,
-        "HF_HUB_DISABLE_XET": "1",
     }
     if getpass.getuser() == "root":
         # gcloud logs in under the local user's name, and root has no login on a TPU VM.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -12,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from localcloud import hub
+from localcloud import admin, hub
 from localcloud.config import CloudConfig
+from localcloud.faults import Faults
 from localcloud.machines import Machines
 from localcloud.process import ServerProcess
 from localcloud.state import Store
@@ -38,7 +38,7 @@ def up(config: CloudConfig, progress: Progress) -> None:
         server = ServerProcess(config)
         if server.pid() is None:
             _start(config, server, progress)
-        elif _status(config) is None:
+        elif admin.status(config) is None:
             raise CloudError(
                 f"the server of {config.state_dir} runs, but does not answer on port {config.port}: it may "
                 "have come up with another port; run `localcloud down` first, or see `localcloud logs`"
@@ -49,7 +49,7 @@ def up(config: CloudConfig, progress: Progress) -> None:
 def _start(config: CloudConfig, server: ServerProcess, progress: Progress) -> None:
     offset = server.log_file.stat().st_size if server.log_file.exists() else 0
     process = server.start()
-    while _status(config) is None:
+    while admin.status(config) is None:
         ended = process.poll() is not None
         lines, offset = _new_lines(server.log_file, offset)
         if ended:
@@ -79,21 +79,10 @@ def _settle(config: CloudConfig, progress: Progress) -> None:
 
 
 def _unsettled(config: CloudConfig) -> list[str]:
-    answer = _status(config)
+    answer = admin.status(config)
     if answer is None:
         raise CloudError("the server ended: see `localcloud logs`")
     return list(answer["unsettled"])
-
-
-def _status(config: CloudConfig) -> dict[str, Any] | None:
-    """What the server of this very cloud says; None when another, or nobody, answers on the port."""
-    try:
-        answer: dict[str, Any] = requests.get(
-            f"http://127.0.0.1:{config.port}/localcloud/status", timeout=30
-        ).json()
-    except (requests.RequestException, ValueError):
-        return None
-    return answer if answer.get("instance") == config.instance_id else None
 
 
 def down(config: CloudConfig, progress: Progress) -> None:
@@ -141,6 +130,9 @@ def status(config: CloudConfig) -> dict[str, Any]:
         ],
         "disks": [],
         "repositories": [],
+        "faults": [],
+        "queued_resources": [],
+        "limits": [],
     }
     database = config.state_dir / "state.db"
     if database.exists():
@@ -153,6 +145,16 @@ def status(config: CloudConfig) -> dict[str, Any]:
             {"name": name, "status": disk["status"], "size_gb": int(disk["sizeGb"])}
             for name, disk in store.items("disk")
         ]
+        found["queued_resources"] = [
+            {"name": name, "state": queued["state"]["state"]}
+            for name, queued in store.items("queued-resource")
+        ]
+        found["limits"] = [
+            {"kind": kind, **{key: value for key, value in limit.items() if value != ""}}
+            for kind in ("capacity", "quota")
+            for _, limit in store.items(kind)
+        ]
+        found["faults"] = [dataclasses.asdict(fault) for fault in Faults(store).armed()]
         store.close()
     if (config.state_dir / "hub").exists():
         repositories = hub.HubStore(config.state_dir / "hub")

@@ -8,7 +8,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,21 +20,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from localcloud import description, hub
+from localcloud import admin, description, hub, machine_faults
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
-from localcloud.google import compute, metadata, oauth, resourcemanager, serviceusage, tpu
+from localcloud.google import capacity, compute, metadata, oauth, queued, resourcemanager, serviceusage, tpu
 from localcloud.google.errors import ApiError
 from localcloud.google.nodes import NodeWork
 from localcloud.machines import Machines
-from localcloud.state import Store
+from localcloud.state import Json, Store
 from localcloud.tiny import seed_hub
 
 log = logging.getLogger("localcloud")
 
 APIS = (tpu.api, compute.api, serviceusage.api, resourcemanager.v1, resourcemanager.v3)
 STATUS_PATH = "/localcloud/status"
+DROP = "localcloud.drop"
 REPAIR_SECONDS = 1.0
 
 
@@ -57,6 +61,29 @@ class Requests:
             log.info("%s %s %s %.0f ms", scope["method"], scope["path"], status, milliseconds)
 
 
+class Connections:
+    """Middleware: the message DROP, in place of an answer or in the midst of one, closes the connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.server: uvicorn.Server | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watch(message: Message) -> None:
+            if message["type"] == DROP:
+                self._abort(scope["client"])
+            else:
+                await send(message)
+
+        await self._app(scope, receive, watch)
+
+    def _abort(self, client: tuple[str, int]) -> None:
+        assert self.server is not None
+        for connection in list(self.server.server_state.connections):
+            if isinstance(connection, H11Protocol) and connection.client == client:
+                connection.transport.abort()
+
+
 class Ports:
     """The application that belongs to the port on which a request came in."""
 
@@ -65,6 +92,29 @@ class Ports:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._applications[scope["server"][1]](scope, receive, send)
+
+
+def commands(cloud: Cloud, work: NodeWork) -> dict[str, admin.Command]:
+    """What `localcloud.admin.call` can ask of this server."""
+
+    def arm(arguments: Json) -> Any:
+        return asdict(cloud.faults.arm(**arguments))
+
+    def clear(arguments: Json) -> Any:
+        return [asdict(fault) for fault in cloud.faults.clear(**arguments)]
+
+    def expire(arguments: Json) -> Any:
+        cloud.expire_tokens()
+        time.sleep(1)  # so that what an account signs from now on is of a later second
+
+    return {
+        "fault-arm": arm,
+        "fault-clear": clear,
+        "machine": lambda arguments: machine_faults.strike(cloud, **arguments),
+        "limit": lambda arguments: capacity.set_limit(cloud.store, **arguments),
+        "preempt": lambda arguments: work.preempt(arguments["node"]),
+        "token-expire": expire,
+    }
 
 
 def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
@@ -86,7 +136,12 @@ def google_application(cloud: Cloud, work: NodeWork) -> Starlette:
 
     routes = [route for api in APIS for route in api.routes(cloud)]
     return Starlette(
-        routes=[*routes, *oauth.routes(cloud), Route(STATUS_PATH, status)],
+        routes=[
+            *routes,
+            *oauth.routes(cloud),
+            Route(STATUS_PATH, status),
+            *admin.routes(cloud.config, commands(cloud, work)),
+        ],
         exception_handlers={HTTPException: refuse},
     )
 
@@ -105,19 +160,20 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 class Supervisor(threading.Thread):
-    """Keeps the machines of nodes running."""
+    """Keeps the machines of nodes running, and queued resources moving."""
 
-    def __init__(self, work: NodeWork) -> None:
+    def __init__(self, *tasks: Callable[[], None]) -> None:
         super().__init__(name="supervisor", daemon=True)
-        self._work = work
+        self._tasks = tasks
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(REPAIR_SECONDS):
             try:
-                self._work.repair()
+                for task in self._tasks:
+                    task()
             except Exception:
-                log.exception("repair failed; the next attempt follows")
+                log.exception("the supervisor failed; the next attempt follows")
                 self._ended.wait(5 * REPAIR_SECONDS)
 
     def end(self) -> None:
@@ -134,9 +190,10 @@ def serve(config: CloudConfig) -> None:
     cloud = Cloud(config, store, machines)
     compute.register(cloud)
     work = tpu.register(cloud)
+    queue = queued.register(cloud)
     applications = {
         config.port: google_application(cloud, work),
-        config.hub_port: hub.create_app(config, hub_store),
+        config.hub_port: hub.create_app(config, hub_store, faults=cloud.faults),
         config.metadata_port: metadata.application(cloud),
     }
     # Never on 0.0.0.0: nobody but this host and its machines has any business here.
@@ -144,18 +201,21 @@ def serve(config: CloudConfig) -> None:
     description.write(config, machines)
     sockets = [listen(address, port) for port in applications for address in addresses]
     cloud.operations.resume()
-    supervisor = Supervisor(work)
+    supervisor = Supervisor(work.repair, queue.tick)
     supervisor.start()
     log.info(
         "serving on %s", ", ".join(f"{address}:{port}" for port in applications for address in addresses)
     )
+    connections = Connections(Requests(Ports(applications)))
     settings = uvicorn.Config(
-        Requests(Ports(applications)),
+        connections,
+        http=H11Protocol,
         lifespan="off",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(settings).run(sockets=sockets)
+    connections.server = uvicorn.Server(settings)
+    connections.server.run(sockets=sockets)
     supervisor.end()
     cloud.operations.close()

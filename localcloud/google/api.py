@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import logging
+import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -27,11 +28,15 @@ from localcloud import catalog, discovery
 from localcloud.discovery import Json, Method
 from localcloud.google import oauth
 from localcloud.google.errors import ApiError, invalid, invalid_field, service_disabled, unauthenticated
+from localcloud.google.faults import Dropped, DroppedError, refusal
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
 
 log = logging.getLogger(__name__)
+
+#: The name under which faults know an API whose methods start otherwise.
+APIS = {"cloudresourcemanager": "resourcemanager"}
 
 
 class _Segment(Convertor[str]):
@@ -61,10 +66,22 @@ class Call:
     principal: str
 
     @property
-    def project(self) -> catalog.Project:
-        """The project in the path, under any of the names that the documents use for it."""
+    def project_key(self) -> str:
+        """Id or number of the project in the path, under any of the names that the documents use for it."""
         names = ("projectsId", "projectId", "project", "v1Id1")
-        key = next(self.path[name] for name in names if name in self.path)
+        return next((self.path[name] for name in names if name in self.path), "")
+
+    @property
+    def traits(self) -> dict[str, str]:
+        """What faults are limited by."""
+        api, _, _ = self.method.id.partition(".")
+        zone = self.path.get("locationsId") or self.path.get("zone", "")
+        return {"api": APIS.get(api, api), "method": self.method.id, "zone": zone}
+
+    @property
+    def project(self) -> catalog.Project:
+        """The project in the path."""
+        key = self.project_key
         project = catalog.find_project(key)
         if project is None:
             raise ApiError(
@@ -126,12 +143,28 @@ class Api:
         if violations := document.request_violations(method, body):
             raise invalid(violations)
         call = Call(cloud, method, dict(request.path_params), query, body, principal)
+        self._strike(call, request.url.path)
         self._require_service(call)
         response = handler(call)
         if violations := document.response_violations(method, response):
             log.error("%s gave a wrong answer: %s", method.id, violations)
             raise ApiError("INTERNAL", f"The local cloud gave a wrong answer to {method.id}: {violations[0]}")
+        if fault := cloud.faults.meet("answer", **call.traits):
+            raise DroppedError(fault.name)
         return response
+
+    def _strike(self, call: Call, path: str) -> None:
+        """Let armed faults strike a call before it has any effect."""
+        if fault := call.cloud.faults.meet("delay", **call.traits):
+            time.sleep(fault.seconds or 0.0)
+        if fault := call.cloud.faults.meet("call", **call.traits):
+            raise refusal(
+                fault,
+                service=f"{self.document.partition('.')[0]}.googleapis.com",
+                method=call.method.id,
+                project=call.project if call.project_key else catalog.DEFAULT_PROJECT,
+                resource=path.strip("/"),
+            )
 
     def _require_service(self, call: Call) -> None:
         if not self.service:
@@ -145,6 +178,8 @@ def answer(run: Callable[..., Json], *arguments: Any) -> Response:
     """The response to what `run` returns or raises."""
     try:
         return JSONResponse(run(*arguments))
+    except DroppedError:
+        return Dropped()
     except ApiError as error:
         return JSONResponse(error.body(), error.http_status, headers=error.headers)
     except Exception:

@@ -257,8 +257,15 @@ def register(cloud: Cloud) -> None:
         cloud.store.update(KIND, operation["target"], sizeGb=str(size))
         return {}
 
-    cloud.operations.register("compute", "insert", insert)
-    cloud.operations.register("compute", "delete", delete)
+    def undo_insert(operation: Json, error: Exception) -> None:
+        delete(operation)
+
+    def undo_delete(operation: Json, error: Exception) -> None:
+        if cloud.store.get(KIND, operation["target"]) is not None:
+            cloud.store.update(KIND, operation["target"], status="READY")
+
+    cloud.operations.register("compute", "insert", insert, undo_insert)
+    cloud.operations.register("compute", "delete", delete, undo_delete)
     cloud.operations.register("compute", "resize", resize)
     cloud.operations.register("compute", "setLabels", lambda operation: {})
 
@@ -268,7 +275,13 @@ def register(cloud: Cloud) -> None:
 
 def _begin(call: Call, verb: str, path: str, **arguments: object) -> Json:
     record = call.cloud.operations.begin(
-        "compute", verb, _zone_path(call), path, user=call.principal, **arguments
+        "compute",
+        verb,
+        _zone_path(call),
+        path,
+        user=call.principal,
+        method=call.method.id,
+        **arguments,
     )
     return _operation(record)
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from localcloud.catalog import Project
 from localcloud.discovery import Json, Violation
 
 #: google.rpc.Code: name -> (number, HTTP status).
 CODES = {
     "CANCELLED": (1, 499),
     "INVALID_ARGUMENT": (3, 400),
+    "DEADLINE_EXCEEDED": (4, 504),
     "NOT_FOUND": (5, 404),
     "ALREADY_EXISTS": (6, 409),
     "PERMISSION_DENIED": (7, 403),
@@ -107,6 +109,36 @@ def invalid_field(field: str, description: str) -> ApiError:
 
 def not_found(name: str) -> ApiError:
     return ApiError("NOT_FOUND", f"Resource '{name}' was not found")
+
+
+def quota_exceeded(project: Project, description: str) -> ApiError:
+    """429 for a resource of which a project may have no more."""
+    failure = {
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [{"subject": f"project:{project.project_id}", "description": description}],
+    }
+    return ApiError(
+        "RESOURCE_EXHAUSTED", description, details=[failure], reason="quotaExceeded", domain="usageLimits"
+    )
+
+
+def stocked_out(zone: str) -> ApiError:
+    """The error of an operation for which a zone has no machines left."""
+    return ApiError(
+        "RESOURCE_EXHAUSTED",
+        f'There is no more capacity in the zone "{zone}"; you can try in another zone where Cloud TPU Nodes '
+        "are offered (see https://cloud.google.com/tpu/docs/regions).",
+    )
+
+
+class PreemptedError(ApiError):
+    """The error of the creation of a node that was preempted meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "INVALID_ARGUMENT",
+            "Cloud TPU received a bad request. update is not supported while in state PREEMPTED",
+        )
 
 
 def unauthenticated(problem: str, reason: str) -> ApiError:

@@ -18,8 +18,8 @@ from localcloud import catalog
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
 from localcloud.google.compute import machine_disk
-from localcloud.google.errors import ApiError
-from localcloud.google.operations import KIND
+from localcloud.google.errors import ApiError, PreemptedError, stocked_out
+from localcloud.google.operations import KIND, Undo
 from localcloud.machines import DiskAttachment, Machine, MachineSpec
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,10 @@ class NodeWork:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._retry_after: dict[str, float] = {}
-        for verb in ("create", "delete", "start", "stop", "update", "repair"):
+        cloud.operations.register("tpu", "create", self._create, self._undo_create)
+        for verb, before in (("delete", "READY"), ("start", "STOPPED"), ("stop", "READY")):
+            cloud.operations.register("tpu", verb, getattr(self, f"_{verb}"), self._back_to(before))
+        for verb in ("update", "repair", "preempt"):
             cloud.operations.register("tpu", verb, getattr(self, f"_{verb}"))
 
     # ---- operations
@@ -78,15 +81,29 @@ class NodeWork:
         node = self._cloud.store.get(NODE, name)
         if node is None:
             raise ApiError("ABORTED", f"Node {name} was deleted while it was being created.")
-        try:
-            self._boot(node)
+        if operation["arguments"].get("stocked_out"):
+            raise stocked_out(name.split("/")[3])
+        self._boot(node)
+        with self._cloud.store.lock:
+            if self._cloud.operations.cancelled(operation["name"]):
+                raise ApiError("CANCELLED", f"The creation of {name} was cancelled.")
+            return self._publish(name)
+
+    def _undo_create(self, operation: Json, error: Exception) -> None:
+        if isinstance(error, PreemptedError):
+            self._cloud.store.update(NODE, operation["target"], state="PREEMPTED")
+        else:
+            self._remove(operation["target"])
+
+    def _back_to(self, state: str) -> Undo:
+        """What makes a node whole again whose operation failed: the state that it had before."""
+
+        def undo(operation: Json, error: Exception) -> None:
             with self._cloud.store.lock:
-                if self._cloud.operations.cancelled(operation["name"]):
-                    raise ApiError("CANCELLED", f"The creation of {name} was cancelled.")
-                return self._publish(name)
-        except BaseException:
-            self._remove(name)
-            raise
+                if self._cloud.store.get(NODE, operation["target"]) is not None:
+                    self._cloud.store.update(NODE, operation["target"], state=state)
+
+        return undo
 
     def _delete(self, operation: Json) -> Json:
         self._remove(operation["target"])
@@ -193,10 +210,41 @@ class NodeWork:
         node = self._cloud.store.get(NODE, name)
         if node is None:
             return
-        for index in range(accelerator(node).workers):
-            self._cloud.machines.delete(machine_name(name, index))
-            self._cloud.store.delete(WORKER, f"{name}/workers/{index}")
+        self._remove_machines(node)
         self._cloud.store.delete(NODE, name)
+
+    def _remove_machines(self, node: Json) -> None:
+        for index in range(accelerator(node).workers):
+            self._cloud.machines.delete(machine_name(node["name"], index))
+            self._cloud.store.delete(WORKER, f"{node['name']}/workers/{index}")
+
+    # ---- preemption
+
+    def preempt(self, node: str) -> str:
+        """Take a READY node's machines away, as Google does with a spot node; its path.
+
+        node: id or path. Its disks stay, attached to the node until it is deleted. ValueError when there is
+        no such node, or it is not READY.
+        """
+        with self._cloud.store.lock:
+            names = [name for name, _ in self._cloud.store.items(NODE) if node in (name, name.split("/")[5])]
+            if len(names) != 1:
+                raise ValueError(
+                    f"several nodes are called {node}: {', '.join(names)}" if names else f"no node {node}"
+                )
+            found = self._node(names[0])
+            if found["state"] != "READY" or self._cloud.operations.pending(names[0]):
+                raise ValueError(f"{names[0]} is {found['state']}; only a READY, idle node can be preempted")
+            self._cloud.store.update(NODE, names[0], state="PREEMPTED", health=None)
+            location = names[0].partition("/nodes/")[0]
+            operation = self._cloud.operations.begin("tpu", "preempt", location, names[0])
+        self._cloud.operations.wait(operation["name"], 50)
+        return names[0]
+
+    def _preempt(self, operation: Json) -> Json:
+        node = self._node(operation["target"])
+        self._remove_machines(node)
+        return node
 
     # ---- repair
 
@@ -223,12 +271,13 @@ class NodeWork:
     def _broken(self) -> list[str]:
         """Nodes that should run and of whose machines at least one does not."""
         running = {machine.name for machine in self._cloud.machines.list() if machine.running}
-        return [
-            name
-            for name, node in self._cloud.store.items(NODE)
-            if node["state"] in ("READY", "REPAIRING")
-            and any(worker["machine"] not in running for worker in workers(self._cloud, name))
-        ]
+        ended = {
+            worker["node"]
+            for _, worker in self._cloud.store.items(WORKER)
+            if worker["machine"] not in running
+        }
+        nodes = ((name, self._cloud.store.get(NODE, name)) for name in sorted(ended))
+        return [name for name, node in nodes if node and node["state"] in ("READY", "REPAIRING")]
 
     def _repair(self, operation: Json) -> Json:
         name = operation["target"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -14,13 +15,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from localcloud.catalog import DEFAULT_PROJECT
 from localcloud.credentials import TOKEN_LIFETIME, USER
+from localcloud.google.errors import ApiError
+from localcloud.google.faults import Dropped, DroppedError, refusal
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud
 
 #: What google-auth puts into an assertion, whatever the token URI of the key file.
 AUDIENCE = "https://oauth2.googleapis.com/token"
+#: The name under which faults know a token request; Google has no document of it.
+METHOD = "oauth.token"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
@@ -36,11 +42,36 @@ def routes(cloud: Cloud) -> list[Route]:
     async def token(request: Request) -> Response:
         form = dict(parse_qsl((await request.body()).decode()))
         try:
-            return JSONResponse(await run_in_threadpool(grant, cloud, form))
+            return JSONResponse(await run_in_threadpool(_faulty_grant, cloud, form))
         except OAuthError as error:
             return JSONResponse(error.body, 400)
+        except ApiError as error:
+            return JSONResponse(error.body(), error.http_status, headers=error.headers)
+        except DroppedError:
+            return Dropped()
 
     return [Route("/token", token, methods=["POST"])]
+
+
+def _faulty_grant(cloud: Cloud, form: Mapping[str, str]) -> dict[str, Any]:
+    """`grant`, with what armed faults do to it. What they refuse is refused as this endpoint does it."""
+    traits = {"api": "oauth", "method": METHOD, "zone": ""}
+    if fault := cloud.faults.meet("delay", **traits):
+        time.sleep(fault.seconds or 0.0)
+    if fault := cloud.faults.meet("call", **traits):
+        if fault.kind in ("permission", "service-disabled", "unauthorized"):
+            raise OAuthError("invalid_grant", "Account has been disabled or deleted.")
+        raise refusal(
+            fault,
+            service="oauth2.googleapis.com",
+            method=METHOD,
+            project=DEFAULT_PROJECT,
+            resource="token",
+        )
+    answer = grant(cloud, form)
+    if fault := cloud.faults.meet("answer", **traits):
+        raise DroppedError(fault.name)
+    return answer
 
 
 def grant(cloud: Cloud, form: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +120,8 @@ def self_signed_principal(cloud: Cloud, token: str) -> str | None:
     audience = urlsplit(str(claims.get("aud", ""))).hostname or ""
     meant_for_google = audience.endswith(".googleapis.com") or bool(claims.get("scope"))
     known = claims.get("iss") == claims.get("sub") == cloud.service_account
-    return cloud.service_account if known and meant_for_google else None
+    alive = not cloud.tokens.signed_too_early(float(claims["iat"]))
+    return cloud.service_account if known and meant_for_google and alive else None
 
 
 def _user(cloud: Cloud, form: Mapping[str, str]) -> str:

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from localcloud import catalog
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
-from localcloud.google import compute, nodes, operations
+from localcloud.google import capacity, compute, nodes, nodespec, operations
 from localcloud.google.api import Api, Call, page
 from localcloud.google.errors import ApiError, invalid_field, not_found
 from localcloud.google.nodes import NODE, NodeWork
@@ -20,6 +17,8 @@ SERVICE = "tpu.googleapis.com"
 api = Api("tpu.v2", SERVICE)
 
 TYPES = "type.googleapis.com/google.cloud.tpu.v2"
+#: What an operation that is not a deletion answers, by the `api` of its record.
+RESPONSES = {"tpu": "google.cloud.tpu.v2.Node", "queued": "google.cloud.tpu.v2.QueuedResource"}
 #: What nodes.patch may change: mask -> field. Both spellings of a field mask are in use.
 UPDATABLE = {
     "description": "description",
@@ -31,11 +30,9 @@ UPDATABLE = {
     "network_config.enable_external_ips": "networkConfig",
     "networkConfig.enableExternalIps": "networkConfig",
 }
-#: A disk is named by its path, or by a URL of Compute Engine that ends in it.
-_DISK = re.compile(r"(?:/?compute/(?:v1|beta)/)?/?(projects/[^/]+/zones/[^/]+/disks/[^/]+)")
 
 
-def _location(call: Call, *, wildcard: bool = False) -> str:
+def location(call: Call, *, wildcard: bool = False) -> str:
     """Path of the location that a call names; `-` stands for all in lists."""
     zone = call.path["locationsId"]
     if zone not in catalog.ZONES and not (wildcard and zone == "-"):
@@ -47,20 +44,25 @@ def _location(call: Call, *, wildcard: bool = False) -> str:
     return f"projects/{call.project.project_id}/locations/{zone}"
 
 
-def _collection(call: Call, kind: str, collection: str) -> list[tuple[str, Json]]:
-    """The records of a collection in the location of a list call, or in all locations of the project."""
-    location = _location(call, wildcard=True)
-    records = call.cloud.store.items(
-        kind, location.removesuffix("-") if location.endswith("/-") else f"{location}/"
-    )
-    return [item for item in records if item[0].split("/", 5)[4] == collection]
+def project_of(path: str) -> catalog.Project:
+    """The project of a resource that exists."""
+    project = catalog.find_project(path.split("/")[1])
+    assert project is not None
+    return project
+
+
+def collection(call: Call, kind: str) -> list[tuple[str, Json]]:
+    """The records of a kind in the location of a list call, or in all locations of the project."""
+    path = location(call, wildcard=True)
+    prefix = path.removesuffix("-") if path.endswith("/-") else f"{path}/"
+    return call.cloud.store.items(kind, prefix)
 
 
 # ---- nodes
 
 
 def _node(call: Call) -> Json:
-    name = f"{_location(call)}/nodes/{call.path['nodesId']}"
+    name = f"{location(call)}/nodes/{call.path['nodesId']}"
     node = call.cloud.store.get(NODE, name)
     if node is None:
         raise not_found(name)
@@ -74,145 +76,26 @@ def get_node(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.nodes.list")
 def list_nodes(call: Call) -> Json:
-    return page(call, _collection(call, NODE, "nodes"), "nodes")
+    return page(call, collection(call, NODE), "nodes")
 
 
 @api.method("tpu.projects.locations.nodes.create")
 def create_node(call: Call) -> Json:
-    location = _location(call)
     node_id = call.query.get("nodeId", "")
-    if not compute.NAME.fullmatch(node_id):
-        raise invalid_field(
-            "node_id",
-            f"Invalid node id '{node_id}': it must be 1 to 63 lower-case letters, digits and dashes, start "
-            f"with a letter and not end with a dash ({compute.NAME.pattern}).",
-        )
-    name = f"{location}/nodes/{node_id}"
-    kind = _accelerator(call)
-    _check_runtime_version(call)
-    compute.check_labels(call.body.get("labels", {}), "node.labels")
+    nodespec.check_node_id(node_id)
+    zone, body = call.path["locationsId"], call.body
+    name = f"{location(call)}/nodes/{node_id}"
+    kind = nodespec.check(zone, body)
     with call.cloud.store.lock:
         if call.cloud.store.get(NODE, name) is not None:
             raise ApiError("ALREADY_EXISTS", f"Resource '{name}' already exists")
-        disks = _data_disks(call, call.body.get("dataDisks", []), kind, holder=name)
-        call.cloud.store.put(NODE, name, _new_node(call, name, kind, disks))
-    return _begin(call, "create", name)
-
-
-def _accelerator(call: Call) -> catalog.AcceleratorType:
-    """The accelerator type that a node asks for, by name or by version and topology."""
-    zone = call.path["locationsId"]
-    name, shape = call.body.get("acceleratorType", ""), call.body.get("acceleratorConfig", {})
-    if bool(name) == bool(shape):
-        raise invalid_field(
-            "node.accelerator_type", "Exactly one of accelerator_type and accelerator_config is needed."
-        )
-    for kind in catalog.accelerator_types(zone):
-        if name == kind.name or (
-            shape and (shape.get("type"), shape.get("topology")) == (kind.version, kind.topology)
-        ):
-            return kind
-    offered = ", ".join(kind.name for kind in catalog.accelerator_types(zone))
-    wanted = name or " ".join(map(str, shape.values()))
-    raise invalid_field(
-        "node.accelerator_type",
-        f'Accelerator type "{wanted}" is not offered in zone {zone}; there are: {offered}.',
-    )
-
-
-def _check_runtime_version(call: Call) -> None:
-    version = call.body.get("runtimeVersion")
-    if version not in catalog.RUNTIME_VERSIONS:
-        raise invalid_field(
-            "node.runtime_version",
-            f'Runtime version "{version}" was not found; there are: {", ".join(catalog.RUNTIME_VERSIONS)}.'
-            if version
-            else "runtime_version is required.",
-        )
-
-
-def _data_disks(
-    call: Call, disks: Sequence[Json], kind: catalog.AcceleratorType, *, holder: str
-) -> list[Json]:
-    """Checked data disks of a node. holder: the node, whose own attachments are no conflict."""
-    attachments = compute.attachments(call.cloud)
-    checked: list[Json] = []
-    for disk in disks:
-        path = _disk_path(call, disk.get("sourceDisk", ""))
-        mode = disk.get("mode", "READ_WRITE")
-        if mode == "DISK_MODE_UNSPECIFIED":
-            mode = "READ_WRITE"
-        if mode == "READ_WRITE" and kind.workers > 1:
-            raise invalid_field(
-                "node.data_disks",
-                f"Disk '{path}' cannot be attached in READ_WRITE mode to a slice of {kind.workers} hosts; "
-                "attach it READ_ONLY.",
-            )
-        others = [user for user in attachments.get(path, ()) if user[0] != holder]
-        if others and "READ_WRITE" in (mode, others[0][1]):
-            raise invalid_field(
-                "node.data_disks",
-                f"The disk resource '{path}' is already being used by "
-                f"'{compute.instance_link(others[0][0])}'",
-            )
-        if path in (given["sourceDisk"] for given in checked):
-            raise invalid_field("node.data_disks", f"Disk '{path}' is given twice.")
-        checked.append({"sourceDisk": path, "mode": mode})
-    return checked
-
-
-def _disk_path(call: Call, source: str) -> str:
-    """Path of an existing disk of the node's zone that fits the zone's machines."""
-    zone = call.path["locationsId"]
-    match = _DISK.fullmatch(urlsplit(source).path)
-    if match is None:
-        raise invalid_field(
-            "node.data_disks.source_disk",
-            f"Invalid disk '{source}': it must have the form projects/PROJECT/zones/ZONE/disks/DISK.",
-        )
-    _, project_key, _, disk_zone, _, name = match[1].split("/")
-    project = catalog.find_project(project_key)
-    path = f"projects/{project.project_id if project else project_key}/zones/{disk_zone}/disks/{name}"
-    disk = call.cloud.store.get(compute.KIND, path)
-    if disk is None or disk["status"] != "READY":
-        raise ApiError("NOT_FOUND", f"The resource '{path}' was not found")
-    if disk_zone != zone:
-        raise invalid_field("node.data_disks.source_disk", f"Disk '{path}' is not in the node's zone {zone}.")
-    return path
-
-
-def _new_node(call: Call, name: str, kind: catalog.AcceleratorType, disks: list[Json]) -> Json:
-    created = operations.now()
-    body = call.body
-    project = call.project
-    network = {
-        "network": f"projects/{project.project_id}/global/networks/default",
-        "subnetwork": f"projects/{project.project_id}/regions/{catalog.region(call.path['locationsId'])}"
-        "/subnetworks/default",
-        "enableExternalIps": False,
-        **(body.get("networkConfigs") or [body.get("networkConfig", {})])[0],
-    }
-    account = {
-        "email": project.service_account,
-        "scope": ["https://www.googleapis.com/auth/cloud-platform"],
-        **body.get("serviceAccount", {}),
-    }
-    return {
-        **body,
-        "name": name,
-        "id": compute.numeric_id(name, created),
-        "apiVersion": "V2",
-        "createTime": created,
-        "state": "CREATING",
-        "acceleratorType": kind.name,
-        "acceleratorConfig": {"type": kind.version, "topology": kind.topology},
-        "networkConfig": network,
-        "cidrBlock": str(call.cloud.config.subnet),
-        "serviceAccount": account,
-        "schedulingConfig": body.get("schedulingConfig", {}),
-        "shieldedInstanceConfig": body.get("shieldedInstanceConfig", {}),
-        "dataDisks": disks,
-    }
+        disks = nodespec.data_disks(call.cloud, zone, body.get("dataDisks", []), kind, holder=name)
+        node = nodespec.new_node(call.project, name, body, kind, disks=disks, subnet=call.cloud.config.subnet)
+        demand = [(kind, capacity.node_tier(body))]
+        capacity.check_quota(call.cloud, call.project, zone, demand)
+        room = capacity.fits(call.cloud, zone, demand, call.method.id)
+        call.cloud.store.put(NODE, name, node)
+        return _begin(call, "create", name, stocked_out=not room)
 
 
 @api.method("tpu.projects.locations.nodes.delete")
@@ -221,8 +104,7 @@ def delete_node(call: Call) -> Json:
         node = _node(call)
         if node["state"] == "DELETING":
             raise _busy(node)
-        for operation in call.cloud.operations.pending(node["name"]):
-            call.cloud.operations.cancel(operation["name"])
+        call.cloud.operations.cancel_all(node["name"])
         call.cloud.store.update(NODE, node["name"], state="DELETING")
     return _begin(call, "delete", node["name"])
 
@@ -276,7 +158,13 @@ def patch_node(call: Call) -> Json:
 def _new_value(call: Call, node: Json, field: str) -> Any:
     """The value of a masked field, None where it is to be cleared."""
     if field == "dataDisks":
-        return _data_disks(call, call.body.get(field, []), nodes.accelerator(node), holder=node["name"])
+        return nodespec.data_disks(
+            call.cloud,
+            call.path["locationsId"],
+            call.body.get(field, []),
+            nodes.accelerator(node),
+            holder=node["name"],
+        )
     if field == "networkConfig":
         given = call.body.get(field, {}).get("enableExternalIps", False)
         return {**node[field], "enableExternalIps": given}
@@ -322,11 +210,13 @@ def get_guest_attributes(call: Call) -> Json:
 
 
 def _begin(call: Call, verb: str, node: str, **arguments: object) -> Json:
-    record = call.cloud.operations.begin("tpu", verb, _location(call), node, user=call.principal, **arguments)
-    return _render(record)
+    record = call.cloud.operations.begin(
+        "tpu", verb, location(call), node, user=call.principal, method=call.method.id, **arguments
+    )
+    return render(record)
 
 
-def _render(record: Json) -> Json:
+def render(record: Json) -> Json:
     """An operation as google.longrunning has it."""
     metadata = {
         "@type": f"{TYPES}.OperationMetadata",
@@ -342,13 +232,13 @@ def _render(record: Json) -> Json:
     if "error" in record:
         operation["error"] = record["error"]
     elif record["done"]:
-        kind = "google.protobuf.Empty" if record["verb"] == "delete" else "google.cloud.tpu.v2.Node"
+        kind = RESPONSES[record["api"]] if record["verb"] != "delete" else "google.protobuf.Empty"
         operation["response"] = {"@type": f"type.googleapis.com/{kind}", **record["response"]}
     return operation
 
 
 def _operation(call: Call) -> Json:
-    name = f"{_location(call)}/operations/{call.path['operationsId']}"
+    name = f"{location(call)}/operations/{call.path['operationsId']}"
     record = call.cloud.store.get(operations.KIND, name)
     if record is None:
         raise not_found(name)
@@ -357,13 +247,13 @@ def _operation(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.operations.get")
 def get_operation(call: Call) -> Json:
-    return _render(_operation(call))
+    return render(_operation(call))
 
 
 @api.method("tpu.projects.locations.operations.list")
 def list_operations(call: Call) -> Json:
-    found = _collection(call, operations.KIND, "operations")
-    return page(call, [(name, _render(record)) for name, record in found], "operations")
+    found = collection(call, operations.KIND)
+    return page(call, [(name, render(record)) for name, record in found], "operations")
 
 
 @api.method("tpu.projects.locations.operations.cancel")
@@ -394,7 +284,7 @@ def _location_resource(call: Call, zone: str) -> Json:
 
 @api.method("tpu.projects.locations.get")
 def get_location(call: Call) -> Json:
-    _location(call)
+    location(call)
     return _location_resource(call, call.path["locationsId"])
 
 
@@ -405,7 +295,7 @@ def list_locations(call: Call) -> Json:
 
 def _zones(call: Call) -> list[str]:
     zone = call.path["locationsId"]
-    _location(call, wildcard=True)
+    location(call, wildcard=True)
     return sorted(catalog.ZONES) if zone == "-" else [zone]
 
 
@@ -442,7 +332,7 @@ def list_accelerator_types(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.acceleratorTypes.get")
 def get_accelerator_type(call: Call) -> Json:
-    return _pick(_types(call), f"{_location(call)}/acceleratorTypes/{call.path['acceleratorTypesId']}")
+    return _pick(_types(call), f"{location(call)}/acceleratorTypes/{call.path['acceleratorTypesId']}")
 
 
 @api.method("tpu.projects.locations.runtimeVersions.list")
@@ -452,7 +342,7 @@ def list_runtime_versions(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.runtimeVersions.get")
 def get_runtime_version(call: Call) -> Json:
-    return _pick(_versions(call), f"{_location(call)}/runtimeVersions/{call.path['runtimeVersionsId']}")
+    return _pick(_versions(call), f"{location(call)}/runtimeVersions/{call.path['runtimeVersionsId']}")
 
 
 def register(cloud: Cloud) -> NodeWork:

@@ -34,7 +34,7 @@ class Accounts:
     @classmethod
     def open(cls, state_dir: Path) -> Accounts:
         """The accounts of the cloud in `state_dir`; tokens are made where there are none yet."""
-        return cls({_read_or_make(state_dir / name): account for account, name in TOKEN_FILES.items()})
+        return cls({read_or_make(state_dir / name): account for account, name in TOKEN_FILES.items()})
 
     def authenticate(self, token: str) -> Account | None:
         for known, account in self._tokens.items():
@@ -43,7 +43,8 @@ class Accounts:
         return None
 
 
-def _read_or_make(path: Path) -> str:
+def read_or_make(path: Path) -> str:
+    """The secret in a file that only its owner can read; a random one is made where there is none."""
     if path.exists():
         return path.read_text().strip()
     token = f"hf_{secrets.token_hex(17)}"

@@ -14,28 +14,39 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..config import CloudConfig
-from .accounts import Accounts
+from ..faults import Faults
+from .accounts import Accounts, read_or_make
 from .errors import HubError
+from .faults import HubFaults
 from .paths import RawPaths
 from .requests import Hub
-from .routes import accounts, commits, files, lfs, repositories, trees
+from .routes import accounts, commits, files, lfs, repositories, trees, xet
 from .store import HubStore
+from .xet import XetTokens
 
 PART_SIZE = 64 * 1024 * 1024  # bytes from which an upload goes in parts of that size
 
 
-def create_app(config: CloudConfig, store: HubStore, *, part_size: int = PART_SIZE) -> Starlette:
-    """A hub of the accounts in `config.state_dir` (their tokens are made there when missing) over `store`."""
+def create_app(
+    config: CloudConfig, store: HubStore, *, part_size: int = PART_SIZE, faults: Faults | None = None
+) -> Starlette:
+    """A hub of the accounts in `config.state_dir` (their tokens are made there when missing) over `store`.
+
+    faults: those that a user arms; none strikes where it is not given.
+    """
+    routes = [
+        *accounts.ROUTES,
+        *repositories.ROUTES,
+        *commits.ROUTES,
+        *trees.ROUTES,
+        *lfs.ROUTES,
+        *xet.ROUTES,
+        *files.ROUTES,
+    ]
+    strikes = [Middleware(HubFaults, faults=faults, routes=routes)] if faults else []
     app = Starlette(
-        routes=[
-            *accounts.ROUTES,
-            *repositories.ROUTES,
-            *commits.ROUTES,
-            *trees.ROUTES,
-            *lfs.ROUTES,
-            *files.ROUTES,
-        ],
-        middleware=[Middleware(RequestIds), Middleware(RawPaths)],
+        routes=routes,
+        middleware=[Middleware(RequestIds), Middleware(RawPaths), *strikes],
         exception_handlers={
             HubError: _hub_error,
             HTTPException: _http_error,
@@ -44,7 +55,8 @@ def create_app(config: CloudConfig, store: HubStore, *, part_size: int = PART_SI
         },
     )
     app.router.redirect_slashes = False
-    app.state.hub = Hub(store, Accounts.open(config.state_dir), part_size)
+    xet_tokens = XetTokens(read_or_make(config.state_dir / "hub-key"))
+    app.state.hub = Hub(store, Accounts.open(config.state_dir), part_size, xet_tokens)
     return app
 
 
@@ -65,7 +77,7 @@ class RequestIds:
 
 async def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)
-    return JSONResponse({"error": error.message, **error.details}, error.status, error.headers)
+    return error.response()
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -23,13 +23,13 @@ class DigestMismatch(Exception):
 class BlobWriter:
     """One content on its way in: hashed while it is written, gone again unless it is finished.
 
-    Use as a context manager; `finish` or `finish_part` ends it well.
+    Use as a context manager; `finish`, `finish_part` or `move_to` ends it well.
     """
 
     def __init__(self, store: BlobStore) -> None:
         self._store = store
         descriptor, name = tempfile.mkstemp(dir=store.incoming)
-        self._path = Path(name)
+        self.path = Path(name)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._sha256 = hashlib.sha256()
 
@@ -40,7 +40,7 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
         self._sha256.update(data)
@@ -53,17 +53,18 @@ class BlobWriter:
         sha256 = self._sha256.hexdigest()
         if expected not in (None, sha256):
             raise DigestMismatch(f"announced sha256 {expected}, received {sha256}")
-        self._move_to(self._store.path(sha256))
+        self.move_to(self._store.path(sha256))
         return sha256
 
     def finish_part(self, oid: str, number: int) -> None:
         """Keep the content as part `number` of the blob `oid`. Sent again, it replaces the earlier one."""
-        self._move_to(self._store.part_path(oid, number))
+        self.move_to(self._store.part_path(oid, number))
 
-    def _move_to(self, target: Path) -> None:
+    def move_to(self, target: Path) -> None:
+        """Keep the content as the file `target`."""
         self._file.close()
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._path.replace(target)
+        self.path.replace(target)
 
 
 class BlobStore:

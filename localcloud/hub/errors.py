@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from starlette.responses import JSONResponse
+
 
 class HubError(Exception):
     """What a client is told: a status, a message, and for the cases that clients tell apart a code."""
@@ -25,6 +27,9 @@ class HubError(Exception):
         self.headers = {**(headers or {}), "X-Error-Message": _header_text(message)}
         if code:
             self.headers["X-Error-Code"] = code
+
+    def response(self) -> JSONResponse:
+        return JSONResponse({"error": self.message, **self.details}, self.status, self.headers)
 
 
 def _header_text(message: str) -> str:

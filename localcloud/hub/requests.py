@@ -14,6 +14,7 @@ from .errors import bad_request, forbidden, repository_not_found, unauthorized
 from .names import RepoId, RepoType
 from .records import Repository
 from .store import HubStore
+from .xet import XetTokens
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Hub:
     store: HubStore
     accounts: Accounts
     part_size: int
+    xet_tokens: XetTokens
 
 
 def hub(request: Request) -> Hub:

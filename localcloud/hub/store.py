@@ -5,6 +5,7 @@
     repositories/<type>/<ns>/<name>.json    settings, branches, tags and commits of one repository
     trees/<sha256>.json                     the files of a commit: path -> size, git oid, sha256
     blobs/, incoming/                       contents, see blobs.py
+    xet/                                    the same in chunks, see xet/store.py
 
 Every file is replaced as a whole: a reader never waits, and a kill leaves the state before or after a change.
 """
@@ -29,6 +30,7 @@ from .changes import Change, Put, apply
 from .errors import HubError, repository_not_found, revision_not_found
 from .names import RepoId, RepoType, check_repo_name
 from .records import MAIN, Commit, Entry, Repository, Tree, regular_entry, timestamp
+from .xet import XetStore
 
 
 class HubStore:
@@ -40,6 +42,7 @@ class HubStore:
         self._trees.mkdir(parents=True, exist_ok=True)
         self._lock = directory / "lock"
         self.blobs = BlobStore(directory)
+        self.xet = XetStore(directory / "xet", self.blobs)
         self._parsed: dict[Path, tuple[tuple[int, int], Repository]] = {}
         self._read_tree = lru_cache(maxsize=64)(self._load_tree)
 

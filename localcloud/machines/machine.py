@@ -20,7 +20,7 @@ from pathlib import Path
 
 from localcloud.config import CloudConfig
 
-from . import guest
+from . import faults, guest
 from .commands import MachineError, missing_packages, run, succeeds, tool_environment
 from .disk import DiskAttachment, Disks
 from .image import ensure_image
@@ -261,6 +261,62 @@ class Machines:
                 with self._mounted(name) as root:
                     guest.set_accounts(root, None, keys)
 
+    # Faults
+
+    def reboot(self, name: str) -> None:
+        """Cut a running machine's power and boot it again."""
+        with self._lock(name):
+            self._leader(name)
+            self._launch(self._record(name))
+
+    def kill(self, name: str, *, unit: str = "", pattern: str = "") -> Sequence[str]:
+        """End processes of a machine by SIGKILL: those of a unit, or whose command line matches."""
+        self._leader(name)
+        return faults.kill(self._group(self._record(name)).processes(), unit=unit, pattern=pattern)
+
+    def cut(self, name: str) -> None:
+        """Pull the machine's network cable, until heal()."""
+        self._strike(name, faults.cut)
+
+    def slow(self, name: str, rate: int) -> None:
+        """Let the machine's network carry `rate` kbit/s each way, until heal()."""
+        self._strike(name, faults.slow(rate))
+
+    def fail_disk(self, name: str, disk: str | None = None) -> None:
+        """Let every access to a disk, by default to all of the machine's, fail until heal()."""
+        self._strike(name, faults.fail(faults.chosen_disks(self._record(name).disks, disk)))
+
+    def fill_disk(self, name: str, disk: str | None = None) -> int:
+        """Take all the room of a disk, by default of all of the machine's, until heal(); bytes taken."""
+        names = faults.chosen_disks(self._record(name).disks, disk)
+        if missing := sorted(set(names) - set(self._mount_points(name))):
+            raise MachineError(f"{', '.join(missing)} is not mounted in {name}: it cannot be filled")
+        return sum(faults.fill(point) for disk, point in self._mount_points(name).items() if disk in names)
+
+    def heal(self, name: str) -> None:
+        """Undo cut(), slow(), fail_disk() and fill_disk(). A file system that failed must be mounted anew."""
+        self._strike(name, faults.heal)
+        for point in self._mount_points(name).values():
+            faults.free(point)
+
+    def _strike(self, name: str, change: Callable[[faults.Lasting], faults.Lasting]) -> None:
+        with self._lock(name):
+            self._leader(name)
+            self._faults(self._record(name)).set(change)
+
+    def _faults(self, record: Record) -> faults.MachineFaults:
+        return faults.MachineFaults(self._home(record.name), record.number, self._network, self._disks)
+
+    def _mount_points(self, name: str) -> dict[str, Path]:
+        """Where a running machine has its disks mounted, by the disk's name."""
+        leader = self._leader(name)
+        found = {
+            disk.disk: faults.mount_point(leader, loop.number)
+            for disk in self._record(name).disks
+            for loop in self._disks.loops(disk.disk)
+        }
+        return {disk: point for disk, point in found.items() if point}
+
     # Disks
 
     def create_disk(self, name: str, size_gb: int) -> None:
@@ -397,6 +453,7 @@ class Machines:
             )
             process.save(home / "nspawn.pid")
             self._wait_for_login(record, process)
+            self._faults(record).apply()
         except BaseException:
             self._clear(record)
             raise

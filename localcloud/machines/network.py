@@ -155,6 +155,21 @@ class Network:
         with _host_lock():
             self._disconnect(number)
 
+    def plug(self, number: int, *, in_: bool) -> None:
+        """Plug a machine's cable in, or pull it out."""
+        run(["ip", "link", "set", self.names.link(number), "up" if in_ else "down"])
+
+    def limit(self, number: int, rate: int | None) -> None:
+        """Let a machine's network carry `rate` kbit/s each way; None: all that it can."""
+        ends = (
+            ["tc", "qdisc", "replace", "dev", self.names.link(number)],
+            ["tc", "-netns", self.names.namespace(number), "qdisc", "replace", "dev", "eth0"],
+        )
+        # Of queues the kernel needs no more than this one; a bucket smaller than a packet would pass nothing.
+        queue = ["tbf", "rate", f"{rate}kbit", "burst", "64kb", "latency", "1s"] if rate else ["noqueue"]
+        for end in ends:
+            run([*end, "root", *queue])
+
     def _disconnect(self, number: int) -> None:
         # The cable first: with the namespace it would go only later, when the kernel finds the time.
         if _exists(self.names.link(number)):

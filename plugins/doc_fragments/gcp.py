@@ -7,7 +7,7 @@ from __future__ import annotations
 
 class ModuleDocFragment:
     """The default fragment has the options of modules; INVENTORY adds what an inventory plugin reads them
-    from."""
+    from, ZONES the zones of a module that reads."""
 
     DOCUMENTATION = r"""
 options:
@@ -79,6 +79,11 @@ options:
       - The environment variable E(CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER) is used if it is not
         set.
     type: str
+  oslogin_endpoint:
+    description:
+      - Address of the OS Login API, V(https://oslogin.googleapis.com) by default.
+      - The environment variable E(CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN) is used if it is not set.
+    type: str
   timeout:
     description: Seconds without an answer until a request counts as lost. Lost requests are sent again a few
       times.
@@ -90,6 +95,16 @@ requirements:
 notes:
   - Rate limits (429), server errors and lost answers are retried with growing, jittered pauses that respect
     C(Retry-After).
+"""
+
+    # For modules that look in several zones.
+    ZONES = r"""
+options:
+  zones:
+    description: Zones to look in. All zones by default.
+    type: list
+    elements: str
+    aliases: [zone]
 """
 
     INVENTORY = r"""
@@ -131,4 +146,7 @@ options:
   resourcemanager_endpoint:
     env:
       - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER
+  oslogin_endpoint:
+    env:
+      - name: CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN
 """

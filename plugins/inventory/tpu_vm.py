@@ -13,10 +13,12 @@ author:
   - The tpuops.maxtext maintainers (@tpuops)
 description:
   - Makes a host of every worker of the nodes of the TPU API. A node with one worker gives a host of the
-    node's name, a slice gives hosts C(<node>-<worker>).
+    node's name, a slice gives hosts C(<node>-<worker>). Where two zones have a node of the same name, the
+    hosts of both are C(<host>.<zone>).
   - Every host is in the group C(tpu_vm), and in C(node_<name>), C(state_<state>), C(zone_<zone>),
     C(type_<accelerator type>) and C(label_<key>_<value>), in lower case and with underscores for what a
-    group's name cannot have.
+    group's name cannot have. A node that a queued resource made is in C(slice_<queued resource>) too, so
+    that a play can run on all nodes of a multislice.
   - SSH trusts the host keys that the workers publish through Google's API and nothing else. The name under
     which it knows them holds the node's unique id, so a node made again is not mistaken for the old one.
   - The file's name ends in C(tpu_vm.yml) or C(tpu_vm.yaml).
@@ -24,6 +26,9 @@ description:
 notes:
   - Every option may be a template. It sees extra variables, the variables of the group C(all) that stand in
     C(group_vars) beside this file, and C(inventory_dir). One that gives C(omit) counts as not set.
+  - The cache is looked at before anything else, so that a cached answer needs neither network nor
+    credentials. It holds addresses, labels and public host keys of nodes, never their metadata, and a file
+    of it can be read by its owner only.
 extends_documentation_fragment:
   - tpuops.maxtext.gcp.inventory
   - tpuops.maxtext.gcp
@@ -36,7 +41,7 @@ options:
     required: true
     choices: [tpuops.maxtext.tpu_vm]
   zones:
-    description: Zones to look in. All zones, in one list, by default.
+    description: Zones to look in, all at once. All zones, in one list, by default.
     type: list
     elements: str
     default: []
@@ -44,29 +49,62 @@ options:
     description:
       - Which nodes are of interest, as the API gives them. Keys are dotted paths such as V(state) or
         V(labels.team), values what is wanted there, or a list of them. V(name) is the node's own name.
+      - They are applied here, since the API's list of nodes knows no filter.
     type: dict
     default: {}
+  queued_resources:
+    description:
+      - Whether nodes that a queued resource still waits for are hosts as well, one a node and without an
+        address. They are in the groups C(tpu_vm_waiting), C(state_waiting_for_resources) and the like,
+        C(zone_), C(type_), C(slice_) and C(label_), and never in C(tpu_vm) or C(node_<name>). They are in
+        C(all), like every host.
+    type: bool
+    default: false
+  hostnames:
+    description:
+      - What a host is called, in order of preference; the first that is not empty counts.
+      - Each is V(name), V(external_address), V(internal_address), a host variable without its prefix such
+        as V(zone) or V(labels.team), or a template on the host variables.
+    type: list
+    elements: str
+    default: [name]
   user:
     description: Whom Ansible logs in as; not set on the hosts if it is empty.
     type: str
     default: ""
   address:
     description: Which address Ansible connects to. A worker without an external address is reached by its
-      internal one.
+      internal one. V(external) by default, V(internal) with O(bastion).
     type: str
     choices: [external, internal]
-    default: external
+  bastion:
+    description:
+      - A machine through which SSH reaches the workers, C(<user>@<host>) or C(<user>@<host>:<port>).
+      - Its host key must be in the known_hosts of whoever runs Ansible; an unknown or changed one is refused.
+        Which key logs in there is said in the SSH configuration or by an agent.
+    type: str
+    default: ""
   known_hosts_file:
     description:
       - Where the host keys are kept for SSH.
       - C(~/.cache/tpuops-maxtext/known_hosts/<project>) by default.
     type: path
+  host_keys_limit:
+    description:
+      - For how many nodes a run may ask Google for host keys. That takes a request a node, and is done for
+        nodes that run and whose keys O(known_hosts_file) does not have.
+      - Where there are more, none is asked for, a warning says so, and SSH refuses those hosts. Name the
+        nodes of interest with O(filters), or allow more. V(0) never asks and never warns.
+    type: int
+    default: 256
   hostvars_prefix:
     description: What the names of the host variables begin with.
     type: str
     default: tpu_
   unreachable:
-    description: What to do when Google cannot ask some of the zones, whose hosts are then missing.
+    description:
+      - What to do when some of the zones fail or when Google cannot ask them, whose hosts are then missing.
+      - It is an error in any case when no zone answers.
     type: str
     choices: [error, warn, ignore]
     default: warn
@@ -94,11 +132,25 @@ auth_kind: serviceaccount
 service_account_file: "{{ gcp_auth.service_account_file }}"
 token_uri: "{{ gcp_auth.token_uri | default(omit) }}"
 tpu_endpoint: "{{ gcp_auth.tpu_endpoint | default(omit) }}"
+---
+# Workers of all zones without external addresses, named by a label if they have it, and what is to come.
+plugin: tpuops.maxtext.tpu_vm
+project: my-project
+bastion: me@bastion.example.com
+hostnames:
+  - labels.host
+  - "{{ tpu_node }}-{{ tpu_zone }}-{{ tpu_worker_id }}"
+queued_resources: true
+unreachable: error
 """
 
+import glob
 import hashlib
+import json
 import os
-import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ansible.errors import AnsibleParserError, AnsibleValueOmittedError
@@ -106,13 +158,15 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.vars.plugins import get_vars_from_path
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, connect
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import ApiDisabled, GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
-from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus, short_name, workers, zone_of
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, workers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 
-# These are expressions for later, which the constructed features evaluate themselves.
-NOT_TEMPLATES = {"compose", "groups", "keyed_groups"}
+# These are expressions for later, which are evaluated for each host.
+NOT_TEMPLATES = {"compose", "groups", "keyed_groups", "hostnames"}
+# What an answer depends on: the cache keeps one for each set of values.
+ASKED = ("project", "zones", "filters", "queued_resources", "tpu_endpoint")
 Json = dict[str, Any]
 
 
@@ -125,7 +179,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._set_variables(os.path.dirname(os.path.abspath(path)))
-        self._read_config_data(path)
+        with private_files():
+            self._read_config_data(path)  # which makes the cache's directory
         options = dict(self.get_options())
         if not options["project"]:
             self.display.v(f"{path}: the project is not known yet, so there are no TPU VMs")
@@ -133,15 +188,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         if not options["known_hosts_file"]:
             directory = os.path.expanduser("~/.cache/tpuops-maxtext/known_hosts")
             options["known_hosts_file"] = os.path.join(directory, options["project"])
+        options["address"] = options["address"] or ("internal" if options["bastion"] else "external")
         try:
             check_names(project=options["project"])
+            for zone in options["zones"]:
+                check_names(zone=zone)
+            ssh = tpu_hosts.ssh_arguments(options["known_hosts_file"], options["bastion"])
             found = self._found(options, path, cache)
         except ApiDisabled as error:
             self.display.v(f"{path}: there are no TPU VMs yet: {error}")
             return
         except GcpError as error:
             raise AnsibleParserError(f"{path}: {error}") from error
-        self._populate(found, options)
+        if found["host_keys"]:
+            known_hosts.add(options["known_hosts_file"], found["host_keys"])
+        self._populate(found, options, ssh)
 
     def _set_variables(self, directory: str) -> None:
         """What templates in the options see: what stands beside the file, as a playbook would see it."""
@@ -165,140 +226,175 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 raise AnsibleParserError(f"The option {name} cannot be evaluated: {error}") from error
         super().set_options(task_keys=task_keys, var_options=var_options, direct=evaluated)
 
+    # What Google has
+
     def _found(self, options: Json, path: str, cache: bool) -> Json:
-        """{nodes, host_keys}: from the cache where `cache` allows and it has them, else from the API."""
+        """{nodes, waiting, missing, host_keys}: from the cache where `cache` allows, else from the API."""
         if not self.get_option("cache"):
             return self._fetched(options)
-        key = self.get_cache_key(path)
+        asked = json.dumps([options[name] for name in ASKED], sort_keys=True)
+        key = f"{self.get_cache_key(path)}_{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
         if cache and key in self._cache:
-            found: Json = self._cache[key]
+            found: Json = json.loads(self._cache[key]["found"])
+            self._report(found["missing"], options["unreachable"])
             return found
-        self._cache[key] = self._fetched(options)
-        return dict(self._cache[key])
+        found = self._fetched(options)
+        # One string: Ansible copies what is to be cached, and looks at every value of it when it is read.
+        self._cache[key] = {"found": json.dumps(found)}
+        return found
 
     def _fetched(self, options: Json) -> Json:
         client = connect(options)
-        nodes = self._nodes(client, options)
-        return {"nodes": nodes, "host_keys": self._host_keys(client, nodes, options)}
+        project = options["project"]
+        found = tpu_hosts.survey(
+            client, project, options["zones"], options["filters"], options["queued_resources"]
+        )
+        self._report(found["missing"], options["unreachable"])
+        known = known_hosts.read(options["known_hosts_file"])
+        strangers = tpu_hosts.strangers(found["nodes"], known)
+        limit = options["host_keys_limit"]
+        if len(strangers) <= limit:
+            known.update(tpu_hosts.published_keys(client, project, strangers))
+        elif limit:
+            self.display.warning(
+                f"SSH does not know the host keys of {len(strangers)} TPU VMs, which is more than "
+                f"host_keys_limit allows to ask for ({limit}), and will refuse them. Name those of interest "
+                "with filters, or allow more."
+            )
+        aliases = [worker["host_key_alias"] for node in found["nodes"] for worker in workers(node)]
+        return {**found, "host_keys": {alias: known[alias] for alias in aliases if alias in known}}
 
-    def _nodes(self, client: Client, options: Json) -> list[Json]:
-        nodes: list[Json] = []
-        missing: list[str] = []
-        for zone in options["zones"] or ["-"]:
-            if zone != "-":
-                check_names(zone=zone)
-            for page in Tpus(client, options["project"], zone).node_pages():
-                nodes += page.get("nodes", [])
-                missing += page.get("unreachable", [])
-        if missing:
-            self._unreachable(options["unreachable"], ", ".join(map(short_name, missing)))
-        return [node for node in nodes if matches(node, options["filters"])]
-
-    def _unreachable(self, policy: str, zones: str) -> None:
-        message = f"Google could not ask these zones, their TPU VMs are missing: {zones}"
+    def _report(self, missing: Mapping[str, str], policy: str) -> None:
+        """Say which zones are missing, from a cached answer as well, as the policy wants it."""
+        if not missing or policy == "ignore":
+            return
+        listed = "; ".join(f"{zone} ({reason})" for zone, reason in sorted(missing.items()))
+        message = f"The TPU VMs of these zones are missing: {listed}"
         if policy == "error":
             raise AnsibleParserError(message)
-        if policy == "warn":
-            self.display.warning(message)
+        self.display.warning(message)
 
-    def _host_keys(self, client: Client, nodes: list[Json], options: Json) -> dict[str, str]:
-        """Alias -> host key of all workers; asked from Google only for those that the file does not know."""
-        known = known_hosts.read(options["known_hosts_file"])
-        keys: dict[str, str] = {}
-        for node in nodes:
-            aliases = [worker["host_key_alias"] for worker in workers(node)]
-            if node.get("state") == "READY" and not known.keys() >= set(aliases):
-                tpus = Tpus(client, options["project"], zone_of(node))
-                published = workers(node, tpus.host_keys(short_name(node["name"])))
-                known.update({w["host_key_alias"]: w["host_key"] for w in published if w["host_key"]})
-            keys.update({alias: known[alias] for alias in aliases if alias in known})
-        return keys
+    def update_cache_if_changed(self) -> None:
+        super().update_cache_if_changed()
+        # Ansible's own plugins that cache in files let everybody read them, under names with a prefix.
+        directory = os.path.expanduser(os.path.expandvars(self.get_option("cache_connection") or ""))
+        for key in self._cache.keys() if os.path.isdir(directory) else ():
+            for file in glob.glob(f"*{glob.escape(key)}", root_dir=directory):
+                os.chmod(os.path.join(directory, file), 0o600)
 
-    def _populate(self, found: Json, options: Json) -> None:
-        path = options["known_hosts_file"]
-        if found["host_keys"]:
-            known_hosts.add(path, found["host_keys"])
-        self.inventory.add_group("tpu_vm")
-        for node in found["nodes"]:
-            machines = workers(node)
-            groups = [self.inventory.add_group(self._sanitize_group_name(name)) for name in group_names(node)]
-            shared = node_variables(node, len(machines))
-            for worker in machines:
-                self._add_host(worker, groups, shared, options)
+    # Hosts
 
-    def _add_host(self, worker: Json, groups: list[str], shared: Json, options: Json) -> None:
-        host = self.inventory.add_host(worker["name"], group="tpu_vm")
-        for group in groups:
-            self.inventory.add_child(group, host)
-        mine = {"worker_id": worker["worker_id"], "internal_address": worker["internal_address"]}
-        variables = {options["hostvars_prefix"] + name: value for name, value in {**shared, **mine}.items()}
-        variables["ansible_host"] = worker[
-            "internal_address" if options["address"] == "internal" else "address"
-        ]
-        variables["ansible_control_path"] = control_path(worker["host_key_alias"])
-        variables["ansible_ssh_common_args"] = ssh_arguments(
-            options["known_hosts_file"], worker["host_key_alias"]
+    def _populate(self, found: Json, options: Json, ssh: str) -> None:
+        self._made: dict[str, str] = {}
+        hosts = [host for node in found["nodes"] for host in self._hosts(node, options)]
+        expected = [self._expected(node) for node in found["waiting"]]
+        distinguish(hosts + expected)
+        self._group("tpu_vm")
+        for host in hosts:
+            worker = host["worker"]
+            alias = worker["host_key_alias"]
+            address = worker["internal_address" if options["address"] == "internal" else "address"]
+            connection = {
+                "ansible_host": address,
+                "ansible_control_path": tpu_hosts.control_path(alias),
+                "ansible_ssh_common_args": f"{ssh}-o HostKeyAlias={alias}",
+            }
+            if options["user"]:
+                connection["ansible_user"] = options["user"]
+            self._add_host(host, connection, options)
+        for host in expected:
+            self._add_host(host, {}, options)
+
+    def _hosts(self, node: Json, options: Json) -> Iterator[Json]:
+        """{name, zone, groups, variables, worker} of every worker of a node."""
+        machines = workers(node)
+        shared = tpu_hosts.node_variables(node, len(machines))
+        groups = self._groups(["tpu_vm", f"node_{shared['node']}", *tpu_hosts.group_names(node)])
+        external = tpu_hosts.has_external_addresses(node)
+        for worker in machines:
+            variables = {
+                **shared,
+                "worker_id": worker["worker_id"],
+                "internal_address": worker["internal_address"],
+                "external_address": worker["address"] if external else "",
+            }
+            name = self._name(worker["name"], variables, options)
+            host = {"name": name, "zone": shared["zone"], "groups": groups, "variables": variables}
+            yield {**host, "worker": worker}
+
+    def _expected(self, node: Json) -> Json:
+        variables = tpu_hosts.node_variables(node, 0)
+        groups = self._groups(["tpu_vm_waiting", *tpu_hosts.group_names(node)])
+        name = short_name(node["name"])
+        return {"name": name, "zone": variables["zone"], "groups": groups, "variables": variables}
+
+    def _name(self, own: str, variables: Json, options: Json) -> str:
+        if options["hostnames"] == ["name"]:
+            return own
+        for preference in options["hostnames"]:
+            if "{{" in preference:
+                prefix = options["hostvars_prefix"]
+                self.templar.available_variables = {prefix + key: value for key, value in variables.items()}
+                value = self._evaluated(preference, own, options["strict"])
+            else:
+                value = lookup({"name": own, **variables}, preference)
+            if value:
+                return str(value)
+        return own
+
+    def _evaluated(self, template: str, host: str, strict: bool) -> Any:
+        try:
+            return self.templar.template(template)
+        except Exception as error:
+            if strict:
+                raise AnsibleParserError(
+                    f"Could not name the host {host} by {template!r}: {error}"
+                ) from error
+            return ""
+
+    def _groups(self, names: list[str]) -> list[str]:
+        return [self._group(name) for name in names]
+
+    def _group(self, name: str) -> str:
+        if name not in self._made:
+            self._made[name] = self.inventory.add_group(self._sanitize_group_name(name))
+        return self._made[name]
+
+    def _add_host(self, host: Json, connection: Json, options: Json) -> None:
+        prefix, strict = options["hostvars_prefix"], options["strict"]
+        name = self.inventory.add_host(host["name"])
+        for group in host["groups"]:
+            self.inventory.add_child(group, name)
+        variables = {prefix + key: value for key, value in host["variables"].items()} | connection
+        for key, value in variables.items():
+            self.inventory.set_variable(name, key, value)
+        self._set_composite_vars(options["compose"], variables, name, strict)
+        self._add_host_to_composed_groups(options["groups"], variables, name, strict)
+        self._add_host_to_keyed_groups(options["keyed_groups"], variables, name, strict)
+
+
+def distinguish(hosts: list[Json]) -> None:
+    """Add the zone to names that several hosts have, as nodes of one name in several zones do."""
+    shared = set(repeated(hosts))
+    for host in hosts:
+        if host["name"] in shared:
+            host["name"] += f".{host['zone']}"
+    if doubles := repeated(hosts):
+        raise AnsibleParserError(
+            f"hostnames gives several hosts of a zone the same name: {', '.join(doubles)}. "
+            "Add what tells them apart, such as tpu_node and tpu_worker_id."
         )
-        if options["user"]:
-            variables["ansible_user"] = options["user"]
-        for name, value in variables.items():
-            self.inventory.set_variable(host, name, value)
-        strict = options["strict"]
-        self._set_composite_vars(options["compose"], variables, host, strict)
-        self._add_host_to_composed_groups(options["groups"], variables, host, strict)
-        self._add_host_to_keyed_groups(options["keyed_groups"], variables, host, strict)
 
 
-def matches(node: Json, filters: Json) -> bool:
-    """Whether the node has, at every path, the value or one of the values that the filters want."""
-    for path, wanted in filters.items():
-        have = short_name(node["name"]) if path == "name" else lookup(node, path)
-        if have not in (wanted if isinstance(wanted, list) else [wanted]):
-            return False
-    return True
+def repeated(hosts: list[Json]) -> list[str]:
+    return [name for name, count in Counter(host["name"] for host in hosts).items() if count > 1]
 
 
-def group_names(node: Json) -> list[str]:
-    labels = [f"label_{key}_{value}" for key, value in node.get("labels", {}).items()]
-    return [
-        f"node_{short_name(node['name'])}",
-        f"state_{node.get('state', 'unknown').lower()}",
-        f"zone_{zone_of(node)}",
-        f"type_{node.get('acceleratorType', 'unknown')}",
-        *labels,
-    ]
-
-
-def node_variables(node: Json, count: int) -> Json:
-    """Host variables, without their prefix, that the workers of a node share."""
-    return {
-        "node": short_name(node["name"]),
-        "project": node["name"].split("/")[1],
-        "zone": zone_of(node),
-        "state": node.get("state", ""),
-        "health": node.get("health", ""),
-        "accelerator_type": node.get("acceleratorType", ""),
-        "runtime_version": node.get("runtimeVersion", ""),
-        "labels": node.get("labels", {}),
-        "worker_count": count,
-    }
-
-
-def control_path(alias: str) -> str:
-    """One shared connection for each machine and user, where Ansible has one for each address.
-
-    A node made again often has the address of the old one, whose connection hangs for a while.
-    """
-    return f"%(directory)s/{hashlib.sha256(alias.encode()).hexdigest()[:10]}-%%r"
-
-
-def ssh_arguments(known_hosts_file: str, alias: str) -> str:
-    """Trust the published key alone: neither the user's own files nor an unknown key."""
-    settings = {
-        "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": known_hosts_file,
-        "GlobalKnownHostsFile": "/dev/null",
-        "HostKeyAlias": alias,
-        "CheckHostIP": "no",
-    }
-    return " ".join(f"-o {shlex.quote(f'{name}={value}')}" for name, value in settings.items())
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Whatever directory or file is made meanwhile is its owner's alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -22,6 +22,7 @@ ENDPOINT_OPTIONS: Mapping[str, tuple[str, str]] = {
     "compute_endpoint": ("compute", "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"),
     "serviceusage_endpoint": ("serviceusage", "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE"),
     "resourcemanager_endpoint": ("resourcemanager", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER"),
+    "oslogin_endpoint": ("oslogin", "CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN"),
 }
 
 

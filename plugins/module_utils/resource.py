@@ -3,12 +3,14 @@
 """A resource of one of Google's APIs, kept as a module's options say.
 
 The base class owns what is the same for all: check mode, diff, drift, fields that cannot change, adoption of
-what is there already, replacement. A module names its fields and gives the calls. "Current" is only ever what
-the API returned; the options are never mixed into it.
+what is there already, waiting for what is under way, replacement, cleaning up after a failed creation. A
+module names its fields and gives the calls. "Current" is only ever what the API returned; the options are
+never mixed into it.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from abc import ABC, abstractmethod
@@ -18,12 +20,20 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from .arguments import check_names
 from .gcp.client import Client
-from .gcp.errors import ApiDisabled, Conflict, InvalidArgument, NotFound
+from .gcp.errors import ApiDisabled, Conflict, GcpError, InvalidArgument, NotFound
 from .gcp.filters import lookup
+from .gcp.operations import Deadline, error_of
 
 Json = dict[str, Any]
 UPDATE_ATTEMPTS = 5
+CLEAN_UP_TIMEOUT = 300
+#: The options that every resource has, beside those of its own.
+IDENTITY: Json = {
+    "name": {"type": "str", "required": True},
+    "zone": {"type": "str", "required": True},
+}
 
 
 @dataclass(frozen=True)
@@ -54,14 +64,16 @@ class Change:
 class Resource(ABC):
     """Subclass, give `noun`, `result`, `fields` and the calls, and return `execute()`.
 
-    noun:   what messages call it.
-    result: the key of the module's result that holds what the API returned ({} if there is nothing).
-    fields: what is compared; a field that the options leave out is not.
+    noun:         what messages call it.
+    result:       the key of the module's result that holds what the API returned ({} if there is nothing).
+    fields:       what is compared; a field that the options leave out is not.
+    transitional: states in which something is under way that must end before anything else can be asked.
     """
 
     noun = "resource"
     result = "resource"
     fields: Sequence[Field] = ()
+    transitional: frozenset[str] = frozenset()
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         self.module = module
@@ -70,12 +82,23 @@ class Resource(ABC):
         self.changed = False
         self.recreated = False
         self.api_off = False
+        self.name, self.zone, self.project = (self.params[key] for key in ("name", "zone", "project"))
+        check_names(name=self.name, zone=self.zone, project=self.project)
+        self.deadline = Deadline(self.params["wait_timeout"])
 
     # What a module gives.
 
     @abstractmethod
-    def read(self) -> Json | None:
+    def fetch(self) -> Json | None:
         """What the API has now, None if there is nothing."""
+
+    @abstractmethod
+    def state_of(self, current: Json) -> str:
+        """The state that the API says it is in; DELETING is one of the transitional ones everywhere."""
+
+    @abstractmethod
+    def settle(self, current: Json) -> Json | None:
+        """Wait until its state is not transitional, as an earlier run may have left it; what is there."""
 
     @abstractmethod
     def body(self, current: Json | None) -> Json:
@@ -85,9 +108,9 @@ class Resource(ABC):
     def create(self, body: Json) -> Json:
         """Create it and return it as the API has it then."""
 
-    @abstractmethod
     def update(self, current: Json, changes: Sequence[Change], body: Json) -> Json:
-        """Apply changes of mutable fields and return the resource as the API has it then."""
+        """Apply changes of mutable fields, if there are such; returns the resource as the API has it then."""
+        return current
 
     @abstractmethod
     def delete(self, current: Json) -> None:
@@ -99,12 +122,19 @@ class Resource(ABC):
     def check_update(self, current: Json, changes: Sequence[Change]) -> None:  # noqa: B027 (a hook)
         """Refuse changes that the API would, or that lose data."""
 
+    def check_replace(self, current: Json) -> None:  # noqa: B027 (a hook)
+        """Refuse to delete and create again what must be replaced otherwise."""
+
     def check_delete(self, current: Json) -> None:  # noqa: B027 (a hook)
         """Refuse to delete what must stay."""
 
     def is_dead(self, current: Json) -> bool:
         """Whether it must be replaced before it is of use again."""
         return False
+
+    def is_remains(self, current: Json) -> bool:
+        """Whether a failed creation left this, so that nothing is lost with it."""
+        return True
 
     def finish(self, current: Json) -> Json:
         """Take a resource that is there and as wanted to its state of running; returns it."""
@@ -133,6 +163,45 @@ class Resource(ABC):
     @property
     def check_mode(self) -> bool:
         return bool(self.module.check_mode)
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.params.get("wait", True))
+
+    def read(self) -> Json | None:
+        """What the API has once nothing is under way on it any more, None if there is nothing then."""
+        current = self.fetch()
+        if current is None or self.state_of(current) not in self.transitional:
+            return current
+        going = self.state_of(current) == "DELETING"
+        if self.check_mode:
+            return None if going else current
+        return self.settle(current) if going or self.waits else current
+
+    def is_settled(self, current: Json) -> bool:
+        """Whether nothing is under way on it; {} stands for a resource that is gone."""
+        return not current or self.state_of(current) not in self.transitional
+
+    def made(self, creation: Json) -> None:
+        """Raise the error of a finished creation, once what a failed one left behind is gone."""
+        error = error_of(creation)
+        if error is None:
+            return
+        if not isinstance(error, Conflict):
+            self.clean_up()
+        raise error
+
+    def clean_up(self) -> None:
+        """Delete what a failed creation left: it would take quota and be in the way of the next try."""
+        self.deadline = Deadline(CLEAN_UP_TIMEOUT)
+        try:
+            left = self.fetch()
+            if left is not None and self.is_remains(left):
+                self.delete(left)
+        except NotFound:
+            return
+        except GcpError as error:
+            self.module.warn(f"The {self.noun} {self.name} is left over from the failed creation: {error}")
 
     def changes(self, current: Json, body: Json) -> list[Change]:
         """Where `current` is not what `body` wants."""
@@ -208,11 +277,12 @@ class Resource(ABC):
         except Conflict:
             # A lost answer to our own request, or another controller was first.
             found = self.read()
-            if found is None:
+            if found is None or self.is_dead(found):
                 raise
             return self._updated(found)
 
     def _replace(self, current: Json) -> Json:
+        self.check_replace(current)
         self.check_delete(current)
         self.check_create(self.body(None))
         self._delete(current)
@@ -227,14 +297,19 @@ class Resource(ABC):
             self.delete(current)
         except NotFound:
             return  # gone meanwhile, which is what was wanted
+        except Conflict:
+            # Being deleted already: by another controller, or by our own request whose answer was lost.
+            if self.read() is not None:
+                raise
 
     def _immutable(self, changes: Sequence[Change]) -> InvalidArgument:
         listed = ", ".join(f"{c.field.option} (is {c.have!r}, wanted {c.want!r})" for c in changes)
         remedy = "Leave the option as it is"
         remedy += ", or allow a replacement with recreate=true." if "recreate" in self.params else "."
-        name = self.params.get("name", "")
         return InvalidArgument(
-            f"The {self.noun} {name} exists and cannot change in: {listed}", reason="immutable", remedy=remedy
+            f"The {self.noun} {self.name} exists and cannot change in: {listed}",
+            reason="immutable",
+            remedy=remedy,
         )
 
 
@@ -249,3 +324,15 @@ def predicted(current: Mapping[str, Any], changes: Sequence[Change]) -> Json:
             parent = parent[part]
         parent[last] = change.want
     return result
+
+
+def given(**fields: Any) -> Json:
+    """The fields that are set."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def texts(options: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """Labels and metadata have text values: true and 8 become "true" and "8"."""
+    if options is None:
+        return None
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}

@@ -7,7 +7,8 @@ Google has frozen this API and makes newer generations instances of Compute Engi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .gcp.client import Client
@@ -32,6 +33,10 @@ TRANSITIONAL = frozenset(
 )
 DEAD = frozenset({"PREEMPTED", "TERMINATED"})
 
+# QueuedResource.state.state: on its way to its nodes, and beyond return.
+QUEUED = frozenset({"CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "PROVISIONING"})
+QUEUED_DEAD = frozenset({"FAILED", "SUSPENDED"})
+
 # Host key types, the one that gcloud asks for first.
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 API = "tpu"
@@ -50,15 +55,28 @@ class Tpus:
     def node_name(self, name: str) -> str:
         return f"{self.parent}/nodes/{name}"
 
-    def get_node(self, name: str) -> Json | None:
+    def queued_resource_name(self, name: str) -> str:
+        return f"{self.parent}/queuedResources/{name}"
+
+    def find(self, collection: str, name: str) -> Json | None:
+        """The node (nodes) or queued resource (queuedResources) of this name, None if there is none."""
         try:
-            return self._client.get(API, f"{VERSION}/{self.node_name(name)}")
+            return self._client.get(API, f"{VERSION}/{self.parent}/{collection}/{name}")
         except NotFound:
             return None
 
+    def get_node(self, name: str) -> Json | None:
+        return self.find("nodes", name)
+
     def node_pages(self) -> Iterator[Json]:
-        """Pages {nodes, unreachable}: `unreachable` names locations that did not answer."""
-        return self._client.pages(API, f"{VERSION}/{self.parent}/nodes", {"pageSize": 1000})
+        return self.pages("nodes")
+
+    def queued_resource_pages(self) -> Iterator[Json]:
+        return self.pages("queuedResources")
+
+    def pages(self, collection: str) -> Iterator[Json]:
+        """Pages {<collection>, unreachable}: `unreachable` names locations that did not answer."""
+        return self._client.pages(API, f"{VERSION}/{self.parent}/{collection}", {"pageSize": 1000})
 
     def create_node(self, name: str, body: Json) -> Json:
         return self._client.post(API, f"{VERSION}/{self.parent}/nodes", body, {"nodeId": name})
@@ -76,9 +94,28 @@ class Tpus:
     def stop_node(self, name: str) -> Json:
         return self._client.post(API, f"{VERSION}/{self.node_name(name)}:stop")
 
+    def create_queued_resource(self, name: str, body: Json) -> Json:
+        path = f"{VERSION}/{self.parent}/queuedResources"
+        return self._client.post(API, path, body, {"queuedResourceId": name, **_once()})
+
+    def delete_queued_resource(self, name: str, force: bool) -> Json:
+        """force: delete its nodes first; without it a queued resource that has nodes is refused."""
+        path = f"{VERSION}/{self.queued_resource_name(name)}"
+        return self._client.delete(API, path, {**({"force": "true"} if force else {}), **_once()})
+
     def accelerator_types(self) -> list[Json]:
-        path = f"{VERSION}/{self.parent}/acceleratorTypes"
-        return list(self._client.items(API, path, "acceleratorTypes", {"pageSize": 1000}))
+        return self._all("acceleratorTypes")
+
+    def runtime_versions(self) -> list[Json]:
+        return self._all("runtimeVersions")
+
+    def _all(self, collection: str) -> list[Json]:
+        return [item for page in self.pages(collection) for item in page.get(collection, [])]
+
+    def locations(self) -> list[str]:
+        """The zones in which the project can ask for TPUs."""
+        path = f"{VERSION}/projects/{self.project}/locations"
+        return [str(item["locationId"]) for item in self._client.items(API, path, "locations")]
 
     def finished(self, operation: Mapping[str, Any], deadline: Deadline) -> Json:
         """The operation when it is done, well or not."""
@@ -88,29 +125,26 @@ class Tpus:
         """The operation's response; raises its error."""
         return response_of(self.finished(operation, deadline))
 
-    def settle(self, node: Json, deadline: Deadline) -> Json | None:
-        """The node when nothing is under way on it any more, None if it is gone.
+    def settle(
+        self,
+        path: str,
+        fetch: Callable[[], Json | None],
+        done: Callable[[Json], bool],
+        deadline: Deadline,
+    ) -> Json | None:
+        """What `fetch` returns once `done` says that nothing is under way on it any more, None if it is gone.
 
         An operation that an earlier run (or gcloud) left is found by its target and waited for. Its error
-        does not
-        matter: what it left behind does.
+        does not matter: what it left behind does.
+
+        path: the resource's, its `name` in the API's words.
         """
-        if node.get("state") not in TRANSITIONAL:
-            return node
-        name = short_name(node["name"])
-        pending = next(self._pending(node["name"]), None)
+        pending = next(self._pending(path), None)
         if pending:
             self.finished(pending, deadline)
-        return (
-            poll(
-                lambda: self.get_node(name) or {},
-                lambda found: found.get("state") not in TRANSITIONAL,
-                deadline,
-                f"The node {name} ({node['state']})",
-                pending["name"] if pending else node["name"],
-            )
-            or None
-        )
+        what = f"The change of {short_name(path)}"
+        operation = pending["name"] if pending else path
+        return poll(lambda: fetch() or {}, done, deadline, what, operation) or None
 
     def _pending(self, target: str) -> Iterator[Json]:
         path = f"{VERSION}/{self.parent}/operations"
@@ -126,6 +160,11 @@ class Tpus:
         except (NotFound, PreconditionFailed):
             return []
         return [_host_key(attributes) for attributes in answer.get("guestAttributes", [])]
+
+
+def _once() -> Json:
+    """The parameter by which Google knows a repeated request, whose answer was lost, for the same."""
+    return {"requestId": str(uuid.uuid4())}
 
 
 def _host_key(attributes: Mapping[str, Any]) -> str:
@@ -145,6 +184,22 @@ def zone_of(node: Mapping[str, Any]) -> str:
 
 def project_of(node: Mapping[str, Any]) -> str:
     return str(node["name"].split("/")[1])
+
+
+def by_size(types: Iterable[str]) -> list[str]:
+    """Accelerator types, those of a generation from the smallest: v5litepod-8 before v5litepod-16."""
+    return sorted(types, key=lambda name: (len(name), name))
+
+
+def node_ids(queued: Mapping[str, Any]) -> list[str]:
+    """The names of the nodes that a queued resource asks for: the slices of a multislice job are numbered."""
+    names: list[str] = []
+    for spec in queued.get("tpu", {}).get("nodeSpec", []):
+        slices = spec.get("multisliceParams", {})
+        prefix = slices.get("nodeIdPrefix") or short_name(queued["name"])
+        count = int(slices.get("nodeCount", 0))
+        names += [f"{prefix}-{number}" for number in range(count)] or [str(spec.get("nodeId", ""))]
+    return names
 
 
 def workers(node: Mapping[str, Any], host_keys: Sequence[str] = ()) -> list[Json]:

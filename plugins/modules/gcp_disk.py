@@ -43,8 +43,16 @@ options:
   type:
     description:
       - Type of the disk, V(pd-balanced) for a new one by default. It cannot change.
-      - TPU v5e and v5p take V(pd-balanced), v6e takes Hyperdisk only.
+      - TPU v5e and v5p take V(pd-balanced), v6e takes Hyperdisk only (V(hyperdisk-balanced),
+        V(hyperdisk-ml)).
     type: str
+  provisioned_iops:
+    description: Operations in a second that a disk of Hyperdisk is given, Google's default for a new one by
+      default.
+    type: int
+  provisioned_throughput:
+    description: MiB in a second that a disk of Hyperdisk is given, Google's default for a new one by default.
+    type: int
   description:
     description: Free text. It cannot change.
     type: str
@@ -57,7 +65,7 @@ options:
     choices: [present, absent]
     default: present
   wait_timeout:
-    description: Seconds to wait for Google.
+    description: Seconds to wait for Google. What is not done by then goes on; running again takes it up.
     type: int
     default: 300
 """
@@ -88,6 +96,10 @@ disk:
     sizeGb: "256"
     status: READY
     type: https://www.googleapis.com/compute/v1/projects/my-project/zones/us-west1-c/diskTypes/pd-balanced
+created:
+  description: Whether this call made the disk, so that nothing can be on it yet. An adopted disk is not.
+  returned: success
+  type: bool
 failure:
   description: The cause of a failure, for a rescue block to act on.
   returned: failure
@@ -100,7 +112,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -108,13 +120,27 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     PreconditionFailed,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import (
-    Deadline,
-    wait_zone_operation,
+    finished_zone_operation,
+    poll,
+    response_of,
 )
-from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import Change, Field, Resource
+from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
+    IDENTITY,
+    Change,
+    Field,
+    Resource,
+    given,
+    texts,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name
 
 DEFAULT_TYPE = "pd-balanced"
+#: Field of the API, which has numbers as text, and option.
+NUMBERS = {
+    "sizeGb": "size_gb",
+    "provisionedIops": "provisioned_iops",
+    "provisionedThroughput": "provisioned_throughput",
+}
 
 
 class Disk(Resource):
@@ -125,33 +151,46 @@ class Disk(Resource):
         Field("labels", "labels", mutable=True, default={}),
         Field("type", "type", same=lambda have, want: short_name(have) == short_name(want)),
         Field("description", "description", default=""),
+        Field("provisionedIops", "provisioned_iops", mutable=True),
+        Field("provisionedThroughput", "provisioned_throughput", mutable=True),
     )
+    transitional = frozenset({"CREATING", "RESTORING", "DELETING"})
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
-        self.name, self.zone, self.project = (self.params[key] for key in ("name", "zone", "project"))
-        check_names(name=self.name, zone=self.zone, project=self.project)
         self.disks = f"projects/{self.project}/zones/{self.zone}/disks"
         self.path = f"{self.disks}/{self.name}"
-        self.deadline = Deadline(self.params["wait_timeout"])
+        self.created = False
 
-    def read(self) -> dict[str, Any] | None:
+    def fetch(self) -> dict[str, Any] | None:
         try:
             return self.client.get("compute", self.path)
         except NotFound:
             return None
 
+    def state_of(self, current: dict[str, Any]) -> str:
+        return str(current.get("status", ""))
+
+    def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
+        what = f"The disk {self.name} ({current['status']})"
+        return poll(lambda: self.fetch() or {}, self.is_settled, self.deadline, what, self.path) or None
+
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         kind = self.params["type"] or (None if current else DEFAULT_TYPE)
-        size, labels = self.params["size_gb"], self.params["labels"]
-        body = {
-            "name": self.name,
-            "sizeGb": None if size is None else str(size),
-            "type": kind and f"projects/{self.project}/zones/{self.zone}/diskTypes/{kind}",
-            "description": self.params["description"],
-            "labels": None if labels is None else {key: str(value) for key, value in labels.items()},
-        }
-        return {key: value for key, value in body.items() if value is not None}
+        numbers = given(**{key: self.params[option] for key, option in NUMBERS.items()})
+        return given(
+            name=self.name,
+            type=kind and f"projects/{self.project}/zones/{self.zone}/diskTypes/{kind}",
+            description=self.params["description"],
+            labels=texts(self.params["labels"]),
+            **{key: str(value) for key, value in numbers.items()},
+        )
+
+    def is_dead(self, current: dict[str, Any]) -> bool:
+        return current.get("status") == "FAILED"  # to be created: it never held anything
+
+    def is_remains(self, current: dict[str, Any]) -> bool:
+        return current.get("status") in ("CREATING", "FAILED")
 
     def check_create(self, body: dict[str, Any]) -> None:
         if "sizeGb" not in body:
@@ -160,8 +199,12 @@ class Disk(Resource):
             )
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        self._call("POST", self.disks, body)
+        self.made(self._call("POST", self.disks, body))
+        self.created = True
         return self.client.get("compute", self.path)
+
+    def facts(self, current: dict[str, Any] | None) -> dict[str, Any]:
+        return {"created": self.created}
 
     def check_update(self, current: dict[str, Any], changes: Sequence[Change]) -> None:
         for change in changes:
@@ -175,11 +218,15 @@ class Disk(Resource):
         self, current: dict[str, Any], changes: Sequence[Change], body: dict[str, Any]
     ) -> dict[str, Any]:
         for change in changes:
-            if change.field.path == "sizeGb":
-                self._call("POST", f"{self.path}/resize", {"sizeGb": change.want})
+            path, body = change.field.path, {change.field.path: change.want}
+            if path == "sizeGb":
+                operation = self._call("POST", f"{self.path}/resize", body)
+            elif path == "labels":
+                body["labelFingerprint"] = current["labelFingerprint"]
+                operation = self._call("POST", f"{self.path}/setLabels", body)
             else:
-                labels = {"labels": change.want, "labelFingerprint": current["labelFingerprint"]}
-                self._call("POST", f"{self.path}/setLabels", labels)
+                operation = self._call("PATCH", self.path, body, updateMask=path)
+            response_of(operation)
         return self.client.get("compute", self.path)
 
     def check_delete(self, current: dict[str, Any]) -> None:
@@ -192,20 +239,21 @@ class Disk(Resource):
             )
 
     def delete(self, current: dict[str, Any]) -> None:
-        self._call("DELETE", self.path)
+        response_of(self._call("DELETE", self.path))
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> None:
-        """A writing call, done once however often it is sent, and waited for."""
-        params = {"requestId": str(uuid.uuid4())}
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, **params: str
+    ) -> dict[str, Any]:
+        """The finished operation of a writing call, which is done once however often it is sent."""
+        params["requestId"] = str(uuid.uuid4())
         operation = self.client.request(method, "compute", path, params=params, body=body)
-        wait_zone_operation(self.client, self.project, self.zone, operation, self.deadline)
+        return finished_zone_operation(self.client, self.project, self.zone, operation, self.deadline)
 
 
 def main() -> None:
     options = {
-        "name": {"type": "str", "required": True},
-        "zone": {"type": "str", "required": True},
-        "size_gb": {"type": "int"},
+        **IDENTITY,
+        **{option: {"type": "int"} for option in NUMBERS.values()},
         "type": {"type": "str"},
         "description": {"type": "str"},
         "labels": {"type": "dict"},

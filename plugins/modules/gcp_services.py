@@ -12,6 +12,9 @@ version_added: 0.1.0
 description:
   - Enables APIs (services) in a project, all that are missing in one call, and waits until Google has done
     so.
+  - For a minute after that an API may still say that it is disabled. The TPU API and Compute Engine are
+    therefore asked, when this module has just enabled them, until they answer; of other APIs this
+    collection knows no call that anybody may make.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:
@@ -38,7 +41,7 @@ options:
     choices: [present]
     default: present
   wait_timeout:
-    description: Seconds to wait for Google.
+    description: Seconds to wait for Google, until what was enabled also answers.
     type: int
     default: 300
 """
@@ -66,17 +69,25 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    ApiDisabled,
+    GcpError,
     InvalidArgument,
     PreconditionFailed,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import (
     Deadline,
     finished_long_running,
+    poll,
     response_of,
 )
 
 API = "serviceusage"
 BATCH = 20  # services that batchEnable takes at most; batchGet takes 30
+#: Service -> a cheap call of it, (API, path, query), by which to see whether it answers.
+PROBES = {
+    "tpu.googleapis.com": ("tpu", "v2/projects/{project}/locations", {"pageSize": 1}),
+    "compute.googleapis.com": ("compute", "projects/{project}/zones", {"maxResults": 1}),
+}
 
 
 def enable(module: AnsibleModule, client: Client) -> dict[str, Any]:
@@ -95,6 +106,9 @@ def enable(module: AnsibleModule, client: Client) -> dict[str, Any]:
     if not module.check_mode:
         for start in range(0, len(missing), BATCH):
             batch_enable(client, project, missing[start : start + BATCH], deadline)
+        for service in missing:
+            if service in PROBES:
+                await_answer(client, project, service, deadline)
     after = {**before, **dict.fromkeys(missing, "ENABLED")}
     return {"changed": bool(missing), "services": after, "diff": {"before": before, "after": after}}
 
@@ -114,6 +128,22 @@ def batch_enable(client: Client, project: str, services: list[str], deadline: De
     if failures:
         listed = "; ".join(f"{item.get('serviceId')}: {item.get('errorMessage')}" for item in failures)
         raise PreconditionFailed(f"Google did not enable every service: {listed}", details=failures)
+
+
+def await_answer(client: Client, project: str, service: str, deadline: Deadline) -> None:
+    """Wait until an API that was just enabled says something else than that it is disabled."""
+    api, path, query = PROBES[service]
+
+    def probe() -> dict[str, Any]:
+        try:
+            client.get(api, path.format(project=project), query)
+        except ApiDisabled:
+            return {}
+        except GcpError:
+            pass  # a refusal is an answer too; whoever needs the call gets its error
+        return {"answers": True}
+
+    poll(probe, bool, deadline, f"The API {service} is enabled, but its use", service)
 
 
 def main() -> None:

@@ -169,8 +169,8 @@ def manifest(folder: str, ignore_patterns: list[str]) -> str:
 def ensure_uploading(params: dict[str, Any], revision: str) -> dict[str, Any]:
     """Run the upload, or attach to it when it runs already."""
     name = params["name"] or f"upload-{params['repo_id'].replace('/', '.')}"
-    records.check_name(name)
     paths = Paths(name, params["records_dir"])
+    records.check_paths(paths)
     request = {
         "repo_id": params["repo_id"],
         "repo_type": params["repo_type"],
@@ -186,7 +186,8 @@ def ensure_uploading(params: dict[str, Any], revision: str) -> dict[str, Any]:
     secrets = {"HF_TOKEN": params["token"]}
     variables = target.environment(params)
     records.check_command(argv, variables, secrets, inputs)
-    with launch.locked(paths):
+    systemd.mount(paths.records_dir)
+    with launch.locked(paths.lock):
         wanted = records.new(
             paths, argv, variables, inputs, outputs=[], user=params["user"], timeout=params["timeout"]
         )

@@ -16,23 +16,26 @@ description:
     with the same fingerprint and its O(outputs) exist, nothing runs. When it is running, the task attaches to
     it instead of starting a second one. When the fingerprint changed, or the last run did not finish, it runs
     again.
-  - Progress is shown on the controller while the task waits. Interrupting the playbook leaves the job
-    running.
+  - Progress is shown on the controller while the task waits, steps where O(progress) tells them, else what
+    was written to the disk and the last line of the log. Interrupting the playbook leaves the job running.
   - Each run leaves a record, a small JSON file, and a log in O(records_dir). M(tpuops.maxtext.job_info) reads
     them.
+  - The command of a user other than root runs in a sandbox. It gets no new privileges and no capabilities,
+    reads C(/usr), C(/boot) and C(/etc) only, and has a C(/tmp) of its own.
   - Needs root on the target (C(become)) and systemd 247 or later.
 options:
   name:
     description:
-      - Name of the job; one instance runs at a time. Letters, digits, C(.), C(_) and C(-), at most 100
-        characters.
-      - The service is called C(tpuops-<name>.service).
+      - Name of the job; one instance runs at a time. Any text that can be printed.
+      - The service is called C(tpuops-<name>.service). A name with other characters than letters, digits,
+        C(.), C(_) and C(-), or a longer one than 100, is replaced there, and in the names of the record and
+        the log, by a part of it and a hash.
     type: str
     required: true
   argv:
     description:
       - The program and its arguments. There is no shell. Everyone on the machine can read them.
-      - Required unless O(state=stopped).
+      - Required for O(state=finished) and O(state=started).
     type: list
     elements: str
   environment:
@@ -69,8 +72,8 @@ options:
     elements: path
     default: []
   progress:
-    description: How to tell the progress. Without it, the last line of the log is shown, at most every ten
-      seconds.
+    description: How to tell the progress. Without it, what was written to the disk and the last line of the
+      log are shown, at most every ten seconds.
     type: dict
     suboptions:
       file:
@@ -95,6 +98,50 @@ options:
   timeout:
     description: Seconds after which the command is stopped and the job fails. The default is no limit.
     type: int
+  disk_space:
+    description:
+      - What the command will write to the disk of O(records_dir), at most. The job does not start on a disk
+        with less free space.
+      - The sum of O(disk_space.bytes) and O(disk_space.times) the size of O(disk_space.like), less the size
+        of what O(disk_space.present) names.
+    type: dict
+    suboptions:
+      bytes:
+        description: A number of bytes.
+        type: float
+        default: 0
+      like:
+        description: A file or directory to compare with.
+        type: path
+      times:
+        description: How often its size is written.
+        type: float
+        default: 1
+      present:
+        description: What the command leaves, or takes from a cache; as much of it as is there already need
+          not be written.
+        type: list
+        elements: path
+        default: []
+  conflicts:
+    description: Units beside which the job must not run, as shell patterns, for example of services that hold
+      the same chips. The job does not start while one of them runs.
+    type: list
+    elements: str
+    default: []
+  restart:
+    description: What is started again, how often.
+    type: dict
+    suboptions:
+      failed:
+        description: The command, when it failed. The machine sees to that by itself. O(timeout) is for all
+          attempts together.
+        type: int
+        default: 0
+      interrupted:
+        description: The job, when the machine restarted under it. The task sees to that while it waits.
+        type: int
+        default: 0
   stop_timeout:
     description: Seconds that the command has to end after SIGTERM, when it is stopped or out of time, before
       it is killed.
@@ -103,7 +150,8 @@ options:
   records_dir:
     description:
       - Directory of the records and logs. Best on the disk that holds the outputs.
-      - It is created when it is missing, with at most its parent.
+      - It is created when it is missing, with at most its parent. When it lies on a disk that has a mount
+        unit and is not mounted yet, as right after a restart, that is mounted first.
     type: path
     default: /mnt/disks/checkpoints/.tpuops/jobs
   state:
@@ -111,9 +159,10 @@ options:
       - V(finished) runs the job, or attaches to it, and waits until it has finished. The task fails when the
         job does.
       - V(started) returns as soon as the job runs.
+      - V(attached) follows the job when it is running, whatever its command, and waits until it has finished.
       - V(stopped) stops the job when it is running.
     type: str
-    choices: [finished, started, stopped]
+    choices: [finished, started, attached, stopped]
     default: finished
   poll:
     description: Seconds between two looks at a running job, at most; the first ones come sooner. The end is
@@ -174,6 +223,12 @@ EXAMPLES = r"""
     name: download
     argv: [hf, download, Qwen/Qwen3-4B]
     state: started
+  become: true
+
+- name: Follow it, without knowing what it does
+  tpuops.maxtext.job:
+    name: download
+    state: attached
   become: true
 
 - name: Stop it
@@ -253,13 +308,32 @@ job:
       type: int
       returned: always
       sample: 7200
+    restarts:
+      description: How often its command may be started again after a failure.
+      type: int
+      returned: always
+      sample: 0
+    attempts:
+      description: How often its command was started in this run.
+      type: int
+      returned: always
+      sample: 1
+    disk:
+      description:
+        - The directory on whose disk it writes (C(path)), the bytes in use there when it started (C(used)),
+          and the bytes that it is expected to write (C(needed)), null where nothing is known of them.
+        - Null when it did not start.
+      type: dict
+      returned: always
+      sample: {"path": "/mnt/disks/checkpoints/.tpuops/jobs", "used": 41000000, "needed": 8044936192}
     log:
       description: Path of its log; the log of the run before lies beside it with C(.1) appended.
       type: str
       returned: always
       sample: /mnt/disks/checkpoints/.tpuops/jobs/sft-demo.log
     progress:
-      description: File that tells the progress, and the byte at which this run's part of it begins.
+      description: File that tells the progress, the byte at which this run's part of it begins, and what of
+        O(progress) was set.
       type: dict
       returned: always
       sample: {"file": "/mnt/disks/checkpoints/.tpuops/jobs/sft-demo.log", "offset": 0}
@@ -293,6 +367,11 @@ job:
       type: int
       returned: always
       sample: 1288490188
+    cpu_seconds:
+      description: Time of the processors that the command and its children took; null when it is unknown.
+      type: float
+      returned: when it ended
+      sample: 1420.5
     boot_id:
       description: The boot of the machine that it ran in.
       type: str
@@ -350,7 +429,8 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         chdir=params["chdir"],
         user=params["user"],
         timeout=params["timeout"],
-        progress_file=(params["progress"] or {}).get("file"),
+        progress=params["progress"],
+        restarts=(params["restart"] or {}).get("failed") or 0,
     )
     previous = records.current(paths.record)
     decision = records.decide(previous, wanted)
@@ -365,7 +445,15 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
     if module.check_mode:
         return result
     secrets = {name: str(value) for name, value in params["secrets"].items()}
-    record = launch.run(paths, wanted, previous, secrets, stop_timeout=params["stop_timeout"])
+    record = launch.run(
+        paths,
+        wanted,
+        previous,
+        secrets,
+        stop_timeout=params["stop_timeout"],
+        disk_space=params["disk_space"],
+        conflicts=params["conflicts"],
+    )
     return {**result, "job": record}
 
 
@@ -380,16 +468,28 @@ def ensure_stopped(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
     return {**result, "job": record} if record else result
 
 
+def attach(paths: Paths) -> dict[str, Any]:
+    record = records.current(paths.record)
+    if record is None:
+        return {"changed": False, "action": "none", "reason": "it never ran"}
+    running = record["status"] == "running"
+    reason = "it is running" if running else f"its last run is {record['status']}"
+    return {"changed": False, "action": "attach" if running else "none", "reason": reason, "job": record}
+
+
 def act(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    records.check_name(params["name"])
     paths = Paths(params["name"], params["records_dir"])
+    records.check_paths(paths)
+    systemd.mount(paths.records_dir)
     if params["state"] == "stopped":
         return ensure_stopped(module, paths)
+    if params["state"] == "attached":
+        return attach(paths)
     records.check_command(params["argv"], params["environment"], params["secrets"], params["inputs"])
     if module.check_mode:
         return ensure_running(module, paths)
-    with launch.locked(paths):
+    with launch.locked(paths.lock):
         return ensure_running(module, paths)
 
 
@@ -415,9 +515,30 @@ def main() -> None:
                 "required_if": [("format", "pattern", ["pattern"])],
             },
             "timeout": {"type": "int"},
+            "disk_space": {
+                "type": "dict",
+                "options": {
+                    "bytes": {"type": "float", "default": 0},
+                    "like": {"type": "path"},
+                    "times": {"type": "float", "default": 1},
+                    "present": {"type": "list", "elements": "path", "default": []},
+                },
+            },
+            "conflicts": {"type": "list", "elements": "str", "default": []},
+            "restart": {
+                "type": "dict",
+                "options": {
+                    "failed": {"type": "int", "default": 0},
+                    "interrupted": {"type": "int", "default": 0},
+                },
+            },
             "stop_timeout": {"type": "int", "default": launch.STOP_TIMEOUT},
             "records_dir": {"type": "path", "default": records.RECORDS_DIR},
-            "state": {"type": "str", "choices": ["finished", "started", "stopped"], "default": "finished"},
+            "state": {
+                "type": "str",
+                "choices": ["finished", "started", "attached", "stopped"],
+                "default": "finished",
+            },
             "poll": {"type": "int", "default": 5},
             "reconnect_timeout": {"type": "int", "default": 300},
         },

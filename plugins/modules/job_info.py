@@ -11,6 +11,7 @@ short_description: Read the records of jobs, and what a running one wrote
 version_added: 0.1.0
 description:
   - Reads what M(tpuops.maxtext.job) left. One job by its name, or all that have a record in O(records_dir).
+  - Records are for root and the job's user to read.
 options:
   name:
     description: Name of the job. The default is all jobs.
@@ -69,6 +70,11 @@ offset:
   returned: when O(offset) is given
   type: int
   sample: 35
+written:
+  description: Bytes that the disk of the records got since the job started, by whomever; null when unknown.
+  returned: when O(offset) is given
+  type: int
+  sample: 8044936192
 log_tail:
   description: The lines of the log that best explain how the job ended, at most 20.
   returned: when O(name) is given and the job ended without finishing
@@ -82,7 +88,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log, records, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log, records, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
 LOOK_EVERY = 0.2  # seconds; a look is one stat()
@@ -105,8 +111,8 @@ def wait_for_end(paths: Paths, seconds: float) -> None:
 
 
 def one_job(params: dict[str, Any]) -> dict[str, Any]:
-    records.check_name(params["name"])
     paths = Paths(params["name"], params["records_dir"])
+    records.check_paths(paths)
     wait_for_end(paths, params["wait"])
     record = records.current(paths.record)  # before the text, so that the text of an ended job is complete
     if record is None:
@@ -116,6 +122,7 @@ def one_job(params: dict[str, Any]) -> dict[str, Any]:
         progress = record["progress"]
         start = progress["offset"] if params["offset"] < 0 else params["offset"]
         result["text"], result["offset"] = log.read_chunk(progress["file"], start)
+        result["written"] = space.written(record.get("disk"))
     if record["status"] not in ("running", "finished"):
         result["log_tail"] = log.tail(record["log"])
     return result
@@ -133,6 +140,7 @@ def main() -> None:
     )
     params = module.params
     try:
+        systemd.mount(params["records_dir"])
         result = one_job(params) if params["name"] else {"jobs": all_records(params["records_dir"])}
     except (JobError, systemd.SystemdError) as error:
         module.fail_json(msg=str(error))

@@ -15,6 +15,7 @@ author:
   - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:
   - tpuops.maxtext.gcp
+  - tpuops.maxtext.gcp.zones
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
   - tpuops.maxtext.attributes.actiongroup_gcp
@@ -22,11 +23,6 @@ options:
   name:
     description: Name of the node to find. The list is empty if it is not there.
     type: str
-  zones:
-    description: Zones to look in. All zones by default.
-    type: list
-    elements: str
-    aliases: [zone]
 """
 
 EXAMPLES = r"""
@@ -62,34 +58,18 @@ unreachable_zones:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
-from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus, short_name
+from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import OPTIONS, listed
 
 
 def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    project, name, zones = (module.params[key] for key in ("project", "name", "zones"))
-    check_names(project=project, **({"name": name} if name else {}))
-    for zone in zones or []:
-        check_names(zone=zone)
-    nodes: list[dict[str, Any]] = []
-    unreachable: list[str] = []
-    for zone in zones or ["-"]:
-        tpus = Tpus(client, project, zone)
-        if name and zone != "-":
-            node = tpus.get_node(name)
-            nodes += [node] if node else []
-            continue
-        for page in tpus.node_pages():
-            nodes += [node for node in page.get("nodes", []) if name in (None, short_name(node["name"]))]
-            unreachable += page.get("unreachable", [])
-    return {"nodes": nodes, "unreachable_zones": [short_name(zone) for zone in unreachable]}
+    nodes, unreachable = listed(module, client, "nodes")
+    return {"nodes": nodes, "unreachable_zones": unreachable}
 
 
 def main() -> None:
-    run_module(
-        {"name": {"type": "str"}, "zones": {"type": "list", "elements": "str", "aliases": ["zone"]}}, find
-    )
+    run_module(OPTIONS, find)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,12 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, duration, parser
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import (
+    Progress,
+    Transfer,
+    duration,
+    parser,
+)
 
 Result = dict[str, Any]
 
@@ -51,8 +57,19 @@ class JobAction(ActionBase):  # type: ignore[misc]
         result: Result = self._execute_module(module_args=arguments, task_vars=variables)
         if result.get("failed") or self._task.check_mode or not self.to_follow(result):
             return result
-        with self.interruption_explained(result["job"]):
-            return {**result, **self.follow(result["job"], variables)}
+        again = int((self._task.args.get("restart") or {}).get("interrupted") or 0)
+        while True:
+            with self.interruption_explained(result["job"]):
+                ended = {**result, **self.follow(result["job"], variables)}
+            if not ended.get("failed") or ended["job"]["status"] != "interrupted" or again <= 0:
+                return ended
+            again -= 1
+            display.display(
+                f"{self.label(ended['job'], variables)}  {ended['job']['reason']}; starting it again"
+            )
+            result = self._execute_module(module_args=dict(self._task.args), task_vars=variables)
+            if result.get("failed") or not self.to_follow(result):
+                return result
 
     def to_follow(self, result: Result) -> bool:
         """Whether the module left a job that the task waits for."""
@@ -64,7 +81,10 @@ class JobAction(ActionBase):  # type: ignore[misc]
 
     def follow(self, job: Result, variables: Result) -> Result:
         """Wait for the end of the job; the fields of the task's result that it decides."""
-        shown = Shown(self.make_progress(job, variables), lambda line: display.display(self.scrubbed(line)))
+        needed = (job.get("disk") or {}).get("needed")
+        shown = Shown(
+            self.make_progress(job, variables), lambda line: display.display(self.scrubbed(line)), needed
+        )
         offset, wait, longest = -1, FIRST_WAIT, float(self._task.args.get("poll", 5))
         missing_since: float | None = None
         while True:
@@ -82,10 +102,13 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 continue
             missing_since = None
             offset = answer["offset"]
-            shown.update(answer["text"])
+            shown.update(answer["text"], answer.get("written"))
             record = answer["jobs"][0]
-            if record["fingerprint"] != job["fingerprint"] or record["started"] != job["started"]:
+            if record["fingerprint"] != job["fingerprint"]:
                 return failed(f"job {job['name']} was started anew by someone else: run this again")
+            if record["started"] != job["started"]:  # by another controller, which waits for it as well
+                job, offset, wait = record, -1, FIRST_WAIT
+                continue
             if record["status"] != "running":
                 shown.last()
                 return self.ended(record, answer.get("log_tail", []), variables)
@@ -124,14 +147,16 @@ class JobAction(ActionBase):  # type: ignore[misc]
 
     def make_progress(self, job: Result, variables: Result) -> Progress | str:
         """What to show lines with: the job's progress, or its label where it tells no steps."""
+        options = job["progress"]
+        if "format" not in options:
+            return self.label(job, variables)
+        parse = parser(options["format"], options.get("pattern"))
+        return Progress(self.label(job, variables), parse, options.get("total"))
+
+    def label(self, job: Result, variables: Result) -> str:
+        """The job's name, with the host's where the play has several."""
         several = len(variables.get("ansible_play_hosts", [])) > 1
-        label = f"{variables.get('inventory_hostname')}: {job['name']}" if several else job["name"]
-        options = self._task.args.get("progress")
-        if not options:
-            return str(label)
-        total = options.get("total")
-        parse = parser(options.get("format", "json"), options.get("pattern"))
-        return Progress(str(label), parse, int(total) if total else None)
+        return f"{variables.get('inventory_hostname')}: {job['name']}" if several else str(job["name"])
 
     def ended(self, record: Result, log_tail: list[str], variables: Result) -> Result:
         if record["status"] == "finished":
@@ -168,15 +193,23 @@ class JobAction(ActionBase):  # type: ignore[misc]
 class Shown:
     """Decides which lines to show, and when."""
 
-    def __init__(self, progress: Progress | str, show: Callable[[str], None]) -> None:
+    def __init__(
+        self, progress: Progress | str, show: Callable[[str], None], needed: int | None = None
+    ) -> None:
         self.progress = progress
         self.show = show
+        self.transfer = Transfer(needed)
         self.started = time.monotonic()
         self.shown_at = float("-inf")
         self.pending: str | None = None
 
-    def update(self, text: str) -> None:
-        """Take in what the job wrote; show a line when something changed and the last one is old enough."""
+    def update(self, text: str, written: int | None = None) -> None:
+        """Take in what the job wrote; show a line when something changed and the last one is old enough.
+
+        ``written`` is the number of bytes that its disk got so far.
+        """
+        if isinstance(self.progress, str) and self.transfer.feed(written, time.monotonic()):
+            self.pending = self.pending or ""
         for line in log.lines_of(text):
             if isinstance(self.progress, str):
                 self.pending = line
@@ -192,7 +225,9 @@ class Shown:
         if self.pending is None:
             return
         if isinstance(self.progress, str):
-            self.show(f"{self.progress}  {duration(time.monotonic() - self.started)}  {self.pending}")
+            passed = duration(time.monotonic() - self.started)
+            parts = [self.progress, passed, self.transfer.describe(), self.pending]
+            self.show("  ".join(part for part in parts if part))
         else:
             self.show(self.progress.describe())
         self.pending = None
@@ -209,9 +244,13 @@ def failed(message: str) -> Result:
 
 
 def goes_on(job: Result) -> str:
+    name = shlex.quote(f"job_name={job['name']}")
     return (
-        f"Job {job['name']} goes on without this command. To attach to it, run the same command again. "
-        f"To stop it, on the machine: sudo systemctl stop {job['unit']}"
+        f"Job {job['name']} goes on without this command.\n"
+        "To follow it, run the same command again, or: "
+        f"ansible-playbook playbooks/follow.yml -e {name}\n"
+        f"To stop it: ansible-playbook playbooks/stop.yml -e {name}, "
+        f"or on the machine: sudo systemctl stop {job['unit']}"
     )
 
 
@@ -237,6 +276,11 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
     lines = [first, where]
     if status == "interrupted":
         lines.append("Run the same command again to run it again.")
+    if log.FULL in (reason or "") or any(log.FULL in line for line in log_tail):
+        lines.append(
+            "The disk is full. Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the "
+            "whole playbook again: the disk and its file system grow, and the job goes on from what is there."
+        )
     if log_tail:
         lines.append("Its last lines:")
         lines.extend(f"  {line}" for line in log_tail)

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible.plugins.loader import init_plugin_loader
 
 Description = dict[str, Any]
 
@@ -51,3 +54,36 @@ def cloud_environment(cloud: Description) -> dict[str, str]:
     ).stdout
     pairs = (entry.partition("=") for entry in output.split("\0") if entry)
     return {name: value for name, _, value in pairs}
+
+
+@pytest.fixture(scope="session")
+def collection() -> None:
+    """Ansible's own loader finds the collection, as in a run."""
+    init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".collections")])
+
+
+@pytest.fixture
+def run_module(
+    collection: None,
+    cloud: Description,
+    cloud_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., dict[str, Any]]:
+    """Runs a module as a user with the cloud's exports; its result."""
+    for name, value in cloud_environment.items():
+        monkeypatch.setenv(name, value)
+
+    def run(module_name: str, /, **options: Any) -> dict[str, Any]:
+        shared = {
+            "project": cloud["project"],
+            "auth_kind": "serviceaccount",
+            "service_account_file": cloud["service_account_file"],
+        }
+        module = importlib.import_module(f"ansible_collections.tpuops.maxtext.plugins.modules.{module_name}")
+        with patch_module_args({**shared, **options}), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run

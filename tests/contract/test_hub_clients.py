@@ -1,130 +1,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hub and the clients that users have: releases of huggingface_hub, `hf`, datasets, and Node's client.
-
-Each client lives in an environment of its own, made once and kept in the user's cache.
-"""
+"""The hub and the clients that users have: what each of them does in a day, by git LFS."""
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
-from localcloud.config import CloudConfig, default_cache_dir
-from localcloud.hub import HubStore, create_app
-from localcloud.tiny import rows, seed_hub
+from localcloud.tiny import rows
+from tests.contract.hub_support import PART_SIZE, RELEASES, HubServer, kept, python_client, run, serving
 
-RELEASES = ("0.36.2", "1.33.0", "2.4.0")
 NODE_CLIENT = "@huggingface/hub@2.17.5"
-PART_SIZE = 8 << 20  # so that the session's large file goes in parts
 SESSION = Path(__file__).with_name("hub_session.py")
 DATASET = "llm-jp/Synthetic-JP-EN-Coding-Dataset"
 
 
-@dataclass(frozen=True)
-class HubServer:
-    """A hub with its seeds on a port of loopback."""
-
-    url: str
-    state_dir: Path
-
-    def token(self, file: str = "hf-token") -> str:
-        return (self.state_dir / file).read_text().strip()
-
-    def environment(self, home: Path) -> dict[str, str]:
-        """A user's environment: nothing of ours but the hub, its token and a fresh home."""
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "HF_HOME": str(home / "hf"),
-            "HF_ENDPOINT": self.url,
-            "HF_TOKEN": self.token(),
-            "READER_TOKEN": self.token("hf-token-reader"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "PYTHONWARNINGS": "ignore",
-        }
-
-
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    config = CloudConfig(state_dir=tmp_path_factory.mktemp("hub"))
-    store = HubStore(config.state_dir / "hub")
-    seed_hub(store, config, print)
-    app = create_app(config, store, part_size=PART_SIZE)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    started = threading.Event()
-    thread = threading.Thread(target=_serve, args=(server, started), daemon=True)
-    thread.start()
-    started.wait()
-    host, port = server.servers[0].sockets[0].getsockname()
-    yield HubServer(f"http://{host}:{port}", config.state_dir)
-    server.should_exit = True
-    thread.join(5)  # it also waits for clients that went without closing their connection
-
-
-def _serve(server: uvicorn.Server, started: threading.Event) -> None:
-    startup = server.startup
-
-    async def announced_startup(sockets: Any = None) -> None:
-        await startup(sockets)
-        started.set()
-
-    server.startup = announced_startup  # type: ignore[method-assign]
-    server.run()
-
-
-def kept(name: str, make: Callable[[Path], None]) -> Path:
-    """Directory `name` of the cache of clients, which `make` fills when it is not complete."""
-    clients = default_cache_dir() / "clients"
-    clients.mkdir(parents=True, exist_ok=True)
-    directory = clients / name
-    with (clients / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / ".complete").exists():
-            shutil.rmtree(directory, ignore_errors=True)
-            make(directory)
-            (directory / ".complete").touch()
-    return directory
-
-
-def python_client(requirement: str) -> Path:
-    """The bin directory of an environment that holds `requirement`, such as huggingface_hub==2.4.0."""
-
-    def make(directory: Path) -> None:
-        uv = [sys.executable, "-m", "uv", "--quiet"]
-        subprocess.run([*uv, "venv", "--python", sys.executable, str(directory)], check=True)
-        python = str(directory / "bin" / "python")
-        subprocess.run([*uv, "pip", "install", "--python", python, requirement], check=True)
-
-    return kept(requirement.replace("==", "-"), make) / "bin"
-
-
-def run(command: list[str | Path], environment: dict[str, str], cwd: Path) -> str:
-    """Output of a command that must succeed."""
-    result = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
-    return result.stdout
+    with serving(tmp_path_factory.mktemp("hub"), seeded=True) as server:
+        yield server
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_day_with_huggingface_hub(hub: HubServer, release: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
+def test_a_day_with_huggingface_hub(hub: HubServer, release: str, xet: bool, tmp_path: Path) -> None:
     python = python_client(f"huggingface_hub=={release}") / "python"
-    name = f"session-{release}"
-    told = run([python, SESSION, tmp_path, name], hub.environment(tmp_path), tmp_path)
+    name = f"session-{release}-{xet}"
+    told = run([python, SESSION, tmp_path, name], hub.environment(tmp_path, xet=xet), tmp_path)
     assert told.splitlines()[-1] == "the_end"
 
 

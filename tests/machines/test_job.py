@@ -24,6 +24,7 @@ from .support import USER, Cloud, CloudFactory, output
 pytestmark = pytest.mark.machines
 
 ROOT = Path(__file__).resolve().parents[2]
+SECURITY = ROOT / "docs" / "security.md"
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 DISK = "/mnt/disks/checkpoints"
 RECORDS = f"{DISK}/.tpuops/jobs"
@@ -187,9 +188,99 @@ def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
     assert left["peak_memory_bytes"] > 1_000_000
     assert 4 < left["seconds"] < 60
     assert runs(cloud, vm) == 1
-    assert cloud.ssh(vm, "ls /run/tpuops") == "train.lock"
+    assert cloud.ssh(vm, "ls -A /run/tpuops").split() == [".start.lock", ".train.lock"]
     assert cloud.ssh(vm, "systemctl list-units --all --no-legend 'tpuops-*'") == ""
     assert cloud.ssh(vm, f"ls {RECORDS}").split() == ["train.json", "train.log"]
+
+
+def test_a_record_is_for_root_and_the_jobs_user(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    controller.run(train(1, 0))
+    assert cloud.ssh(vm, f"stat -c '%U %G %a' {RECORDS}/train.json {RECORDS}/train.log").splitlines() == [
+        f"root {USER} 640",
+        f"root {USER} 640",
+    ]
+    assert cloud.try_ssh(vm, f"sudo -u nobody cat {RECORDS}/train.json").returncode == 1
+
+
+AWKWARD = "../it's \\x2d %n $(reboot) ä"
+
+
+def test_any_name_can_name_a_job(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    first = controller.run({**train(2, 0), "name": AWKWARD})
+    second = controller.run({**train(2, 0), "name": AWKWARD})
+    assert "changed=1" in first
+    assert "changed=0" in second
+    assert AWKWARD in first
+    names = cloud.ssh(vm, f"ls {RECORDS}").split()
+    assert len(names) == 2
+    assert re.fullmatch(r"it-s-x2d-n-reboot:[0-9a-f]{16}\.json", names[0])
+    assert runs(cloud, vm) == 1
+
+
+SANDBOX = f"""
+import os, tempfile
+mine = tempfile.mkstemp()[1]
+open("{DISK}/out", "w").write(mine)
+for path in ("/etc/tpuops-test", "/usr/tpuops-test"):
+    try:
+        open(path, "w")
+    except OSError as error:
+        print(path, error.strerror)
+print(open("/proc/self/status").read())
+os.stat("/dev/sdb")
+"""
+
+
+def test_a_job_runs_in_a_sandbox(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    job = {"name": "sandbox", "argv": ["/usr/bin/python3", "-c", SANDBOX], "outputs": [f"{DISK}/out"]}
+    controller.run(job)
+    log = cloud.ssh(vm, f"sudo cat {RECORDS}/sandbox.log")
+    assert "/etc/tpuops-test Read-only file system" in log
+    assert "/usr/tpuops-test Read-only file system" in log
+    assert re.search(r"^NoNewPrivs:\s+1$", log, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0+$", log, re.MULTILINE)
+    temporary = cloud.ssh(vm, f"cat {DISK}/out")
+    assert temporary.startswith("/tmp/")
+    cloud.ssh(vm, f"test ! -e {temporary}")
+
+
+def test_a_jobs_exposure_is_what_the_documents_say(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    controller.run({**train(200, 0.3), "state": "started"})
+    told = cloud.try_ssh(vm, "systemd-analyze security --no-pager tpuops-train.service").stdout
+    controller.run({"name": "train", "state": "stopped"})
+    exposure = re.search(r"Overall exposure level for tpuops-train.service: ([\d.]+)", told)
+    assert exposure, told
+    documented = re.search(r"^\| a job of a stage \| ([\d.]+) \|", SECURITY.read_text(), re.MULTILINE)
+    assert documented
+    assert float(exposure[1]) <= float(documented[1])
+
+
+def test_a_job_is_refused_beside_what_it_conflicts_with(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    controller.run({**train(200, 0.3), "state": "started"})
+    other = {"name": "serve", "argv": ["true"], "conflicts": ["vllm.service", "tpuops-*"]}
+    told = controller.fail(other)
+    controller.run({"name": "train", "state": "stopped"})
+    assert "job serve cannot run beside tpuops-train.service: wait until that has ended" in told
+    assert "changed=1" in controller.run(other)
+
+
+def test_a_job_that_needs_more_than_is_free_does_not_start(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    told = controller.fail({**train(1, 0), "disk_space": {"bytes": 50e9}})
+    assert re.search(r"job train is about to write 50\.0 GB, but the disk of \S+ has [01]\.\d GB left", told)
+    cloud.ssh(vm, f"test ! -e {DISK}/runs")
+
+
+def test_a_command_that_fails_is_started_again_by_the_machine(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    script = f"echo run >> {DISK}/runs; test $(wc -l < {DISK}/runs) -ge 2"
+    controller.run({"name": "again", "argv": ["sh", "-c", script], "restart": {"failed": 3}})
+    left = record(cloud, vm, "again")
+    assert (left["status"], left["attempts"], left["runs"]) == ("finished", 2, 1)
 
 
 def test_changed_inputs_run_again_and_check_mode_says_so(
@@ -391,3 +482,35 @@ def test_a_job_of_an_earlier_boot_is_interrupted_and_runs_again(
     assert "changed=1" in again
     assert record(cloud, vm)["runs"] == 2
     controller.run({"name": "train", "state": "stopped"})
+
+
+def restart(cloud: Cloud, vm: Machine, how: str) -> None:
+    cloud.try_ssh(vm, f"sudo systemctl {how}")
+    while not cloud.machines.watch_once():
+        time.sleep(0.1)
+
+
+def test_an_interrupted_job_goes_on_where_that_is_allowed(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    process = controller.start({**train(20, 0.5), "restart": {"interrupted": 1}})
+    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    restart(cloud, vm, "reboot --force --force")
+    told, status = Controller.finish(process)
+    assert status == 0, told
+    assert "the machine restarted or was replaced while it ran; starting it again" in told
+    assert "step 20/20" in told
+    left = record(cloud, vm)
+    assert (left["status"], left["runs"], runs(cloud, vm)) == ("finished", 2, 2)
+
+
+def test_a_finished_job_is_not_run_again_before_its_disk_is_mounted(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    controller.run(train(2, 0))
+    cloud.ssh(vm, "sudo systemctl stop mnt-disks-checkpoints.mount")
+    assert cloud.ssh(vm, f"ls -A {DISK}") == ""
+    told = controller.run(train(2, 0))
+    assert "changed=0" in told
+    assert runs(cloud, vm) == 1
+    cloud.ssh(vm, f"mountpoint --quiet {DISK}")

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from ..errors import HubError
 from ..paths import PAGES
+from ..records import Commit, Entry, Repository
 from ..requests import hub, readable_repository
 
 
@@ -35,8 +36,18 @@ def resolve(request: Request) -> BlobResponse:
     }
     if entry.lfs:
         headers |= {"X-Linked-Size": str(entry.size), "X-Linked-ETag": f'"{entry.sha256}"'}
+        headers |= _xet_headers(request, repository, commit, entry)
     media_type = "application/octet-stream" if entry.lfs else "text/plain; charset=utf-8"
     return BlobResponse(hub(request).store.blobs.path(entry.sha256), headers=headers, media_type=media_type)
+
+
+def _xet_headers(request: Request, repository: Repository, commit: Commit, entry: Entry) -> dict[str, str]:
+    """How to read the file by Xet, which clients prefer."""
+    xet_hash = hub(request).store.xet.hash_of(entry.sha256)
+    if xet_hash is None:
+        return {}
+    tokens = f"{request.base_url}api/{repository.id.type}s/{repository.id}/xet-read-token/{commit.sha}"
+    return {"X-Xet-Hash": xet_hash, "Link": f'<{tokens}>; rel="xet-auth"'}
 
 
 ROUTES = [Route(page + "/{name:segment}/resolve/{revision:segment}/{path:rest}", resolve) for page in PAGES]

@@ -24,14 +24,15 @@ MEDIA_TYPE = "application/vnd.git-lfs+json"
 
 
 async def batch(request: Request) -> JSONResponse:
-    """Where to send the objects that are not here yet."""
+    """Where to send the objects that are not here yet. A client that offers Xet uses that instead."""
     writable_repository(request)
     body = await json_body(request)
     if member(body, "operation", str) != "upload":
         raise bad_request('"operation" must be upload: downloads go by /resolve/')
     objects = [_object(request, each) for each in member(body, "objects", list)]
-    multipart = "multipart" in member(body, "transfers", list, [])
-    answer = {"transfer": "multipart" if multipart else "basic", "objects": objects, "hash_algo": "sha256"}
+    offered = member(body, "transfers", list, [])
+    transfer = next((each for each in ("xet", "multipart") if each in offered), "basic")
+    answer = {"transfer": transfer, "objects": objects, "hash_algo": "sha256"}
     return JSONResponse(answer, media_type=MEDIA_TYPE)
 
 
@@ -58,7 +59,7 @@ def _upload_action(base: str, oid: str, size: int, part_size: int) -> dict[str, 
 async def put(request: Request) -> Response:
     oid = checked_oid(request.path_params["oid"])
     with hub(request).store.blobs.writer() as writer:
-        await _receive(request, writer)
+        await receive(request, writer)
         try:
             await run_in_threadpool(writer.finish, oid)
         except DigestMismatch as error:
@@ -69,7 +70,7 @@ async def put(request: Request) -> Response:
 async def put_part(request: Request) -> Response:
     oid, number = checked_oid(request.path_params["oid"]), request.path_params["number"]
     with hub(request).store.blobs.writer() as writer:
-        await _receive(request, writer)
+        await receive(request, writer)
         await run_in_threadpool(writer.finish_part, oid, number)
     return Response(headers={"ETag": f'"{oid}.{number}"'})
 
@@ -97,7 +98,7 @@ async def verify(request: Request) -> JSONResponse:
     return JSONResponse({})
 
 
-async def _receive(request: Request, writer: BlobWriter) -> None:
+async def receive(request: Request, writer: BlobWriter) -> None:
     """Write the body as it arrives, in pieces big enough to be worth a hop to another thread."""
     waiting = bytearray()
     async for chunk in request.stream():

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from ..errors import bad_request, entry_not_found
 from ..paths import API
 from ..records import MAIN, Commit, Repository, Tree
-from ..requests import flag, hub, json_body, readable_repository
+from ..requests import flag, hub, json_body, readable_repository, writable_repository
 from ..store import HubStore
 from .views import (
     commit_view,
@@ -32,7 +32,19 @@ def info(request: Request) -> JSONResponse:
     repository, commit = _revision(request)
     store = hub(request).store
     siblings = siblings_view(store.tree(commit), blobs=flag(request, "blobs"))
-    return JSONResponse(repository_view(store, repository, commit) | {"siblings": siblings})
+    gated = "manual" if getattr(request.state, "gated", False) else False
+    return JSONResponse(repository_view(store, repository, commit) | {"gated": gated, "siblings": siblings})
+
+
+def auth_check(request: Request) -> JSONResponse:
+    """Whether the sender may read the repository."""
+    readable_repository(request)
+    return JSONResponse({})
+
+
+def write_check(request: Request) -> JSONResponse:
+    writable_repository(request)
+    return JSONResponse({})
 
 
 def tree(request: Request) -> JSONResponse:
@@ -97,7 +109,9 @@ def _entries(
     store: HubStore, repository: Repository, commit: Commit, paths: list[str], *, expand: bool
 ) -> list[dict[str, Any]]:
     files = store.tree(commit)
-    views = [file_view(path, files[path]) if path in files else folder_view(path, files) for path in paths]
+    views = [
+        file_view(store, path, files[path]) if path in files else folder_view(path, files) for path in paths
+    ]
     if expand:
         last = store.last_commits(repository, commit, paths)
         for view in views:
@@ -120,6 +134,8 @@ def _link(request: Request, cursor: str) -> dict[str, str]:
 ROUTES = [
     Route(API, info),
     Route(API + "/revision/{revision:segment}", info),
+    Route(API + "/auth-check", auth_check),
+    Route(API + "/auth-check/write", write_check),
     Route(API + "/tree/{revision:segment}", tree),
     Route(API + "/tree/{revision:segment}/", tree),
     Route(API + "/tree/{revision:segment}/{path:rest}", tree),

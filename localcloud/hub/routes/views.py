@@ -40,10 +40,12 @@ def siblings_view(tree: Tree, *, blobs: bool) -> list[dict[str, Any]]:
     ]
 
 
-def file_view(path: str, entry: Entry) -> dict[str, Any]:
+def file_view(store: HubStore, path: str, entry: Entry) -> dict[str, Any]:
     view: dict[str, Any] = {"type": "file", "path": path, "size": entry.size, "oid": entry.oid}
     if entry.lfs:
         view["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": entry.pointer_size}
+        if xet_hash := store.xet.hash_of(entry.sha256):
+            view["xetHash"] = xet_hash
     return view
 
 

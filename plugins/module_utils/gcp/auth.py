@@ -160,12 +160,20 @@ def _read(path: str) -> str:
 
 def _application_default(settings: AuthSettings) -> Any:
     import google.auth
+    import google.auth.credentials
+    import google.auth.external_account
     import google.oauth2.credentials
     import google.oauth2.service_account
 
-    found, _project = google.auth.default(scopes=settings.scopes)
+    # Given scopes, google-auth would at once ask the real Resource Manager for an external account's project.
+    found, _project = google.auth.default()
+    found = google.auth.credentials.with_scopes_if_required(found, settings.scopes)
     if not settings.token_uri:
         return found
+    if isinstance(found, google.auth.external_account.Credentials):
+        # Its tokens are exchanged at the Security Token Service, whose address is called otherwise.
+        info = {**found.info, "token_url": settings.token_uri}
+        return type(found).from_info(info, scopes=settings.scopes)
     if isinstance(found, google.oauth2.service_account.Credentials):
         return google.oauth2.service_account.Credentials(
             found.signer, found.service_account_email, settings.token_uri, scopes=settings.scopes

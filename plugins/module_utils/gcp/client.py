@@ -22,6 +22,7 @@ ENDPOINTS: Mapping[str, str] = {
     "compute": "https://compute.googleapis.com/compute/v1",
     "serviceusage": "https://serviceusage.googleapis.com",
     "resourcemanager": "https://cloudresourcemanager.googleapis.com",
+    "oslogin": "https://oslogin.googleapis.com",
 }
 CONNECT_TIMEOUT = 10.0
 DEFAULT_TIMEOUT = 60.0

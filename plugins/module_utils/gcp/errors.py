@@ -228,6 +228,8 @@ _BY_REASON: Mapping[str, type[GcpError]] = {
     "resourceNotReady": PreconditionFailed,
     "conditionNotMet": Conflict,
     "PERMISSIONS_ERROR": PermissionDenied,
+    "INTERNAL": Unavailable,
+    "INTERNAL_ERROR": Unavailable,
 }
 
 
@@ -240,9 +242,7 @@ def from_response(status: int, body: Any, text: str = "", retry_after: str | Non
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         error = {"message": f"HTTP {status}: {' '.join(text.split())[:200] or 'no body'}"}
-    canonical = str(
-        error.get("status") or _BY_HTTP_STATUS.get(status, "UNAVAILABLE" if status >= 500 else "")
-    )
+    canonical = str(error.get("status") or _canonical(status))
     reasons = [str(item.get("reason", "")) for item in error.get("errors", []) if isinstance(item, Mapping)]
     message = str(error.get("message", ""))
     return _classify(canonical, status, message, error.get("details", []), reasons, retry_after=retry_after)
@@ -266,7 +266,12 @@ def from_zone_operation(operation: Mapping[str, Any]) -> GcpError:
     status = int(operation.get("httpErrorStatusCode", 0))
     message = "; ".join(str(item.get("message") or item.get("code")) for item in errors)
     reasons = [str(item.get("code", "")) for item in errors]
-    return _classify(_BY_HTTP_STATUS.get(status, ""), status, message, errors, reasons)
+    return _classify(_canonical(status), status, message, errors, reasons)
+
+
+def _canonical(status: int) -> str:
+    """The canonical word for an HTTP status, "" if it has none."""
+    return _BY_HTTP_STATUS.get(status, "UNAVAILABLE" if status >= 500 else "")
 
 
 def _classify(

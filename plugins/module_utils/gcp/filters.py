@@ -33,10 +33,13 @@ def compile_filter(text: str) -> Predicate:
 
 
 def lookup(resource: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, or None."""
+    """The value at a dotted path, or None. A number is an item of a list, or a key."""
     value: Any = resource
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, list):
+            value = value[int(part)] if part.isdecimal() and int(part) < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, Mapping) else None
     return value
 
 

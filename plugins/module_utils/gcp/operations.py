@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .client import Client
-from .errors import OperationTimeout, from_status, from_zone_operation
+from .errors import GcpError, OperationTimeout, from_status, from_zone_operation
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
@@ -78,28 +78,43 @@ def finished_long_running(
     )
 
 
+def finished_zone_operation(
+    client: Client, project: str, zone: str, operation: Mapping[str, Any], deadline: Deadline
+) -> dict[str, Any]:
+    """An operation of Compute Engine when it is done, well or not.
+
+    A call of `wait` answers when it is done, or after two minutes; the last two are spent with looking.
+    """
+    name = str(operation["name"])
+    path = f"projects/{project}/zones/{zone}/operations/{name}"
+    if operation.get("status") == "DONE":
+        return dict(operation)
+
+    def fetch() -> dict[str, Any]:
+        if deadline.left < ZONE_WAIT_TIMEOUT:
+            return client.get("compute", path)
+        return client.post("compute", f"{path}/wait", timeout=ZONE_WAIT_TIMEOUT)
+
+    return poll(
+        fetch,
+        lambda answer: answer.get("status") == "DONE",
+        deadline,
+        f"The operation {name}",
+        name,
+    )
+
+
+def error_of(operation: Mapping[str, Any]) -> GcpError | None:
+    """The error of a finished operation of any API, typed; None if it went well."""
+    if "error" not in operation:
+        return None
+    return from_status(operation["error"]) if "code" in operation["error"] else from_zone_operation(operation)
+
+
 def response_of(operation: Mapping[str, Any]) -> dict[str, Any]:
     """The response of a finished operation; raises its error, typed."""
-    if "error" in operation:
-        raise from_status(operation["error"])
+    error = error_of(operation)
+    if error is not None:
+        raise error
     response: dict[str, Any] = operation.get("response", {})
     return response
-
-
-def wait_zone_operation(
-    client: Client, project: str, zone: str, operation: Mapping[str, Any], deadline: Deadline
-) -> None:
-    """Wait for an operation of Compute Engine, by calls that answer when it is done or after two minutes."""
-    name = str(operation["name"])
-    path = f"projects/{project}/zones/{zone}/operations/{name}/wait"
-    state = dict(operation)
-    if state.get("status") != "DONE":
-        state = poll(
-            lambda: client.post("compute", path, timeout=ZONE_WAIT_TIMEOUT),
-            lambda answer: answer.get("status") == "DONE",
-            deadline,
-            f"The operation {name}",
-            name,
-        )
-    if "error" in state:
-        raise from_zone_operation(state)

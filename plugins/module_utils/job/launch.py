@@ -17,20 +17,19 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
 STOP_TIMEOUT = 60  # seconds between SIGTERM and SIGKILL
+START_LOCK = ".start.lock"
 UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its unit
 
 
 @contextmanager
-def locked(paths: Paths) -> Iterator[None]:
-    """Hold the job's lock: between the look at a job and its start no other controller may start it."""
+def locked(path: str) -> Iterator[None]:
+    """Hold a lock: between the look at a job and its start no other controller may start it."""
     os.makedirs(records.RUN_DIR, mode=0o755, exist_ok=True)
-    descriptor = os.open(
-        paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-    )  # others could hold it, too
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # others could hold it, too
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -60,16 +59,31 @@ def run(
     *,
     stop_timeout: int = STOP_TIMEOUT,
     files: Mapping[str, str] | None = None,
+    disk_space: Mapping[str, Any] | None = None,
+    conflicts: list[str] | None = None,
 ) -> dict[str, Any]:
     """Run the job; returns its record. The caller holds the lock and has decided that the job has to run.
 
-    ``files`` (name to text) are put into the job's run directory for its command to read.
+    ``files`` (name to text) are put into the job's run directory for its command to read. The job is refused
+    beside running units of ``conflicts`` (patterns), and on a disk without the ``disk_space`` (see space.py).
     """
     make_records_dir(paths.records_dir)
     again = previous is not None and previous["fingerprint"] == wanted["fingerprint"]
-    record = {**wanted, "runs": previous["runs"] + 1 if previous and again else 1}
-    start(paths, record, secrets, stop_timeout, files or {})
+    disk = space.check(paths, disk_space or {})
+    record = {**wanted, "disk": disk, "runs": previous["runs"] + 1 if previous and again else 1}
+    with locked(os.path.join(records.RUN_DIR, START_LOCK)):  # of two that exclude each other, one starts
+        check_conflicts(paths, conflicts or [])
+        start(paths, record, secrets, stop_timeout, files or {})
     return record
+
+
+def check_conflicts(paths: Paths, patterns: list[str]) -> None:
+    running = [unit for unit in systemd.active(patterns) if unit != paths.unit] if patterns else []
+    if running:
+        raise JobError(
+            f"job {paths.name} cannot run beside {', '.join(running)}: wait until that has ended, or stop it "
+            f"first: systemctl stop {' '.join(running)}"
+        )
 
 
 def refuse(paths: Paths, reason: str) -> JobError:
@@ -93,7 +107,7 @@ def start(
     check_chdir(record["chdir"])
     make_log(paths.log, user)
     write_run_directory(paths, record, secrets, files, user)
-    runner.write_json(paths.record, record)
+    runner.write_record(paths.record, record)
     runner.reserve(paths.record)
     properties = systemd.unit_properties(
         record, paths.directory, paths.records_dir, sys.executable, sorted(secrets), stop_timeout
@@ -103,7 +117,7 @@ def start(
     except systemd.SystemdError as error:
         shutil.rmtree(paths.directory, ignore_errors=True)
         reason = f"systemd did not start it: {error}"
-        runner.write_json(
+        runner.write_record(
             paths.record, {**record, "status": "failed", "reason": reason, "ended": runner.now()}
         )
         raise JobError(f"job {paths.name}: {reason}") from error

@@ -19,6 +19,8 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # MaxText's clean-up hook writes some seventy such lines below the error that ended the run.
 NOISE = re.compile(r"Error checking PID")
 
+FULL = "No space left on device"  # explains whatever else is said about the end
+
 # Lines that tell a cause, wherever they stand: the last line of a traceback, the loader's and the kernel's
 # own words.
 CAUSE = re.compile(
@@ -87,6 +89,10 @@ def without_repetition(lines: list[str]) -> list[str]:
 
 
 def cause(lines: list[str]) -> str | None:
-    """The one line that best names the cause: the last that does and that does not point to another."""
+    """The one line that best names the cause: the last that does and that does not point to another.
+
+    A full disk comes before all others.
+    """
     telling = [line for line in lines if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line)]
+    telling = [line for line in telling if FULL in line] or telling
     return telling[-1].strip() if telling else None

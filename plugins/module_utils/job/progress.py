@@ -29,6 +29,7 @@ MAXTEXT = (
 )
 # So many last steps make the estimate of the time left.
 ESTIMATED_FROM = 20
+SHOWN_FROM = 1e6  # bytes; less may be anybody's
 
 
 def parser(format_name: str, pattern: str | None) -> Parser:
@@ -111,6 +112,48 @@ class Progress:
         """Seconds a step: the median of the last twenty, unmoved by a step that compiles or saves."""
         ordered = sorted(self.durations)
         return ordered[len(ordered) // 2]
+
+
+class Transfer:
+    """What is known of the bytes that a job writes."""
+
+    def __init__(self, expected: int | None = None) -> None:
+        self.expected = expected
+        self.written = 0
+        self.seen: deque[tuple[float, int]] = deque(maxlen=ESTIMATED_FROM)
+
+    def feed(self, written: int | None, now: float) -> bool:
+        """Take in the bytes so far at a time in seconds; whether there are more worth showing."""
+        if written is None:
+            return False
+        more = written - self.written >= SHOWN_FROM
+        self.written = written
+        self.seen.append((now, written))
+        return more
+
+    def describe(self) -> str:
+        """``1.2 of about 8.0 GB written  45 MB/s  ETA 2 min``; empty when there is next to nothing."""
+        if self.written < SHOWN_FROM:
+            return ""
+        known = self.expected and self.expected > self.written
+        unit, name = (1e9, "GB") if max(self.written, self.expected or 0) >= 1e9 else (1e6, "MB")
+        amount = f"{self.written / unit:.1f}"
+        parts = [
+            f"{amount} of about {self.expected / unit:.1f} {name} written"
+            if self.expected and known
+            else f"{amount} {name} written"
+        ]
+        rate = self.rate()
+        if rate >= SHOWN_FROM / 10:
+            parts.append(f"{rate / 1e6:.1f} MB/s")
+            if self.expected and known:
+                parts.append(f"ETA {duration((self.expected - self.written) / rate)}")
+        return "  ".join(parts)
+
+    def rate(self) -> float:
+        """Bytes a second over the last twenty looks."""
+        (first, before), (last, after) = self.seen[0], self.seen[-1]
+        return (after - before) / (last - first) if last > first else 0.0
 
 
 def duration(seconds: float) -> str:

@@ -19,6 +19,9 @@ RUN_DIR = "/run/tpuops"
 
 # Safe in a unit's name, in a file's name and in a command line without any quoting.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+READABLE = 60  # characters of another name that are kept, for people, in what stands for it
+# What systemd splits, unquotes and expands in a unit's properties is not among these.
+DIRECTORY = re.compile(r"/[A-Za-z0-9/_.,@+-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 SHORTEST_TELLING_SECRET = 8  # characters; a shorter value may stand in a command line by chance
 
@@ -37,24 +40,37 @@ class Paths:
     records_dir: str
 
     @property
+    def key(self) -> str:
+        """What stands for the name in paths and in the unit's name: the name itself where that is safe.
+
+        Otherwise a readable part of it and a hash, with a colon between them, which no safe name has, so that
+        two names never share a key. systemd's own escaping would do for the unit alone: its backslashes mean
+        something else in a command line, and a long name grows past what a file may be called.
+        """
+        if NAME.fullmatch(self.name):
+            return self.name
+        readable = re.sub(r"[^A-Za-z0-9_.]+", "-", self.name).strip("-.")[:READABLE]
+        return f"{readable or 'job'}:{hashlib.sha256(self.name.encode()).hexdigest()[:16]}"
+
+    @property
     def record(self) -> str:
-        return os.path.join(self.records_dir, f"{self.name}.json")
+        return os.path.join(self.records_dir, f"{self.key}.json")
 
     @property
     def log(self) -> str:
-        return os.path.join(self.records_dir, f"{self.name}.log")
+        return os.path.join(self.records_dir, f"{self.key}.log")
 
     @property
     def directory(self) -> str:
-        return os.path.join(RUN_DIR, self.name)
+        return os.path.join(RUN_DIR, self.key)
 
     @property
     def lock(self) -> str:
-        return os.path.join(RUN_DIR, f"{self.name}.lock")
+        return os.path.join(RUN_DIR, f".{self.key}.lock")  # no key begins with a dot
 
     @property
     def unit(self) -> str:
-        return f"tpuops-{self.name}.service"
+        return f"tpuops-{self.key}.service"
 
 
 @dataclass(frozen=True)
@@ -75,14 +91,16 @@ def new(
     chdir: str | None = None,
     user: str | None = None,
     timeout: int | None = None,
-    progress_file: str | None = None,
+    progress: dict[str, Any] | None = None,
+    restarts: int = 0,
 ) -> dict[str, Any]:
     """The record of a job that is about to start, as the runner's documentation describes it.
 
     Without a user, the one who became root by sudo is taken, or root where nobody did.
     """
     variables = {name: str(value) for name, value in environment.items()}
-    followed = progress_file or paths.log
+    options = progress or {}
+    followed = options.get("file") or paths.log
     return {
         "name": paths.name,
         "unit": paths.unit,
@@ -96,8 +114,15 @@ def new(
         "chdir": chdir,
         "user": user or default_user(),
         "timeout": timeout,
+        "restarts": restarts,
+        "attempts": 1,
         "log": paths.log,
-        "progress": {"file": followed, "offset": 0 if followed == paths.log else size_of(followed)},
+        "progress": {
+            **{name: options[name] for name in ("format", "pattern", "total") if options.get(name)},
+            "file": followed,
+            "offset": 0 if followed == paths.log else size_of(followed),
+        },
+        "disk": None,
         "started": runner.now(),
         "ended": None,
         "seconds": None,
@@ -118,11 +143,14 @@ def size_of(path: str) -> int:
     return os.path.getsize(path) if os.path.exists(path) else 0
 
 
-def check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
+def check_paths(paths: Paths) -> None:
+    """Refuse a name that cannot be shown in a line, and a directory that a unit's property cannot hold."""
+    if not paths.name.strip() or not paths.name.isprintable():
+        raise JobError(f"name: {paths.name!r} cannot name a job: use characters that can be printed")
+    if not DIRECTORY.fullmatch(paths.records_dir):
         raise JobError(
-            f"name: {name!r} cannot name a job: use letters, digits, '.', '_' and '-', "
-            "begin with a letter or digit, at most 100 characters"
+            f"records_dir: {paths.records_dir!r} is not an absolute path of letters, digits and '_.,@+-': "
+            "name another directory"
         )
 
 
@@ -199,6 +227,8 @@ def read(path: str) -> dict[str, Any] | None:
             record = json.load(handle)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise JobError(f"{path}: may not be read by this user: set become: true") from error
     except ValueError as error:
         raise JobError(
             f"{path}: is not the record of a job ({error}): move it away to run the job anew"

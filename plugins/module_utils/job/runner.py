@@ -13,9 +13,10 @@ library:
   command left.
 
 A record is a JSON object: name, unit, status, fingerprint, argv, environment, inputs, outputs, chdir, user,
-timeout (s), log, progress, started and ended (UTC, ISO 8601), seconds, exit_code, signal, peak_memory_bytes,
-reason, boot_id, machine_id, runs (how often the job ran with this fingerprint). Its status is one of
-``running``, ``finished``, ``failed``, ``timeout``, ``stopped`` and ``interrupted``.
+timeout (s), restarts (allowed after a failure), attempts (made), log, progress, disk (see space.py), started
+and ended (UTC, ISO 8601), seconds, exit_code, signal, peak_memory_bytes, cpu_seconds, reason, boot_id,
+machine_id, runs (how often the job ran with this fingerprint). Its status is one of ``running``,
+``finished``, ``failed``, ``timeout``, ``stopped`` and ``interrupted``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import pwd
 import resource
 import shutil
 import signal
@@ -38,6 +40,7 @@ STOP_REQUEST = "stop-requested"
 OUTCOME_DIRECTORY = "outcome"
 OUTCOME_LIMIT = 65536  # the job's user writes it, root reads it
 RESERVED_BYTES = 65536
+RESTART_PAUSE = 5.0  # seconds, for whatever holds a port or a chip to let go of it
 
 # Set by systemd for the unit; of no use to the command.
 UNIT_VARIABLES = ("CREDENTIALS_DIRECTORY", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
@@ -49,10 +52,14 @@ def now() -> str:
 
 
 def write_json(path: str, value: Any) -> None:
-    """Replace the file with the value's JSON in one step: a crash leaves the old content or the new."""
+    """Replace the file with the value's JSON in one step: a crash leaves the old content or the new.
+
+    The file is for its owner to write and its group to read.
+    """
     following = path + ".next"
-    descriptor = os.open(following, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    descriptor = os.open(following, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     with os.fdopen(descriptor, "r+b") as handle:
+        os.fchmod(descriptor, 0o640)
         # In place and not O_TRUNC: reserve() may have set blocks aside for a disk that is full by now.
         handle.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
         handle.truncate()
@@ -60,6 +67,15 @@ def write_json(path: str, value: Any) -> None:
         os.fsync(handle.fileno())
     os.replace(following, path)
     sync_directory(os.path.dirname(path))
+
+
+def write_record(path: str, record: dict[str, Any]) -> None:
+    """Write a job's record, as root, for the job's user to read.
+
+    Nobody else may: its argv, environment and inputs may tell what is private.
+    """
+    write_json(path, record)
+    os.chown(path, -1, pwd.getpwnam(record["user"]).pw_gid)
 
 
 def reserve(path: str) -> None:
@@ -82,7 +98,8 @@ def run() -> int:
     credentials = os.environ["CREDENTIALS_DIRECTORY"]
     with open(os.path.join(credentials, SPEC_CREDENTIAL), encoding="utf-8") as handle:
         spec = json.load(handle)
-    outcome: dict[str, Any] = {"terminated": False, "reason": None}
+    record = spec["record"]
+    outcome: dict[str, Any] = {"terminated": False, "reason": None, "attempts": 0}
     outcome_path = os.path.join(spec["directory"], OUTCOME_DIRECTORY, "outcome.json")
     child: subprocess.Popen[bytes] | None = None
 
@@ -94,24 +111,43 @@ def run() -> int:
 
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)
-    argv = spec["record"]["argv"]
-    try:
-        child = subprocess.Popen(argv, env=child_environment(spec, credentials), stdin=subprocess.DEVNULL)
-    except OSError as error:
-        outcome["reason"] = f"cannot run {argv[0]}: {error.strerror}"
-        print(outcome["reason"], file=sys.stderr)
-        status = 127
-    else:
+    variables = child_environment(spec, credentials)
+    while True:
+        outcome["attempts"] += 1
+        try:
+            child = subprocess.Popen(
+                record["argv"], env=variables, cwd=record["chdir"] or "/", stdin=subprocess.DEVNULL
+            )
+        except OSError as error:
+            where = record["chdir"] if error.filename == record["chdir"] else record["argv"][0]
+            outcome["reason"] = f"cannot run {where}: {error.strerror}"
+            print(outcome["reason"], file=sys.stderr)
+            status = 127
+            break
         if outcome["terminated"]:  # the signal came between the handler and the child
             child.terminate()
         status = child.wait()
+        left = record["restarts"] + 1 - outcome["attempts"]
+        if status == 0 or outcome["terminated"] or left <= 0:
+            break
+        print(f"the command ended with {status}; it is started again, {left} times at most", flush=True)
+        pause(outcome)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # two writers of one file would trip over each other
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    outcome["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    outcome["peak_memory_bytes"] = used.ru_maxrss * 1024
+    outcome["cpu_seconds"] = round(used.ru_utime + used.ru_stime, 1)
     write_json(outcome_path, outcome)
     if status < 0:
         die_by(-status)
     return status
+
+
+def pause(outcome: dict[str, Any]) -> None:
+    """Wait before the next attempt; a signal ends the wait."""
+    until = time.monotonic() + RESTART_PAUSE
+    while not outcome["terminated"] and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def child_environment(spec: dict[str, Any], credentials: str) -> dict[str, str]:
@@ -140,7 +176,7 @@ def finish(directory: str) -> None:
             spec = json.load(handle)
         outcome = read_outcome(directory)
         record = {**spec["record"], **ending(spec, outcome, directory, os.environ)}
-        write_json(spec["record_path"], record)
+        write_record(spec["record_path"], record)
     finally:
         shutil.rmtree(directory)
 
@@ -185,7 +221,6 @@ def ending(spec: dict[str, Any], outcome: dict[str, Any], directory: str, enviro
         absent = missing(record["outputs"])
         status = "failed" if absent else "finished"
         reason = f"it succeeded without leaving {', '.join(absent)}" if absent else None
-    peak = outcome.get("peak_memory_bytes")
     return {
         "status": status,
         "reason": reason if isinstance(reason, str) else None,
@@ -193,8 +228,16 @@ def ending(spec: dict[str, Any], outcome: dict[str, Any], directory: str, enviro
         "signal": signal_name,
         "ended": now(),
         "seconds": seconds,
-        "peak_memory_bytes": peak if isinstance(peak, int) else None,
+        "peak_memory_bytes": number(outcome, "peak_memory_bytes"),
+        "cpu_seconds": number(outcome, "cpu_seconds"),
+        "attempts": number(outcome, "attempts") or 1,
     }
+
+
+def number(outcome: dict[str, Any], field: str) -> Any:
+    """A number of the outcome, which the job's user wrote; None for anything else."""
+    value = outcome.get(field)
+    return value if isinstance(value, (int, float)) else None
 
 
 def missing(outputs: list[str]) -> list[str]:

@@ -5,12 +5,33 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from typing import Any
 
-# Nothing that needs a mount namespace of its own: jobs write where their inputs say, often beside each
-# other's files.
-HARDENING = ("NoNewPrivileges=yes", "RestrictSUIDSGID=yes", "LockPersonality=yes")
+# What a job of an unprivileged user never needs. It keeps its home, as programs have their caches there, and
+# every directory that it may write to anyway. PrivateDevices, ProtectClock and DeviceAllow would take the
+# chips away (/dev/vfio, /dev/accel*), and MemoryDenyWriteExecute the compilers.
+SANDBOX = (
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=full",
+    "PrivateTmp=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "RestrictSUIDSGID=yes",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "LockPersonality=yes",
+    "SystemCallArchitectures=native",
+)
+BOOTED = "/run/systemd/system"  # sd_booted(3)
+UNSAFE = re.compile(r"[^A-Za-z0-9:_.]")
 
 
 class SystemdError(Exception):
@@ -21,6 +42,48 @@ def is_active(unit: str) -> bool:
     """Whether the unit runs, or is on its way to or from running."""
     state = call(["systemctl", "show", "--property=ActiveState", "--value", unit]).strip()
     return state not in ("inactive", "failed", "")
+
+
+def active(patterns: list[str]) -> list[str]:
+    """The units of these names (shell patterns) that run, or are on their way to or from running."""
+    states = "--state=active,activating,deactivating,reloading"
+    lines = call(["systemctl", "list-units", "--plain", "--no-legend", states, *patterns]).splitlines()
+    return [line.split()[0] for line in lines if line.strip()]
+
+
+def mount(path: str) -> None:
+    """Mount what a mount unit is there for and not yet mounted, of the path and the directories above it.
+
+    A machine that has just started lets users in before its disks are mounted; the path would seem to be
+    empty until then.
+
+    Raises SystemdError when a disk cannot be mounted.
+    """
+    if not os.path.isdir(BOOTED) or os.geteuid() != 0:
+        return
+    parts = [part for part in os.path.normpath(path).split("/") if part]
+    units = [mount_unit("/" + "/".join(parts[:count])) for count in range(1, len(parts) + 1)]
+    if not units:
+        return
+    answer = call(["systemctl", "show", "--property=Id,LoadState,ActiveState", *units])
+    for block in answer.strip().split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines())
+        if unit["LoadState"] == "loaded" and unit["ActiveState"] != "active":
+            try:
+                call(["systemctl", "start", "--no-ask-password", unit["Id"]])
+            except SystemdError as error:
+                raise SystemdError(f"the disk of {path} cannot be mounted: {error}") from error
+
+
+def mount_unit(path: str) -> str:
+    """The name of a path's mount unit (systemd.unit(5), string escaping)."""
+    text = path.strip("/")
+    escaped = "-".join(UNSAFE.sub(hexadecimal, part) for part in text.split("/"))
+    return ("\\x2e" + escaped[1:] if escaped.startswith(".") else escaped) + ".mount"
+
+
+def hexadecimal(match: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode())
 
 
 def start(unit: str, properties: list[str], argv: list[str]) -> None:
@@ -51,7 +114,7 @@ def unit_properties(
 ) -> list[str]:
     """The properties of a job's unit. Secrets appear by the names of their files, never by value."""
     properties = [
-        f"Description=tpuops job {record['name']}",
+        f"Description=tpuops job {os.path.basename(directory)}",
         f"User={record['user']}",
         f"StandardOutput=append:{record['log']}",
         f"StandardError=append:{record['log']}",
@@ -68,12 +131,10 @@ def unit_properties(
         f"LoadCredential=tpuops.spec:{directory}/spec.json",
         *(f"LoadCredential={name}:{directory}/secrets/{name}" for name in secrets),
     ]
-    if record["chdir"]:
-        properties.append(f"WorkingDirectory={record['chdir']}")
     if record["timeout"]:
         properties.append(f"RuntimeMaxSec={record['timeout']}")
     if record["user"] != "root":
-        properties.extend(HARDENING)
+        properties.extend(SANDBOX)
     return properties
 
 

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
 from localcloud.credentials import CredentialFiles
-from localcloud.google import compute, tpu
+from localcloud.google import compute, queued, tpu
 from localcloud.machines import Machines
 from localcloud.server import google_application
 from localcloud.state import Store
@@ -44,9 +44,10 @@ def open_google(config: CloudConfig) -> Iterator[Callable[[FakeMachines], Google
         cloud = Cloud(config, Store(config.state_dir / "state.db"), cast(Machines, machines))
         compute.register(cloud)
         work = tpu.register(cloud)
+        queue = queued.register(cloud)
         token = cloud.credentials.access_token.read_text(encoding="utf-8")
         client = TestClient(google_application(cloud, work), headers={"Authorization": f"Bearer {token}"})
-        opened.append(Google(cloud, machines, work, client))
+        opened.append(Google(cloud, machines, work, queue, client))
         return opened[-1]
 
     yield open_it

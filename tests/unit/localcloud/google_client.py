@@ -14,6 +14,7 @@ from localcloud import catalog
 from localcloud.cloud import Cloud
 from localcloud.google import compute, tpu
 from localcloud.google.nodes import NodeWork
+from localcloud.google.queued import Queue
 from localcloud.machines import DiskAttachment, Machine, MachineError, MachineSpec
 
 ZONE = "us-west1-c"
@@ -87,6 +88,7 @@ class Google:
     cloud: Cloud
     machines: FakeMachines
     work: NodeWork
+    queue: Queue
     client: TestClient
 
     def call(

@@ -12,7 +12,9 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from localcloud.config import CloudConfig
+from localcloud.faults import Faults
 from localcloud.hub import HubStore, create_app
+from localcloud.state import Store
 
 REPO = "local/model"
 API = f"/api/models/{REPO}"
@@ -24,7 +26,9 @@ class HubClient(TestClient):
     def __init__(self, directory: Path, part_size: int = 1 << 20) -> None:
         self.config = CloudConfig(state_dir=directory)
         self.store = HubStore(directory / "hub")
-        super().__init__(create_app(self.config, self.store, part_size=part_size))
+        self.faults = Faults(Store())
+        app = create_app(self.config, self.store, part_size=part_size, faults=self.faults)
+        super().__init__(app)
         self.headers.update(self.token("hf-token"))
 
     def token(self, file: str) -> dict[str, str]:

@@ -123,6 +123,9 @@ def test_commands_without_a_cloud_say_what_to_do(tmp_path: Path) -> None:
         "machines": [],
         "disks": [],
         "repositories": [],
+        "faults": [],
+        "queued_resources": [],
+        "limits": [],
     }
     assert not Path(state).exists()
 

@@ -24,8 +24,12 @@ def test_tokens_are_made_once_and_only_for_the_owner(hub: HubClient) -> None:
     HubClient(state_dir)
     assert [(state_dir / name).read_text() for name in ("hf-token", "hf-token-reader")] == before
     assert len(set(before)) == 2
-    assert all((state_dir / name).stat().st_mode & 0o777 == 0o600 for name in ("hf-token", "hf-token-reader"))
-    assert sorted(path.name for path in state_dir.iterdir()) == ["hf-token", "hf-token-reader", "hub"]
+    assert all(
+        (state_dir / name).stat().st_mode & 0o777 == 0o600
+        for name in ("hf-token", "hf-token-reader", "hub-key")
+    )
+    names = ["hf-token", "hf-token-reader", "hub", "hub-key"]
+    assert sorted(path.name for path in state_dir.iterdir()) == names
 
 
 def test_whoami_names_the_account_and_its_role(hub: HubClient) -> None:

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from localcloud import description, lifecycle
+from localcloud import admin, description, lifecycle
 from localcloud.config import CloudConfig
 from localcloud.google import operations
 from localcloud.process import ServerProcess
@@ -189,7 +189,7 @@ def test_another_server_on_the_port_is_not_ours(config: CloudConfig) -> None:
     with HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
         thread = threading.Thread(target=stranger.handle_request)
         thread.start()
-        assert lifecycle._status(CloudConfig(config.state_dir, port=stranger.server_port)) is None
+        assert admin.status(CloudConfig(config.state_dir, port=stranger.server_port)) is None
         thread.join()
 
 

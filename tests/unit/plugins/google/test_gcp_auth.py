@@ -126,6 +126,36 @@ def test_application_default_of_a_service_account(
     assert used(api) == ["Bearer first", "Bearer second"]
 
 
+@pytest.mark.parametrize("overridden", [False, True])
+def test_application_default_of_an_external_account(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overridden: bool
+) -> None:
+    """Workload identity federation: another party's token is exchanged for one of Google's."""
+    (tmp_path / "subject").write_text("their-token")
+    path = tmp_path / "adc.json"
+    account = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://theirs.test/v1/token" if overridden else "https://sts.test/v1/token",
+        "credential_source": {"file": str(tmp_path / "subject")},
+    }
+    path.write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    exchange = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "audience": account["audience"],
+        "requested_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "subject_token": "their-token",
+        "subject_token_type": account["subject_token_type"],
+        "scope": "https://www.googleapis.com/auth/cloud-platform",
+    }
+    api.on("POST sts/v1/token", token("first"), body=exchange).error(GET, 401, "UNAUTHENTICATED")
+    api.on("POST sts/v1/token", token("second"), body=exchange).on(GET)
+    Client(AuthSettings(token_uri="https://sts.test/v1/token" if overridden else None)).get("tpu", "v2/x")
+    assert used(api) == ["Bearer first", "Bearer second"]
+
+
 def test_no_credentials_at_all(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     for _attempt in range(3):

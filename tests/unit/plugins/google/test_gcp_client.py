@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
+from ansible_collections.tpuops.maxtext.plugins.doc_fragments.gcp import ModuleDocFragment
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import ENDPOINT_OPTIONS
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.auth import AuthSettings
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import RETRIES, Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import ENDPOINTS, RETRIES, Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     GcpError,
     QuotaExceeded,
@@ -110,3 +113,13 @@ def test_an_answer_that_is_no_json_object_names_the_endpoint_as_the_cause(
     api.on(GET, answer)
     with pytest.raises(GcpError, match=r"is not a JSON object. Check that the endpoint option"):
         client.get("tpu", "v2/x")
+
+
+def test_every_api_has_an_endpoint_option_that_is_documented_and_that_gcloud_shares() -> None:
+    options = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    sources = yaml.safe_load(ModuleDocFragment.INVENTORY)["options"]
+    assert {api for api, _env in ENDPOINT_OPTIONS.values()} == set(ENDPOINTS)
+    for option, (api, env) in ENDPOINT_OPTIONS.items():
+        assert (option, f"E({env})" in str(options[option])) == (f"{api}_endpoint", True)
+        assert ENDPOINTS[api] in str(options[option])
+        assert sources[option]["env"] == [{"name": env}]

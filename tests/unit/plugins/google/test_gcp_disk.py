@@ -11,6 +11,7 @@ from .conftest import Api, Json, Run
 
 DISKS = "compute/compute/v1/projects/my-project/zones/us-west1-c/disks"
 DISK = f"{DISKS}/data"
+LOOK = "GET compute/compute/v1/projects/my-project/zones/us-west1-c/operations/op-1"
 WAIT = "POST compute/compute/v1/projects/my-project/zones/us-west1-c/operations/op-1/wait"
 ONCE = {"requestId": ANY}
 TYPE = "projects/my-project/zones/us-west1-c/diskTypes/pd-balanced"
@@ -60,6 +61,28 @@ def test_grow(api: Api, run: Run) -> None:
     result = run("gcp_disk", **{**OPTIONS, "size_gb": 20})
     assert result["changed"] is True
     assert [result["diff"][side]["sizeGb"] for side in ("before", "after")] == ["10", "20"]
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [("provisioned_iops", "provisionedIops"), ("provisioned_throughput", "provisionedThroughput")],
+)
+def test_what_hyperdisk_is_given_changes_in_place(api: Api, run: Run, option: str, field: str) -> None:
+    kind = TYPE.replace("pd-balanced", "hyperdisk-balanced")
+    api.error(f"GET {DISK}", 404, "NOT_FOUND")
+    body = {**BODY, "type": kind, field: "3000"}
+    api.on(f"POST {DISKS}", operation("DONE"), query=ONCE, body=body)
+    api.on(f"GET {DISK}", disk(type=kind, **{field: "3000"}))
+    assert run("gcp_disk", **OPTIONS, type="hyperdisk-balanced", **{option: 3000})["changed"] is True
+
+    api.on(f"GET {DISK}", disk(type=kind, **{field: "3000"}))
+    assert run("gcp_disk", **OPTIONS, type="hyperdisk-balanced", **{option: 3000})["changed"] is False
+
+    api.on(f"GET {DISK}", disk(type=kind, **{field: "3000"}))
+    query = {**ONCE, "updateMask": field}
+    api.on(f"PATCH {DISK}", operation("DONE"), query=query, body={field: "4000"})
+    api.on(f"GET {DISK}", disk(type=kind, **{field: "4000"}))
+    assert run("gcp_disk", **OPTIONS, type="hyperdisk-balanced", **{option: 4000})["changed"] is True
 
 
 def test_labels_are_replaced_as_a_whole(api: Api, run: Run) -> None:
@@ -180,6 +203,7 @@ def test_an_operation_that_fails(api: Api, run: Run, error: Json, kind: str) -> 
     api.error(f"GET {DISK}", 404, "NOT_FOUND")
     api.on(f"POST {DISKS}", operation(), query=ONCE, body=BODY)
     api.on(WAIT, operation("DONE", error={"errors": [error]}, httpErrorStatusCode=403), body={})
+    api.error(f"GET {DISK}", 404, "NOT_FOUND")
     result = run("gcp_disk", **OPTIONS)
     assert (result["failed"], result["failure"]["kind"]) == (True, kind)
     assert error["message"].rstrip(".") in result["msg"]
@@ -189,12 +213,52 @@ def test_an_operation_that_does_not_end(api: Api, run: Run, pauses: list[float])
     api.error(f"GET {DISK}", 404, "NOT_FOUND")
     api.on(f"POST {DISKS}", operation(), query=ONCE, body=BODY)
     for _poll in range(100):
-        api.on(WAIT, operation(), body={})
+        api.on(LOOK, operation())
     result = run("gcp_disk", **OPTIONS, wait_timeout=20)
     api.script.clear()
     assert result["failure"]["kind"] == "timeout"
     assert result["failure"]["operation"] == "op-1"
     assert sum(pauses) == pytest.approx(20)
+
+
+def test_a_disk_that_is_being_created_is_taken_up(api: Api, run: Run) -> None:
+    api.on(f"GET {DISK}", disk(status="CREATING")).on(f"GET {DISK}", disk(status="CREATING"))
+    api.on(f"GET {DISK}", disk())
+    result = run("gcp_disk", **OPTIONS)
+    assert (result["changed"], result["disk"]["status"]) == (False, "READY")
+
+
+def test_a_disk_that_is_being_deleted_is_waited_for_and_made_again(api: Api, run: Run) -> None:
+    api.on(f"GET {DISK}", disk(status="DELETING")).error(f"GET {DISK}", 404, "NOT_FOUND")
+    api.on(f"POST {DISKS}", operation("DONE"), query=ONCE, body=BODY).on(f"GET {DISK}", disk())
+    assert run("gcp_disk", **OPTIONS)["changed"] is True
+
+
+def test_a_disk_that_never_came_to_be_is_made_again(api: Api, run: Run) -> None:
+    api.on(f"GET {DISK}", disk(status="FAILED"))
+    api.on(f"DELETE {DISK}", operation("DONE"), query=ONCE)
+    api.on(f"POST {DISKS}", operation("DONE"), query=ONCE, body=BODY).on(f"GET {DISK}", disk())
+    assert run("gcp_disk", **OPTIONS)["changed"] is True
+
+
+@pytest.mark.parametrize("status", ["FAILED", "READY"])
+def test_a_failed_creation_leaves_nothing_behind_but_deletes_no_disk_that_holds_data(
+    api: Api, run: Run, status: str
+) -> None:
+    api.error(f"GET {DISK}", 404, "NOT_FOUND")
+    failed = operation("DONE", error={"errors": [{"code": "INTERNAL_ERROR", "message": "no"}]})
+    api.on(f"POST {DISKS}", failed, query=ONCE, body=BODY)
+    api.on(f"GET {DISK}", disk(status=status))
+    if status == "FAILED":
+        api.on(f"DELETE {DISK}", operation("DONE"), query=ONCE)
+    assert run("gcp_disk", **OPTIONS)["failed"] is True
+
+
+def test_a_deletion_whose_answer_was_lost(api: Api, run: Run) -> None:
+    api.on(f"GET {DISK}", disk())
+    api.error(f"DELETE {DISK}", 409, "ABORTED", query=ONCE)
+    api.on(f"GET {DISK}", disk(status="DELETING")).error(f"GET {DISK}", 404, "NOT_FOUND")
+    assert run("gcp_disk", name="data", zone="us-west1-c", state="absent")["changed"] is True
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def test_the_kind_of_a_failed_operation(code: int, message: str, details: list[J
         ("RESOURCE_IN_USE_BY_ANOTHER_RESOURCE", 400, "precondition"),
         ("RESOURCE_NOT_FOUND", 404, "not_found"),
         ("SOMETHING_NEW", 409, "conflict"),
+        ("SOMETHING_NEW", 500, "unavailable"),
+        ("INTERNAL_ERROR", 0, "unavailable"),
         ("SOMETHING_NEW", 0, "api"),
     ],
 )

@@ -7,6 +7,10 @@ from .conftest import Api, Json, Run
 
 SERVICES = "serviceusage/v1/projects/my-project/services"
 GET, ENABLE = f"GET {SERVICES}:batchGet", f"POST {SERVICES}:batchEnable"
+PROBES = {
+    "tpu.googleapis.com": ("GET tpu/v2/projects/my-project/locations", {"pageSize": "1"}),
+    "compute.googleapis.com": ("GET compute/compute/v1/projects/my-project/zones", {"maxResults": "1"}),
+}
 NAMES = ["compute.googleapis.com", "tpu.googleapis.com"]
 
 
@@ -24,11 +28,20 @@ def states(**services: str) -> Json:
     return {"services": items}
 
 
+def answers(api: Api, *services: str) -> Api:
+    """What was enabled is asked until it answers."""
+    for service in services:
+        call, query = PROBES[service]
+        api.on(call, query=query)
+    return api
+
+
 def test_all_that_is_missing_is_enabled_in_one_call(api: Api, run: Run) -> None:
     api.on(GET, states(compute="DISABLED", tpu="DISABLED"), query=names(NAMES))
     api.on(ENABLE, {"name": "operations/acf.1"}, body={"serviceIds": NAMES})
     api.on("GET serviceusage/v1/operations/acf.1", {"name": "operations/acf.1", "done": False})
     api.on("GET serviceusage/v1/operations/acf.1", {"name": "operations/acf.1", "done": True, "response": {}})
+    answers(api, *NAMES)
     result = run("gcp_services", services=NAMES)
     assert (result["changed"], result["services"]) == (True, dict.fromkeys(NAMES, "ENABLED"))
     assert result["diff"]["before"] == dict.fromkeys(NAMES, "DISABLED")
@@ -37,7 +50,41 @@ def test_all_that_is_missing_is_enabled_in_one_call(api: Api, run: Run) -> None:
 def test_only_what_is_missing_is_enabled(api: Api, run: Run) -> None:
     api.on(GET, states(compute="ENABLED"), query=names(NAMES))
     api.on(ENABLE, {"name": "operations/noop", "done": True}, body={"serviceIds": ["tpu.googleapis.com"]})
+    answers(api, "tpu.googleapis.com")
     assert run("gcp_services", services=NAMES)["changed"] is True
+
+
+def disabled(api: Api, service: str) -> None:
+    call, query = PROBES[service]
+    details = [{"reason": "SERVICE_DISABLED"}]
+    api.error(call, 403, "PERMISSION_DENIED", "off", details=details, query=query)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_an_api_is_waited_for_until_it_answers_whatever_it_answers(
+    api: Api, run: Run, status: int, pauses: list[float]
+) -> None:
+    service = "tpu.googleapis.com"
+    api.on(GET, states(tpu="DISABLED"), query=names([service]))
+    api.on(ENABLE, {"name": "operations/x", "done": True}, body={"serviceIds": [service]})
+    for _poll in range(3):
+        disabled(api, service)
+    call, query = PROBES[service]
+    _ = answers(api, service) if status == 200 else api.error(call, status, "PERMISSION_DENIED", query=query)
+    assert run("gcp_services", services=[service])["changed"] is True
+    assert len(pauses) == 3
+
+
+def test_an_api_that_never_answers_ends_the_wait(api: Api, run: Run, pauses: list[float]) -> None:
+    service = "compute.googleapis.com"
+    api.on(GET, states(compute="DISABLED"), query=names([service]))
+    api.on(ENABLE, {"name": "operations/x", "done": True}, body={"serviceIds": [service]})
+    for _poll in range(50):
+        disabled(api, service)
+    result = run("gcp_services", services=[service], wait_timeout=60)
+    api.script.clear()
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", service)
+    assert sum(pauses) == pytest.approx(60)
 
 
 def test_no_change(api: Api, run: Run) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,9 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
         "tpu_worker_id": 0,
         "tpu_worker_count": 1,
         "tpu_internal_address": "10.0.0.0",
+        "tpu_external_address": "1.2.3.0",
+        "tpu_slice": "tpu",
+        "tpu_spot": False,
         "ansible_host": "1.2.3.0",
         "ansible_user": "tpu",
     }
@@ -136,8 +140,8 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
         "StrictHostKeyChecking=yes",
         f"UserKnownHostsFile={source.known_hosts}",
         "GlobalKnownHostsFile=/dev/null",
-        "HostKeyAlias=tpu.id-tpu-0",
         "CheckHostIP=no",
+        "HostKeyAlias=tpu.id-tpu-0",
     ]
     assert source.known_hosts.read_text() == "tpu.id-tpu-0 ssh-ed25519 AAAA\n"
     assert source.known_hosts.stat().st_mode & 0o777 == 0o600
@@ -203,6 +207,38 @@ def test_addresses(api: Api, source: Source) -> None:
     ]
 
 
+def test_through_a_bastion_to_the_internal_address(api: Api, source: Source) -> None:
+    source.write(bastion="me@door.example.com:2222")
+    listing(api, node("tpu", state="STOPPED"))
+    variables = source.variables("tpu")
+    assert variables["ansible_host"] == "10.0.0.0"
+    command = ["ssh", *shlex.split(variables["ansible_ssh_common_args"]), "-G", "10.0.0.0"]
+    meant = dict(
+        line.split(" ", 1)
+        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    )
+    assert meant["hostkeyalias"] == "tpu.id-tpu-0"
+    assert meant["stricthostkeychecking"] == "true"
+    assert shlex.split(meant["proxycommand"]) == [
+        *("ssh", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-W", "[%h]:%p"),
+        *("-p", "2222", "me@door.example.com"),
+    ]
+
+
+def test_the_address_is_a_choice_with_a_bastion_as_well(api: Api, source: Source) -> None:
+    source.write(bastion="door", address="external")
+    listing(api, node("tpu", state="STOPPED"))
+    assert source.variables("tpu")["ansible_host"] == "1.2.3.0"
+
+
+@pytest.mark.parametrize("bastion", ["-oProxyCommand=x", "me@", "a b", "host:port", "me@-x", "$(id)"])
+def test_what_is_no_bastion_is_refused(api: Api, source: Source, bastion: str) -> None:
+    source.write(bastion=bastion)
+    with pytest.raises(AnsibleParserError, match=r"bastion: .* is not valid\. Give user@host"):
+        source.read()
+    assert api.calls == []
+
+
 def test_all_pages_of_all_zones_in_one_list(api: Api, source: Source) -> None:
     source.write(zones=None)
     first = {"nodes": [node("a", state="STOPPED")], "nextPageToken": "t"}
@@ -226,6 +262,49 @@ def test_filters(api: Api, source: Source, filters: Json, found: list[str]) -> N
     if "b" in found:
         api.on(keys_call("b"), {}, body={})
     assert sorted(source.read().hosts) == found
+
+
+@pytest.mark.parametrize(
+    ("hostnames", "host"),
+    [
+        (["name"], "slice-0"),
+        (["external_address", "name"], "1.2.3.0"),
+        (["internal_address"], "10.0.0.0"),
+        (["labels.missing", "labels.host"], "red"),
+        (["{{ tpu_zone }}/{{ tpu_node }}.{{ tpu_worker_id }}"], "us-west1-c/slice.0"),
+        (["{{ nothing }}", "labels.missing"], "slice-0"),
+    ],
+)
+def test_hostnames_in_order_of_preference(api: Api, source: Source, hostnames: list[str], host: str) -> None:
+    source.write(hostnames=hostnames, filters={"name": "slice"})
+    workers = 1 if host == "red" else 2
+    listing(api, node("slice", workers, state="STOPPED", labels={"host": "red"}))
+    assert host in source.read().hosts
+
+
+def test_strict_refuses_a_name_that_cannot_be_evaluated(api: Api, source: Source) -> None:
+    source.write(hostnames=["{{ nothing }}"], strict=True)
+    listing(api, node("tpu", state="STOPPED"))
+    with pytest.raises(AnsibleParserError, match="Could not name the host tpu"):
+        source.read()
+
+
+def test_hosts_of_one_name_are_told_apart_by_their_zones(api: Api, source: Source) -> None:
+    source.write(zones=None)
+    other = {**node("tpu", state="STOPPED"), "name": "projects/my-project/locations/us-west4-a/nodes/tpu"}
+    listing(api, node("tpu", state="STOPPED"), other, node("b", state="STOPPED"), call=ANY_ZONE)
+    data = source.read()
+    assert sorted(data.hosts) == ["b", "tpu.us-west1-c", "tpu.us-west4-a"]
+    assert [host.name for host in data.groups["zone_us_west4_a"].get_hosts()] == ["tpu.us-west4-a"]
+    assert len(data.groups["node_tpu"].get_hosts()) == 2
+
+
+def test_names_that_tell_nothing_apart_are_refused(api: Api, source: Source) -> None:
+    source.write(hostnames=["labels.team"])
+    red: Json = {"state": "STOPPED", "labels": {"team": "red"}}
+    listing(api, node("a", **red), node("b", **red))
+    with pytest.raises(AnsibleParserError, match=r"hostnames gives several hosts .* red\.us-west1-c"):
+        source.read()
 
 
 def test_constructed_variables_and_groups(api: Api, source: Source) -> None:
@@ -397,6 +476,48 @@ def test_the_cache_answers_without_any_request(api: Api, source: Source, cached:
     assert api.calls == first_calls
     assert second.get_host("tpu").get_vars() == first.get_host("tpu").get_vars()
     assert source.known_hosts.read_text() == "tpu.id-tpu-0 ssh-ed25519 AAAA\n"
+
+
+def test_the_cache_is_private_and_without_metadata(
+    api: Api, source: Source, cached: Callable[..., None]
+) -> None:
+    listing(api, node("tpu", state="STOPPED", metadata={"startup-script": "a-secret"}))
+    source.read()
+    directory = source.directory / "cache"
+    (file,) = directory.iterdir()
+    assert (directory.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+    assert "10.0.0.0" in file.read_text()
+    assert "a-secret" not in file.read_text()
+
+
+def test_the_cache_answers_without_credentials(api: Api, source: Source, cached: Callable[..., None]) -> None:
+    listing(api, node("tpu", state="STOPPED"))
+    source.read()
+    cached(auth_kind="serviceaccount", access_token=None, service_account_file="/nowhere.json")
+    assert list(source.read().hosts) == ["tpu"]
+
+
+def test_another_question_is_not_answered_from_the_cache(
+    api: Api, source: Source, cached: Callable[..., None]
+) -> None:
+    listing(api, node("a", state="STOPPED"), node("b", state="STOPPED"))
+    source.read()
+    cached(filters={"name": "b"})
+    listing(api, node("a", state="STOPPED"), node("b", state="STOPPED"))
+    assert list(source.read().hosts) == ["b"]
+    cached()
+    assert sorted(source.read().hosts) == ["a", "b"]
+
+
+def test_the_cache_remembers_which_zones_are_missing(
+    api: Api, source: Source, cached: Callable[..., None]
+) -> None:
+    page = {"nodes": [node("tpu", state="STOPPED")], "unreachable": ["projects/p/locations/us-east1-d"]}
+    api.on(LIST, page, query=BIG)
+    source.read()
+    cached(unreachable="error")
+    with pytest.raises(AnsibleParserError, match="us-east1-d"):
+        source.read()
 
 
 def test_a_refresh_looks_again_and_renews_the_cache(

@@ -130,7 +130,14 @@ def test_create_with_everything(api: Api, run: Run) -> None:
             {"sourceDisk": "projects/other/zones/us-west1-c/disks/books", "mode": "READ_ONLY"},
         ],
         "schedulingConfig": {"spot": True, "reserved": False},
-        "networkConfig": {"network": "net", "subnetwork": "sub", "enableExternalIps": False},
+        "networkConfig": {
+            "network": "net",
+            "subnetwork": "sub",
+            "enableExternalIps": False,
+            "canIpForward": True,
+            "queueCount": 2,
+        },
+        "cidrBlock": "10.2.0.0/29",
         "serviceAccount": {"email": "robot@my-project.iam.gserviceaccount.com", "scope": ["a"]},
         "shieldedInstanceConfig": {"enableSecureBoot": True},
         "bootDiskConfig": {"customerEncryptionKey": {"kmsKeyName": "projects/k"}},
@@ -156,6 +163,9 @@ def test_create_with_everything(api: Api, run: Run) -> None:
         "network": "net",
         "subnetwork": "sub",
         "external_ips": False,
+        "can_ip_forward": True,
+        "queue_count": 2,
+        "cidr_block": "10.2.0.0/29",
         "service_account": {"email": "robot@my-project.iam.gserviceaccount.com", "scopes": ["a"]},
         "secure_boot": True,
         "boot_disk_kms_key": "projects/k",
@@ -296,6 +306,7 @@ def test_a_wait_that_ends_names_the_operation_and_deletes_nothing(
 def test_a_node_that_is_preempted_as_soon_as_it_is_there(api: Api, run: Run) -> None:
     creating(absent(api))
     present(api, {**node(), "state": "PREEMPTED"})
+    present(api, {**node(), "state": "PREEMPTED"}).on(f"DELETE {NODE}", DONE)
     assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "preempted"
 
 
@@ -404,6 +415,13 @@ def test_no_change(api: Api, run: Run) -> None:
         secure_boot=False,
     )
     assert (result["changed"], result["node"]) == (False, found)
+
+
+def test_the_api_may_leave_out_of_an_interface_what_is_false(api: Api, run: Run) -> None:
+    have = [{"network": "projects/my-project/global/networks/a"}, {"network": "b", "enableExternalIps": True}]
+    published(present(api, node(networkConfigs=have)))
+    networks = [{"network": "a", "can_ip_forward": False}, {"network": "b", "external_ips": True}]
+    assert run("tpu_vm", **OPTIONS, networks=networks)["changed"] is False
 
 
 def test_options_left_out_are_not_compared(api: Api, run: Run) -> None:
@@ -536,6 +554,15 @@ def test_a_dead_node_stays_if_it_cannot_be_made_again(api: Api, run: Run) -> Non
     assert api.writes == []
 
 
+def test_a_dead_node_of_a_queued_resource_is_not_replaced_by_one_without(api: Api, run: Run) -> None:
+    queued = "projects/my-project/locations/us-west1-c/queuedResources/tpu-q"
+    present(api, node(state="PREEMPTED", queuedResource=queued))
+    result = run("tpu_vm", **OPTIONS)
+    assert result["failure"]["kind"] == "precondition"
+    assert "The TPU VM tpu (PREEMPTED) belongs to the queued resource tpu-q" in result["msg"]
+    assert api.writes == []
+
+
 def test_a_node_that_is_being_deleted_is_waited_for_and_made_again(api: Api, run: Run) -> None:
     present(api, node(state="DELETING"))
     api.on(f"GET {ZONE}/operations", {})
@@ -569,6 +596,21 @@ def test_delete_what_is_being_deleted(api: Api, run: Run) -> None:
     assert run("tpu_vm", **NAMED, state="absent")["changed"] is False
 
 
+def test_a_deletion_whose_answer_was_lost(api: Api, run: Run) -> None:
+    present(api).on(f"DELETE {NODE}", requests.ConnectionError("cut"))
+    api.error(f"DELETE {NODE}", 409, "ABORTED")
+    present(api, node(state="DELETING"))
+    api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]}).on(OP, DONE)
+    absent(api)
+    assert run("tpu_vm", **NAMED, state="absent")["changed"] is True
+
+
+def test_a_node_on_which_something_else_is_under_way_is_not_deleted(api: Api, run: Run) -> None:
+    present(api).error(f"DELETE {NODE}", 409, "ABORTED", "busy")
+    present(api)
+    assert run("tpu_vm", **NAMED, state="absent")["failure"]["kind"] == "conflict"
+
+
 def test_a_deletion_that_fails(api: Api, run: Run) -> None:
     present(api).on(
         f"DELETE {NODE}", op(done=True, error={"code": 9, "message": "It is part of a queued resource"})
@@ -593,6 +635,42 @@ def test_start_and_stop(api: Api, run: Run, wanted: str, found: str, verb: str, 
     result = run("tpu_vm", **OPTIONS, state=wanted)
     assert (result["changed"], result["node"]["state"]) == (True, after)
     assert [result["diff"][side]["state"] for side in ("before", "after")] == [found, after]
+
+
+@pytest.mark.parametrize(("status", "canonical"), [(400, "FAILED_PRECONDITION"), (409, "ABORTED")])
+@pytest.mark.parametrize(
+    ("wanted", "found", "verb", "meanwhile", "after"),
+    [
+        ("started", "STOPPED", "start", "STARTING", "READY"),
+        ("stopped", "READY", "stop", "STOPPING", "STOPPED"),
+    ],
+)
+def test_a_start_or_stop_whose_answer_was_lost(
+    api: Api,
+    run: Run,
+    wanted: str,
+    found: str,
+    verb: str,
+    meanwhile: str,
+    after: str,
+    status: int,
+    canonical: str,
+) -> None:
+    present(api, node(state=found)).on(f"POST {NODE}:{verb}", requests.ConnectionError("cut"), body={})
+    api.error(f"POST {NODE}:{verb}", status, canonical, body={})
+    present(api, node(state=meanwhile)).on(f"GET {ZONE}/operations", {})
+    present(api, node(state=after))
+    if after == "READY":
+        published(api)
+    result = run("tpu_vm", **OPTIONS, state=wanted)
+    assert (result["changed"], result["node"]["state"]) == (True, after)
+
+
+def test_a_stop_that_google_refuses(api: Api, run: Run) -> None:
+    present(api).error(f"POST {NODE}:stop", 400, "FAILED_PRECONDITION", "not now", body={})
+    present(api)
+    result = run("tpu_vm", **OPTIONS, state="stopped")
+    assert (result["failure"]["kind"], "not now" in result["msg"]) == ("precondition", True)
 
 
 @pytest.mark.parametrize(

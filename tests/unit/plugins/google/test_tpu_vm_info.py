@@ -1,45 +1,70 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules that list: tpu_vm_info and tpu_queued_resource_info."""
+
 from __future__ import annotations
+
+import pytest
 
 from .conftest import Api, Json, Run
 
 PROJECT = "tpu/v2/projects/my-project/locations"
 BIG = {"pageSize": "1000"}
 
+each = pytest.mark.parametrize(
+    ("module", "collection", "key"),
+    [
+        ("tpu_vm_info", "nodes", "nodes"),
+        ("tpu_queued_resource_info", "queuedResources", "queued_resources"),
+    ],
+)
 
-def node(name: str, zone: str = "us-west1-c") -> Json:
-    return {"name": f"projects/my-project/locations/{zone}/nodes/{name}", "state": "READY"}
+
+def item(collection: str, name: str, zone: str = "us-west1-c") -> Json:
+    return {"name": f"projects/my-project/locations/{zone}/{collection}/{name}"}
 
 
-def test_all_zones_in_one_list(api: Api, run: Run) -> None:
-    first = {"nodes": [node("a")], "nextPageToken": "t", "unreachable": ["locations/us-east1-d"]}
-    api.on(f"GET {PROJECT}/-/nodes", first, query=BIG)
-    api.on(f"GET {PROJECT}/-/nodes", {"nodes": [node("b", "us-east5-a")]}, query={**BIG, "pageToken": "t"})
-    result = run("tpu_vm_info")
-    assert result["nodes"] == [node("a"), node("b", "us-east5-a")]
+@each
+def test_all_zones_in_one_list(api: Api, run: Run, module: str, collection: str, key: str) -> None:
+    a, b = item(collection, "a"), item(collection, "b", "us-east5-a")
+    first = {collection: [a], "nextPageToken": "t", "unreachable": ["locations/us-east1-d"]}
+    api.on(f"GET {PROJECT}/-/{collection}", first, query=BIG)
+    api.on(f"GET {PROJECT}/-/{collection}", {collection: [b]}, query={**BIG, "pageToken": "t"})
+    result = run(module)
+    assert result[key] == [a, b]
     assert (result["changed"], result["unreachable_zones"]) == (False, ["us-east1-d"])
 
 
-def test_zones_by_name(api: Api, run: Run) -> None:
-    api.on(f"GET {PROJECT}/us-west1-c/nodes", {"nodes": [node("a")]}, query=BIG)
-    api.on(f"GET {PROJECT}/us-east5-a/nodes", {}, query=BIG)
-    assert run("tpu_vm_info", zones=["us-west1-c", "us-east5-a"])["nodes"] == [node("a")]
+@each
+def test_zones_by_name(api: Api, run: Run, module: str, collection: str, key: str) -> None:
+    a = item(collection, "a")
+    api.on(f"GET {PROJECT}/us-west1-c/{collection}", {collection: [a]}, query=BIG)
+    api.on(f"GET {PROJECT}/us-east5-a/{collection}", {}, query=BIG)
+    assert run(module, zones=["us-west1-c", "us-east5-a"])[key] == [a]
 
 
-def test_one_node_in_its_zone(api: Api, run: Run) -> None:
-    api.on(f"GET {PROJECT}/us-west1-c/nodes/a", node("a"))
-    assert run("tpu_vm_info", name="a", zone=["us-west1-c"])["nodes"] == [node("a")]
-    api.error(f"GET {PROJECT}/us-west1-c/nodes/b", 404, "NOT_FOUND")
-    assert run("tpu_vm_info", name="b", zone=["us-west1-c"])["nodes"] == []
+@each
+def test_one_in_its_zone(api: Api, run: Run, module: str, collection: str, key: str) -> None:
+    a = item(collection, "a")
+    api.on(f"GET {PROJECT}/us-west1-c/{collection}/a", a)
+    assert run(module, name="a", zone=["us-west1-c"])[key] == [a]
+    api.error(f"GET {PROJECT}/us-west1-c/{collection}/b", 404, "NOT_FOUND")
+    assert run(module, name="b", zone=["us-west1-c"])[key] == []
 
 
-def test_one_node_in_any_zone(api: Api, run: Run) -> None:
-    nodes = [node("a"), node("b"), node("a", "us-east5-a")]
-    api.on(f"GET {PROJECT}/-/nodes", {"nodes": nodes}, query=BIG)
-    assert run("tpu_vm_info", name="a")["nodes"] == [nodes[0], nodes[2]]
+@each
+def test_one_wherever_it_is(api: Api, run: Run, module: str, collection: str, key: str) -> None:
+    a, b = item(collection, "a"), item(collection, "b")
+    api.on(f"GET {PROJECT}/-/{collection}", {collection: [a, b]}, query=BIG)
+    assert run(module, check=True, name="b")[key] == [b]
 
 
-def test_bad_names_are_refused_before_anything_is_sent(api: Api, run: Run) -> None:
-    assert "zone: 'here' is not valid" in run("tpu_vm_info", zones=["here"])["msg"]
-    assert "name: 'A' is not valid" in run("tpu_vm_info", name="A")["msg"]
+@each
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"name": "X"}, "name: 'X' is not valid"), ({"zones": ["x"]}, "zone: 'x' is not valid")],
+)
+def test_bad_names(
+    api: Api, run: Run, module: str, collection: str, key: str, options: Json, message: str
+) -> None:
+    assert message in run(module, **options)["msg"]
     assert api.calls == []

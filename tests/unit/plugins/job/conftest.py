@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,9 @@ class Systemd:
     def is_active(self, unit: str) -> bool:
         return unit in self.active
 
+    def matching(self, patterns: list[str]) -> list[str]:
+        return [unit for unit in sorted(self.active) if any(fnmatch(unit, each) for each in patterns)]
+
     def start(self, unit: str, properties: list[str], argv: list[str]) -> None:
         if self.refuses:
             raise systemd.SystemdError(self.refuses)
@@ -99,7 +103,9 @@ def fake_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
     """A machine with that systemd, with its run directory below the test's own, seen by root."""
     fake = Systemd()
     monkeypatch.setattr(systemd, "is_active", fake.is_active)
+    monkeypatch.setattr(systemd, "active", fake.matching)
     monkeypatch.setattr(systemd, "start", fake.start)
+    monkeypatch.setattr(systemd, "mount", lambda _path: None)
     monkeypatch.setattr(systemd, "stop", fake.stop)
     monkeypatch.setattr(records, "RUN_DIR", str(tmp_path / "run"))
     monkeypatch.setattr(records, "boot_id", lambda: BOOT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, space, systemd
 
 from .conftest import BOOT, RunModule, Systemd
 
@@ -65,7 +65,6 @@ def test_the_unit_has_what_the_job_needs(
     assert argv[1:] == ["-I", f"{directory}/runner.py", "run"]
     expected = {
         "User=root",
-        "WorkingDirectory=/",
         "RuntimeMaxSec=7200",
         "TimeoutStopSec=30",
         "KillMode=mixed",
@@ -80,11 +79,99 @@ def test_the_unit_has_what_the_job_needs(
     assert Path(directory, "runner.py").read_text() == Path(runner.__file__).read_text()
 
 
-def test_a_user_gets_no_new_privileges(
+def test_a_user_is_kept_in_a_sandbox_with_the_chips_in_it(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:
     run_module("job", **{**job, "user": "nobody"})
-    assert {"User=nobody", "NoNewPrivileges=yes"} <= set(fake_systemd.started[0][1])
+    properties = set(fake_systemd.started[0][1])
+    assert {"User=nobody", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "PrivateTmp=yes"} <= properties
+    names = {item.partition("=")[0] for item in properties}
+    assert not names & {"PrivateDevices", "ProtectClock", "DevicePolicy", "DeviceAllow"}
+
+
+def test_root_is_not(run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]) -> None:
+    run_module("job", **job)
+    assert not set(fake_systemd.started[0][1]) & set(systemd.SANDBOX)
+
+
+def test_a_record_is_for_the_user_and_root_alone(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    run_module("job", **job)
+    assert (Path(job["records_dir"]) / "sft.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_job_that_would_fill_the_disk_does_not_start(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    result = run_module("job", **job, disk_space={"bytes": 1e18})
+    assert "job sft is about to write 1000000000.0 GB, but the disk of" in result["msg"]
+    assert "tpu_vm_disk_size_gb" in result["msg"]
+    assert fake_systemd.started == []
+
+
+def test_what_is_there_already_need_not_be_written(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "items").write_bytes(bytes(1_000_000))
+    size = space.size_of(str(model))
+    wanted = {"bytes": 1000, "like": str(model), "times": 3}
+    result = run_module("job", **job, disk_space={**wanted, "present": [str(model), "/no/such"]})
+    assert size >= 1_000_000
+    assert result["job"]["disk"]["needed"] == 1000 + 2 * size
+
+
+def test_units_that_exclude_the_job_are_named(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    fake_systemd.active.add("vllm.service")
+    job = {**job, "conflicts": ["vllm.service", "tpuops-*"]}
+    refused = run_module("job", **job)
+    fake_systemd.active.clear()
+    assert refused["msg"].startswith(
+        "job sft cannot run beside vllm.service: wait until that has ended, or stop"
+    )
+    assert run_module("job", **job)["action"] == "run"
+
+
+def test_a_running_job_is_attached_to_without_its_command(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    options = {"name": "sft", "records_dir": job["records_dir"], "state": "attached"}
+    never = run_module("job", **options)
+    run_module("job", **job, progress={"format": "maxtext", "total": 100})
+    attached = run_module("job", **options)
+    end(job["records_dir"], fake_systemd, status="failed")
+    ended = run_module("job", **options)
+    told = [(each["changed"], each["action"], each["reason"]) for each in (never, attached, ended)]
+    assert told == [
+        (False, "none", "it never ran"),
+        (False, "attach", "it is running"),
+        (False, "none", "its last run is failed"),
+    ]
+    assert attached["job"]["progress"]["format"] == "maxtext"
+    assert attached["job"]["progress"]["total"] == 100
+
+
+def test_nothing_is_decided_before_the_disk_is_mounted(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As right after a restart: the directory is empty until then, and the job seems never to have run."""
+    run_module("job", **job)
+    end(job["records_dir"], fake_systemd)
+    disk, away = Path(job["records_dir"]).parent, Path(job["records_dir"]).parent.with_name("away")
+    disk.rename(away)
+    disk.mkdir()
+
+    def mount(path: str) -> None:
+        assert path == job["records_dir"]
+        disk.rmdir()
+        away.rename(disk)
+
+    monkeypatch.setattr(systemd, "mount", mount)
+    assert run_module("job", **job)["action"] == "skip"
 
 
 def test_the_default_user_is_who_became_root(
@@ -155,7 +242,9 @@ def test_systemd_refuses(
     fake_systemd.refuses = "Unknown assignment: LoadCredential"
     result = run_module("job", **job)
     assert result["msg"] == "job sft: systemd did not start it: Unknown assignment: LoadCredential"
-    assert list((tmp_path / "run").iterdir()) == [tmp_path / "run" / "sft.lock"]
+    assert sorted((tmp_path / "run").iterdir()) == [
+        tmp_path / "run" / name for name in (".sft.lock", ".start.lock")
+    ]
     assert run_module("job_info", records_dir=job["records_dir"])["jobs"][0]["status"] == "failed"
 
 
@@ -164,7 +253,8 @@ def test_systemd_refuses(
     [
         ({"user": "no-such-user"}, "user: there is no user no-such-user on this machine"),
         ({"chdir": "/no/such/dir"}, "chdir: /no/such/dir is not a directory"),
-        ({"name": "../x"}, "name: '../x' cannot name a job"),
+        ({"name": "a\n"}, "name: 'a\\n' cannot name a job"),
+        ({"records_dir": "/no such"}, "records_dir: '/no such' is not an absolute path"),
         ({"argv": None}, "argv"),
         ({"progress": {"format": "pattern"}}, "pattern"),
         ({"records_dir": "/no/such/disk/.tpuops/jobs"}, "there is no /no/such/disk: mount the data disk"),

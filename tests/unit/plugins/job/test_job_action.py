@@ -22,6 +22,8 @@ RECORD: Json = {
     "fingerprint": "f",
     "started": "t",
     "log": "/disk/jobs/sft.log",
+    "progress": {"file": "/disk/jobs/sft.log", "offset": 0},
+    "disk": None,
     "reason": None,
     "seconds": None,
     "exit_code": None,
@@ -97,13 +99,14 @@ def look(text: str = "", offset: int = 0, **changes: Any) -> Json:
 
 
 def test_a_job_is_followed_to_its_end(clock: list[float], shown: list[str]) -> None:
+    progress = {**RECORD["progress"], "format": "maxtext", "total": 3}
     answers = [
-        started(),
+        started(job={**RECORD, "progress": progress}),
         look(STEP.format(1) + STEP.format(2), 50),
         look("", 50),
         look(STEP.format(3), 75, status="finished"),
     ]
-    action = Action({"progress": {"format": "maxtext", "total": "3"}}, answers)
+    action = Action({"state": "attached"}, answers)  # what the record tells of the progress is enough
     result = action.run(task_vars={"inventory_hostname": "tpu", "ansible_play_hosts": ["tpu"]})
     assert (result["changed"], result["job"]["status"], result.get("failed")) == (True, "finished", None)
     assert shown == ["sft  step 2/3  loss 1.50  2.0 s/step  ETA 2 s", "sft  step 3/3  loss 1.50  2.0 s/step"]
@@ -251,11 +254,66 @@ def test_a_cut_that_does_not_end_is_told_with_what_to_do(clock: list[float], sho
     assert 60 <= clock[0] <= 70
 
 
-@pytest.mark.parametrize("answer", [look(started="later"), look(fingerprint="other")])
-def test_someone_else_took_the_name(clock: list[float], shown: list[str], answer: Json) -> None:
-    result = Action({}, [started(), answer]).run(task_vars={})
+def test_someone_else_took_the_name(clock: list[float], shown: list[str]) -> None:
+    result = Action({}, [started(), look(fingerprint="other")]).run(task_vars={})
     assert result["failed"]
-    assert "sft" in result["msg"]
+    assert "job sft was started anew by someone else" in result["msg"]
+
+
+def test_what_another_controller_started_again_is_followed(clock: list[float], shown: list[str]) -> None:
+    action = Action(
+        {}, [started(), look("", 70), look(started="later"), look(started="later", status="finished")]
+    )
+    result = action.run(task_vars={})
+    assert (result.get("failed"), result["job"]["started"]) == (None, "later")
+    assert [arguments["offset"] for name, arguments in action.calls if name][-1] == -1
+
+
+INTERRUPTED: Json = {"status": "interrupted", "reason": "the machine restarted or was replaced while it ran"}
+
+
+@pytest.mark.parametrize(("allowed", "runs", "failed"), [(0, 1, True), (1, 2, True), (2, 3, None)])
+def test_an_interrupted_job_is_started_again_as_often_as_allowed(
+    clock: list[float], shown: list[str], allowed: int, runs: int, failed: bool | None
+) -> None:
+    answers = [
+        started(),
+        look(**INTERRUPTED),
+        started(),
+        look(**INTERRUPTED),
+        started(),
+        look(status="finished"),
+    ]
+    action = Action({"restart": {"interrupted": allowed}}, answers)
+    result = action.run(task_vars={})
+    assert result.get("failed") is failed
+    assert len([name for name, _arguments in action.calls if name is None]) == runs
+    assert len([line for line in shown if "starting it again" in line]) == runs - 1
+
+
+def test_written_bytes_are_shown_with_the_expected_ones(clock: list[float], shown: list[str]) -> None:
+    reporter = job_action.Shown("convert", shown.append, needed=8_000_000_000)
+    for second in range(0, 41, 10):
+        clock[0] = float(second)
+        reporter.update("", second * 100_000_000)
+    assert shown == [
+        "convert  10 s  1.0 of about 8.0 GB written  100.0 MB/s  ETA 70 s",
+        "convert  20 s  2.0 of about 8.0 GB written  100.0 MB/s  ETA 60 s",
+        "convert  30 s  3.0 of about 8.0 GB written  100.0 MB/s  ETA 50 s",
+        "convert  40 s  4.0 of about 8.0 GB written  100.0 MB/s  ETA 40 s",
+    ]
+
+
+def test_a_full_disk_is_told_with_the_remedy(clock: list[float], shown: list[str]) -> None:
+    tail = [
+        "ValueError: RESOURCE_EXHAUSTED: No space left on device [os_error_code='28']",
+        "RuntimeError: died",
+    ]
+    action = Action({}, [started(), {**look(status="failed", exit_code=1, seconds=9), "log_tail": tail}])
+    message = action.run(task_vars={})["msg"]
+    assert message.splitlines()[0].endswith(tail[0])
+    assert "The disk is full." in message
+    assert "tpu_vm_disk_size_gb" in message
 
 
 def test_an_interruption_is_explained_and_then_goes_on_its_way(
@@ -280,4 +338,6 @@ def test_an_interruption_is_explained_and_then_goes_on_its_way(
     told = terminal.read_text()
     assert "Job sft goes on" in told
     assert "run the same command again" in told
+    assert "ansible-playbook playbooks/follow.yml -e job_name=sft\n" in told
+    assert "ansible-playbook playbooks/stop.yml -e job_name=sft," in told
     assert "systemctl stop tpuops-sft.service" in told

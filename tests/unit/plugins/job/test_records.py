@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from .conftest import BOOT, Systemd
@@ -37,16 +38,60 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["sft", "sft-qwen3-4b", "upload-me.model_1", "0", "a" * 100])
-def test_names_that_are_safe_everywhere(name: str) -> None:
-    records.check_name(name)
+def test_names_that_are_safe_everywhere_are_kept(name: str) -> None:
+    assert Paths(name, "/disk/jobs").unit == f"tpuops-{name}.service"
 
 
 @pytest.mark.parametrize(
-    "name", ["", "../x", "a/b", "a b", "-a", ".a", "a%n", "ä", "a\n", "a" * 101, "$(id)"]
+    ("name", "part"),
+    [("../x", "x"), ("a/b", "a-b"), ("-a", "a"), ("a%n", "a-n"), ("ä", "job"), ("a" * 101, "a" * 60)],
 )
-def test_other_names_are_refused_with_the_rule(name: str) -> None:
-    with pytest.raises(JobError, match=r"^name: .* cannot name a job: use letters, digits"):
-        records.check_name(name)
+def test_other_names_keep_a_readable_part(name: str, part: str) -> None:
+    key = Paths(name, "/disk/jobs").key
+    assert re.fullmatch(re.escape(part) + ":[0-9a-f]{16}", key)
+
+
+def everything(name: str) -> list[str]:
+    """All that belongs to a job alone."""
+    paths = Paths(name, "/disk/jobs")
+    after_crashes = [f"{paths.record}.next", f"{paths.log}.1"]
+    return [paths.record, paths.log, paths.directory, paths.lock, paths.unit, *after_crashes]
+
+
+endings = st.sampled_from(["", ".lock", ".json", ".log", ".log.1", ".json.next", ".service", "."])
+any_name = st.text(min_size=1, max_size=300) | st.builds(
+    str.__add__, st.text("ab.-_:/%\\ ", min_size=1), endings
+)
+
+
+@given(any_name)
+def test_any_name_is_safe_in_units_files_and_command_lines(name: str) -> None:
+    paths = Paths(name, "/disk/jobs")
+    assert re.fullmatch(r"tpuops-[A-Za-z0-9][A-Za-z0-9_.:-]*\.service", paths.unit) or paths.key.startswith(
+        "_"
+    )
+    assert re.fullmatch(r"[A-Za-z0-9_.:-]+", paths.key)
+    assert len(f"{paths.unit}.json.next") < 255
+    for path in everything(name):
+        assert "/" not in path.removeprefix("/disk/jobs/").removeprefix(f"{records.RUN_DIR}/")
+
+
+@given(any_name, any_name)
+def test_two_jobs_share_nothing(first: str, second: str) -> None:
+    assume(first != second)
+    assert not set(everything(first)) & set(everything(second))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\n", "\x1b[31m", "a\0"])
+def test_names_that_cannot_be_shown_are_refused(name: str) -> None:
+    with pytest.raises(JobError, match=r"^name: .* cannot name a job: use characters that can be printed"):
+        records.check_paths(Paths(name, "/disk/jobs"))
+
+
+@pytest.mark.parametrize("directory", ["jobs", "/a b", "/a%n", "/a:b", "/a\n", '/a"', "/a\\b", "/$x"])
+def test_a_directory_that_a_unit_cannot_hold_is_refused(directory: str) -> None:
+    with pytest.raises(JobError, match=r"^records_dir: .* name another directory"):
+        records.check_paths(Paths("sft", directory))
 
 
 @given(st.dictionaries(names, json_values, max_size=4))

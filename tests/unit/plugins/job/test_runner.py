@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ class Unit:
     argv: list[str]
     environment: dict[str, str]
     secrets: dict[str, str]
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         (self.directory / "outcome").mkdir(parents=True)
@@ -51,7 +53,15 @@ class Unit:
         return self.root / "job.json"
 
     def spec(self, **changes: Any) -> dict[str, Any]:
-        record = {"argv": self.argv, "environment": self.environment, "outputs": [], "timeout": None}
+        record = {
+            "argv": self.argv,
+            "environment": self.environment,
+            "outputs": [],
+            "timeout": None,
+            "chdir": None,
+            "restarts": self.restarts,
+            "user": pwd.getpwuid(os.getuid()).pw_name,
+        }
         return {
             "record": {**record, **changes},
             "record_path": str(self.record),
@@ -108,6 +118,48 @@ def test_exit_status_and_peak_memory_are_kept(make_unit: MakeUnit) -> None:
     process.communicate()
     assert process.returncode == 3
     assert unit.outcome()["peak_memory_bytes"] > 80_000_000
+    assert unit.outcome()["cpu_seconds"] >= 0
+    assert unit.outcome()["attempts"] == 1
+
+
+COUNT = "echo x >> {0}; test $(wc -l < {0}) -ge {1}"
+
+
+@pytest.mark.parametrize(
+    ("needed", "allowed", "status", "attempts"), [(3, 5, 0, 3), (9, 2, 1, 3), (2, 0, 1, 1)]
+)
+def test_a_command_that_fails_is_started_again_as_often_as_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed: int, allowed: int, status: int, attempts: int
+) -> None:
+    monkeypatch.setattr(runner, "RESTART_PAUSE", 0.0)
+    monkeypatch.setattr(signal, "signal", lambda *_arguments: None)
+    unit = Unit(tmp_path, ["sh", "-c", COUNT.format(tmp_path / "count", needed)], {}, {}, allowed)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(unit.credentials))
+    assert runner.run() == status
+    assert unit.outcome()["attempts"] == attempts
+    assert (tmp_path / "count").read_text() == "x\n" * attempts
+
+
+def test_a_stopped_command_is_not_started_again(tmp_path: Path) -> None:
+    unit = Unit(tmp_path, ["sh", "-c", "echo ready; sleep 60 & wait"], {}, {}, restarts=5)
+    process = unit.start()
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert unit.outcome()["attempts"] == 1
+
+
+def test_the_command_runs_where_it_is_told_to(make_unit: MakeUnit, tmp_path: Path) -> None:
+    where = tmp_path / "a %n b\\"
+    where.mkdir()
+    unit = make_unit(["pwd"])
+    (unit.credentials / runner.SPEC_CREDENTIAL).write_text(json.dumps(unit.spec(chdir=str(where))))
+    output, _ = unit.start().communicate()
+    assert output.strip() == str(where)
+    where.rmdir()
+    output, _ = unit.start().communicate()
+    assert output == f"cannot run {where}: No such file or directory\n"
 
 
 def test_a_signal_that_ends_the_command_ends_the_runner(make_unit: MakeUnit) -> None:

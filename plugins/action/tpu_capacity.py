@@ -1,0 +1,219 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module tpu_capacity, which runs on the controller: it plays other modules of this collection."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
+    CLEAN_UP_TIMEOUT,
+    Candidate,
+    Ladder,
+    LadderError,
+    ModuleFailed,
+)
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import Cost, cost, origin
+
+Result = dict[str, Any]
+
+CANDIDATE = {
+    "zone": {"type": "str", "required": True},
+    "accelerator_type": {"type": "str", "required": True},
+    "runtime_version": {"type": "str"},
+    "provisioning": {
+        "type": "str",
+        "choices": ["on-demand", "spot", "queued", "reserved"],
+        "default": "on-demand",
+    },
+    "spot": {"type": "bool", "default": False},
+    "valid_for": {"type": "int"},
+    "timeout": {"type": "int"},
+}
+OPTIONS = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "candidates": {"type": "list", "elements": "dict", "required": True, "options": CANDIDATE},
+    "node": {"type": "dict", "default": {}},
+    "disk": {
+        "type": "dict",
+        "options": {
+            "name": {"type": "str", "required": True},
+            "size_gb": {"type": "int"},
+            "type": {"type": "str"},
+        },
+    },
+    "delete_disk": {"type": "str"},
+    "labels": {"type": "dict", "default": {}},
+    "run": {"type": "str", "default": ""},
+    "owner": {"type": "str"},
+    "prices": {"type": "dict", "default": {}},
+    "wait_timeout": {"type": "int", "default": 1800},
+}
+
+display = Display()
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Plays the ladder with Ansible's modules, and shows what comes of it."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _supports_diff = True
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        spec = gcp_argument_spec(**OPTIONS)
+        _validated, options = self.validate_argument_spec(argument_spec=spec)
+        connection = {
+            key: value for key, value in self._task.args.items() if key in spec.keys() - OPTIONS.keys()
+        }
+        ladder = self.make_ladder(options, connection, task_vars or {})
+        plan = self.make_plan(ladder, options["prices"]) if options["state"] == "present" else {}
+        try:
+            if options["state"] == "absent":
+                result = ladder.descend(options["delete_disk"] or "")
+            else:
+                result = ladder.climb()
+                plan["candidates"] = [line for line in plan["candidates"] if self.matters(line, ladder)]
+        except LadderError as error:
+            result = {**failed(str(error), error.failure), "refusals": error.refusals}
+        except ModuleFailed as error:
+            result = failed(str(error), error.result.get("failure", {"kind": error.kind}))
+        if plan and not result.get("failed"):
+            self.show_plan(ladder, plan, result)
+        return {**result, "plan": plan, "warnings": list(dict.fromkeys(map(str, ladder.warnings)))}
+
+    def make_ladder(self, options: Result, connection: Result, variables: Result) -> Ladder:
+        def play(module: str, arguments: Result, check: bool = False) -> Result:
+            with self.checking(check):
+                result: Result = self._execute_module(
+                    module_name=f"tpuops.maxtext.{module}",
+                    module_args={**connection, **arguments},
+                    task_vars=variables,
+                )
+                return result
+
+        if not options["candidates"]:
+            raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
+        try:
+            marked = labels.marked(options["labels"], options["run"], options["owner"] or getpass.getuser())
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return Ladder(
+            name=options["name"],
+            candidates=[self.make_candidate(given, options) for given in options["candidates"]],
+            play=play,
+            say=display.display,
+            node=options["node"],
+            disk=options["disk"],
+            labels=marked,
+            check=bool(self._task.check_mode),
+            delete_timeout=options["wait_timeout"] if options["state"] == "absent" else CLEAN_UP_TIMEOUT,
+        )
+
+    @staticmethod
+    def make_candidate(given: Result, options: Result) -> Candidate:
+        kind = generation(given["accelerator_type"])
+        version = given["runtime_version"] or (kind.runtime_version if kind else None)
+        if not version:
+            raise AnsibleActionFail(
+                f"candidates: the runtime version for {given['accelerator_type']} is not known. Set its "
+                "runtime_version (gcloud compute tpus tpu-vm versions list)."
+            )
+        if given["provisioning"] != "queued" and (given["spot"] or given["valid_for"] is not None):
+            raise AnsibleActionFail(
+                f"candidates: spot and valid_for belong to provisioning=queued, not to "
+                f"{given['provisioning']}. A spot node has provisioning=spot."
+            )
+        return Candidate(
+            zone=given["zone"],
+            accelerator_type=given["accelerator_type"],
+            runtime_version=version,
+            provisioning=given["provisioning"],
+            spot=given["spot"],
+            valid_for=given["valid_for"],
+            timeout=given["timeout"] or options["wait_timeout"],
+        )
+
+    @contextlib.contextmanager
+    def checking(self, check: bool) -> Iterator[None]:
+        """Within it modules are played as in a check run, if `check`."""
+        before = self._task.check_mode
+        self._task.check_mode = bool(check or before)
+        try:
+            yield
+        finally:
+            self._task.check_mode = before
+
+    @staticmethod
+    def make_plan(ladder: Ladder, prices: Result) -> Result:
+        """What each candidate would cost: {candidates: [{label, zone, cost, ...}], prices}."""
+        return {
+            "candidates": [priced(candidate, ladder, prices) for candidate in ladder.candidates],
+            "prices": origin(prices),
+        }
+
+    @staticmethod
+    def matters(line: Result, ladder: Ladder) -> bool:
+        """Whether a candidate can still be tried: not where the data is in another zone."""
+        return not ladder.pinned or line["zone"] == ladder.pinned["zone"]
+
+    @staticmethod
+    def show_plan(ladder: Ladder, plan: Result, result: Result) -> None:
+        """In a check run, what would be made and what that costs; else what was made, if anything was."""
+        won = str(result["label"])
+        if not ladder.check:
+            if result["changed"]:
+                line = next(line for line in plan["candidates"] if line["label"] == won)
+                display.display(f"{ladder.name}  {won}: {line['cost']}")
+            return
+        if result["there"]:
+            verb = "would be changed" if result["changed"] else "is there, nothing is to be made"
+            display.display(f"{ladder.name}  {won}: {verb}")
+            shown = [line for line in plan["candidates"] if line["label"] == won]
+        else:
+            display.display(f"{ladder.name}  would be made by the first of these that has capacity:")
+            shown = plan["candidates"]
+        for number, line in enumerate(shown, 1):
+            display.display(f"  {number}. {line['label']}: {line['cost']}")
+        for what in result["changes"]:
+            display.display(f"  {what}")
+        display.display(f"  ({plan['prices']})")
+
+
+def priced(candidate: Candidate, ladder: Ladder, prices: Result) -> Result:
+    disk = ladder.disk or {}
+    kind = generation(candidate.accelerator_type)
+    disk_type = disk.get("type") or (kind.disk_type if kind else "pd-balanced")
+    found: Cost = cost(
+        prices,
+        candidate.zone,
+        candidate.accelerator_type,
+        candidate.tier,
+        disk_type if disk else "",
+        disk.get("size_gb") or 0,
+    )
+    return {
+        "label": str(candidate),
+        "zone": candidate.zone,
+        "cost": str(found),
+        "node_hour": found.node,
+        "disk_hour": found.disk,
+        "total_hour": found.total,
+        "currency": found.currency,
+    }
+
+
+def failed(message: str, failure: Result) -> Result:
+    return {"failed": True, "msg": message, "failure": failure}

@@ -1,0 +1,77 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The disk that a job writes to: what it needs of it, and how much was written.
+
+Part of a record as ``disk``: path (of the directory whose file system it is), used (bytes, when the job
+started) and needed (bytes that it is expected to write, or None).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
+
+BLOCK = 512  # bytes, the unit of st_blocks
+GIGABYTE = 1e9
+
+
+def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's ``disk``.
+
+    Raises JobError where the disk has less free space than is wanted: bytes, and times the size of the
+    directory ``like``, less what is there already (``present``).
+    """
+    where = paths.records_dir
+    needed = estimate(wanted)
+    state = os.statvfs(where)
+    free = state.f_bavail * state.f_frsize
+    if needed > free:
+        raise JobError(
+            f"job {paths.name} is about to write {gigabytes(needed)}, but the disk of {where} has "
+            f"{gigabytes(free)} left: delete what is not needed, or grow the disk (a higher "
+            "tpu_vm_disk_size_gb, then run this again from the start: the file system grows with it)"
+        )
+    return {"path": where, "used": used(where), "needed": needed or None}
+
+
+def estimate(wanted: Mapping[str, Any]) -> int:
+    """Bytes still to be written, 0 where nothing is known of it."""
+    total = float(wanted.get("bytes") or 0)
+    if wanted.get("like"):
+        total += float(wanted.get("times") or 1) * size_of(str(wanted["like"]))
+    return max(0, int(total) - sum(size_of(str(path)) for path in wanted.get("present") or []))
+
+
+def used(path: str) -> int:
+    """Bytes that are taken on the file system of a directory."""
+    state = os.statvfs(path)
+    return (state.f_blocks - state.f_bfree) * state.f_frsize
+
+
+def written(disk: Mapping[str, Any] | None) -> int | None:
+    """Bytes that the disk got since the job started; None where nobody noted how much it had."""
+    if not disk or not os.path.isdir(str(disk["path"])):
+        return None
+    return max(0, used(str(disk["path"])) - int(disk["used"]))
+
+
+def size_of(path: str) -> int:
+    """Bytes that a file, or a directory with everything in it, takes on its disk; 0 where there is none."""
+    if not os.path.lexists(path):
+        return 0
+    total = os.lstat(path).st_blocks * BLOCK
+    for directory, folders, files in os.walk(path):
+        for name in folders + files:
+            try:
+                total += os.lstat(os.path.join(directory, name)).st_blocks * BLOCK
+            except FileNotFoundError:  # a running program's temporary file
+                continue
+    return total
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / GIGABYTE:.1f} GB"

@@ -1,0 +1,265 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of this name, which does the work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tpu_capacity
+short_description: Keep a TPU VM in the first of several places that has capacity
+version_added: 0.1.0
+description:
+  - Tries candidates, which are zones, accelerator types and kinds of capacity, in order until one gives a TPU
+    VM, and makes its data disk where that is.
+  - A lack of capacity or of quota, a node that is taken back while it is made, and a candidate's time being
+    up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
+  - Zones, types and versions of all candidates are checked before anything is made.
+  - A TPU VM of the name that is there in the zone of a candidate is kept, whatever stands before it in the
+    list. One that was preempted or terminated, and a queued resource that failed or was suspended, are
+    deleted.
+  - Where the data disk is there already, only candidates in its zone are tried, and RV(pinned) and a warning
+    say so. A disk that was made for a candidate which then gives no node is deleted again; no other disk ever
+    is.
+  - What a candidate that is given up may still make is deleted before the next one is tried. Only the last
+    one is left to go on when its time is up. Running again waits for it further.
+  - Everything made has the labels C(created-by), C(owner) and C(run).
+  - In a check run it prints what would be made, in which order, and what an hour of it costs.
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+extends_documentation_fragment:
+  - tpuops.maxtext.gcp
+  - tpuops.maxtext.attributes
+  - tpuops.maxtext.attributes.actiongroup_gcp
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It predicts that the first candidate has capacity.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description: Name of the TPU VM and of its queued resource.
+    type: str
+    required: true
+  state:
+    description:
+      - With V(absent) the TPU VM and its queued resource are deleted, in whichever candidate's zone they are.
+        The disk stays, unless O(delete_disk) names it.
+    type: str
+    choices: [present, absent]
+    default: present
+  candidates:
+    description: Where a TPU VM may come from, in the order in which it is tried.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      zone:
+        description: Zone.
+        type: str
+        required: true
+      accelerator_type:
+        description: Accelerator type, as V(v5litepod-8).
+        type: str
+        required: true
+      runtime_version:
+        description: Runtime version, by default the one that Google names for the accelerator type.
+        type: str
+      provisioning:
+        description: Which capacity is asked for. V(queued) waits for it in a queued resource.
+        type: str
+        choices: [on-demand, spot, queued, reserved]
+        default: on-demand
+      spot:
+        description: With O(candidates[].provisioning=queued), whether spot capacity is waited for.
+        type: bool
+        default: false
+      valid_for:
+        description: With O(candidates[].provisioning=queued), seconds after which Google drops the request.
+        type: int
+      timeout:
+        description: Seconds that this candidate may take, O(wait_timeout) by default.
+        type: int
+  node:
+    description: Further options of M(tpuops.maxtext.tpu_vm), the same for all candidates.
+    type: dict
+    default: {}
+  disk:
+    description: The data disk. Left out, there is none.
+    type: dict
+    suboptions:
+      name:
+        description: Name of the disk.
+        type: str
+        required: true
+      size_gb:
+        description: Size in GB. A disk that is there grows to it.
+        type: int
+      type:
+        description: Type of the disk, by default one that the accelerator takes, V(hyperdisk-balanced)
+          for v6e and V(pd-balanced) for the others.
+        type: str
+  delete_disk:
+    description: With O(state=absent), name of the disk that is deleted too.
+    type: str
+  labels:
+    description: Labels of all that is made, beside those that are set anyway, which they may replace.
+    type: dict
+    default: {}
+  run:
+    description: The run that this is for, for the label C(run). What a label cannot hold becomes a hyphen.
+    type: str
+    default: ""
+  owner:
+    description: Whose this is, for the label C(owner). By default the login name on the controller.
+    type: str
+  prices:
+    description:
+      - Prices for what is printed. Keys are C(currency), C(date), C(source), C(chip_hour) (generation,
+        region, C(on-demand) or C(spot)) and C(disk_gb_month) (disk type, region).
+      - What is not in it has no price known.
+    type: dict
+    default: {}
+  wait_timeout:
+    description: Seconds that a candidate without a timeout of its own may take, and that a deletion may take.
+    type: int
+    default: 1800
+notes:
+  - It runs on the controller and plays M(tpuops.maxtext.gcp_disk), M(tpuops.maxtext.tpu_vm) and
+    M(tpuops.maxtext.tpu_queued_resource) on the host of the task.
+"""
+
+EXAMPLES = r"""
+- name: Keep a TPU VM wherever there is one, the cheap ones first
+  tpuops.maxtext.tpu_capacity:
+    project: my-project
+    name: tpu-v5e-8
+    candidates:
+      - zone: us-west4-a
+        accelerator_type: v5litepod-8
+        provisioning: spot
+        timeout: 600
+      - zone: us-west1-c
+        accelerator_type: v5litepod-8
+      - zone: us-east5-a
+        accelerator_type: v6e-8
+        provisioning: queued
+        spot: true
+        valid_for: 21600
+        timeout: 21600
+    disk:
+      name: tpu-data-disk
+      size_gb: 256
+    run: qwen3-4b-sft
+  register: capacity
+
+- name: Delete it, wherever it is, and keep the disk
+  tpuops.maxtext.tpu_capacity:
+    project: my-project
+    name: tpu-v5e-8
+    candidates: "{{ candidates }}"
+    state: absent
+"""
+
+RETURN = r"""
+candidate:
+  description: The candidate that the TPU VM is from. In a check run, the first that would be tried.
+  returned: success, with O(state=present)
+  type: dict
+  sample:
+    zone: us-west1-c
+    accelerator_type: v5litepod-8
+    runtime_version: v2-alpha-tpuv5-lite
+    provisioning: spot
+label:
+  description: The same in words, as it is printed.
+  returned: success, with O(state=present)
+  type: str
+  sample: us-west1-c v5litepod-8 spot
+there:
+  description: Whether the TPU VM was there before.
+  returned: success, with O(state=present)
+  type: bool
+changes:
+  description: What was made, changed and deleted, in words.
+  returned: success, with O(state=present)
+  type: list
+  elements: str
+  sample: [make the disk tpu-data-disk in us-west1-c, make the TPU VM tpu-v5e-8 in us-west1-c]
+refusals:
+  description: The candidates that gave none in this run, and why, in the order in which they were tried.
+  returned: with O(state=present), also on failure
+  type: list
+  elements: dict
+  contains:
+    candidate:
+      description: As in RV(candidate).
+      type: dict
+    kind:
+      description: The cause, one of those of M(tpuops.maxtext.tpu_vm).
+      type: str
+      sample: stockout
+    message:
+      description: What Google said.
+      type: str
+pinned:
+  description: The disk with data, and its zone, where only that zone was tried; empty otherwise.
+  returned: success, with O(state=present)
+  type: dict
+  sample: {disk: tpu-data-disk, zone: us-west1-c}
+node:
+  description: The node as M(tpuops.maxtext.tpu_vm) returns it. In check mode, as it would be.
+  returned: success, with O(state=present)
+  type: dict
+workers:
+  description: Its machines, as M(tpuops.maxtext.tpu_vm) returns them.
+  returned: success, with O(state=present)
+  type: list
+  elements: dict
+plan:
+  description: What the candidates cost.
+  returned: with O(state=present)
+  type: dict
+  contains:
+    candidates:
+      description: The candidates that can be tried, in order.
+      type: list
+      elements: dict
+      contains:
+        label:
+          description: The candidate, in words.
+          type: str
+        zone:
+          description: Its zone.
+          type: str
+        cost:
+          description: What an hour costs, in words.
+          type: str
+          sample: 9.635 USD an hour (node 9.600, disk 0.035)
+        node_hour:
+          description: Price of the node for an hour, none if it is not known.
+          type: float
+        disk_hour:
+          description: Price of the disk for an hour, none if it is not known.
+          type: float
+        total_hour:
+          description: Both together, none if one is not known.
+          type: float
+        currency:
+          description: Currency of the prices.
+          type: str
+    prices:
+      description: Date and source of the prices.
+      type: str
+failure:
+  description: The cause of a failure, that of the last candidate if all were tried, for a rescue block to act
+    on.
+  returned: failure
+  type: dict
+  sample: {kind: stockout, code: 8, reason: RESOURCE_EXHAUSTED, details: []}
+"""

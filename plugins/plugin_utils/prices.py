@@ -1,0 +1,89 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an hour of a node and its disk costs, by a table of prices that the user gives.
+
+The table (the variable tpu_vm_prices has it) says where it comes from and of which day it is:
+
+    currency:      of all prices.
+    date, source:  of the table.
+    chip_hour:     generation -> region -> on-demand or spot -> price of a chip for an hour.
+    disk_gb_month: disk type -> region -> price of a GB for a month.
+
+What the table does not have is not known; nothing is ever guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import chips, generation
+
+HOURS_A_MONTH = 730  # as Google counts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Prices for an hour, None where the table has none.
+
+    node: of all chips; disk: of the disk, 0 without one; missing: what has no price.
+    """
+
+    node: float | None
+    disk: float | None
+    missing: tuple[str, ...]
+    currency: str
+
+    @property
+    def total(self) -> float | None:
+        return None if self.node is None or self.disk is None else self.node + self.disk
+
+    def __str__(self) -> str:
+        known = [
+            f"{what} {price:.3f}"
+            for what, price in (("node", self.node), ("disk", self.disk))
+            if price is not None
+        ]
+        if self.total is None:
+            return "; ".join([f"no price known for {' and '.join(self.missing)}", *known[:1]])
+        return f"{self.total:.3f} {self.currency} an hour ({', '.join(known)})"
+
+
+def cost(
+    prices: Mapping[str, Any],
+    zone: str,
+    accelerator_type: str,
+    tier: str,
+    disk_type: str = "",
+    disk_gb: int = 0,
+) -> Cost:
+    """What an hour costs. tier: on-demand, spot or another of the table; disk_type: "" for no disk."""
+    region = zone.rpartition("-")[0]
+    kind, count = generation(accelerator_type), chips(accelerator_type)
+    chip = _price(prices, "chip_hour", kind.name if kind else accelerator_type, region, tier)
+    gigabyte = _price(prices, "disk_gb_month", disk_type, region) if disk_type else 0.0
+    missing = []
+    if chip is None or count is None:
+        missing.append(f"{accelerator_type} ({tier}) in {region}")
+    if gigabyte is None:
+        missing.append(f"{disk_type} in {region}")
+    return Cost(
+        None if chip is None or count is None else chip * count,
+        None if gigabyte is None else gigabyte * disk_gb / HOURS_A_MONTH,
+        tuple(missing),
+        str(prices.get("currency", "")),
+    )
+
+
+def _price(prices: Mapping[str, Any], *keys: str) -> float | None:
+    value: Any = prices
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
+
+
+def origin(prices: Mapping[str, Any]) -> str:
+    """Where the prices come from, for whoever reads them."""
+    return f"prices of {prices.get('date', 'an unknown date')}, {prices.get('source', 'source unknown')}"

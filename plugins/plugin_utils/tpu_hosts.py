@@ -1,0 +1,219 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory plugin asks Google for, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    ApiDisabled,
+    GcpError,
+    InvalidArgument,
+    MissingLibrary,
+    Unauthenticated,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
+    QUEUED,
+    Tpus,
+    short_name,
+    workers,
+    zone_of,
+)
+
+Json = dict[str, Any]
+
+# Requests at a time, over one session and with one token: as many as its pool has connections.
+THREADS = 10
+# What of a node is kept, in memory and in the cache. Its metadata, which may hold secrets, is not.
+KEPT = (
+    *("name", "id", "state", "health", "acceleratorType", "runtimeVersion", "labels", "queuedResource"),
+    *("networkEndpoints", "networkConfigs", "schedulingConfig"),
+)
+# What is wrong in one zone is wrong in all.
+NOT_ZONAL = (ApiDisabled, Unauthenticated, MissingLibrary)
+BASTION = re.compile(r"(?P<login>(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*)(?::(?P<port>[0-9]{1,5}))?")
+
+
+def survey(client: Client, project: str, zones: Sequence[str], filters: Json, queued: bool) -> Json:
+    """All that the zones have, asked in parallel; no zones: all of them in one list.
+
+    Returns {nodes, waiting, missing}: nodes and nodes-to-be (of queued resources, where `queued` asks for
+    them) that match, cut to what is KEPT; and zone -> reason where Google could not say. Raises the error of
+    the first zone when none could.
+    """
+    names = list(dict.fromkeys(zones)) or ["-"]
+    with ThreadPoolExecutor(max_workers=THREADS) as threads:
+        answers = list(threads.map(lambda zone: _survey_zone(Tpus(client, project, zone), queued), names))
+    errors = [answer for answer in answers if isinstance(answer, GcpError)]
+    if len(errors) == len(names):
+        raise errors[0]
+    found: Json = {"nodes": [], "waiting": [], "missing": {}}
+    for zone, answer in zip(names, answers, strict=True):
+        if isinstance(answer, GcpError):
+            found["missing"][zone] = str(answer)
+            continue
+        for key in ("nodes", "waiting"):
+            found[key] += [cut(node) for node in answer[key] if matches(node, filters)]
+        found["missing"].update(answer["missing"])
+    present = {node["name"] for node in found["nodes"]}
+    found["waiting"] = [node for node in found["waiting"] if node["name"] not in present]
+    return found
+
+
+def _survey_zone(tpus: Tpus, queued: bool) -> Json | GcpError:
+    found: Json = {"nodes": [], "waiting": [], "missing": {}}
+    try:
+        for page in tpus.node_pages():
+            found["nodes"] += page.get("nodes", [])
+            found["missing"].update(_unreachable(page))
+        for page in tpus.queued_resource_pages() if queued else ():
+            found["waiting"] += [node for item in page.get("queuedResources", []) for node in to_be(item)]
+            found["missing"].update(_unreachable(page))
+    except NOT_ZONAL:
+        raise
+    except GcpError as error:
+        return error
+    return found
+
+
+def _unreachable(page: Json) -> dict[str, str]:
+    return {short_name(place): "Google could not ask it" for place in page.get("unreachable", [])}
+
+
+def to_be(queued: Json) -> Iterator[Json]:
+    """The nodes that a queued resource still waits for, each with the queued resource's state."""
+    state = queued.get("state", {}).get("state", "")
+    if state not in QUEUED:
+        return
+    parent, _collection, own_name = queued["name"].rsplit("/", 2)
+    for spec in queued.get("tpu", {}).get("nodeSpec", []):
+        slices = spec.get("multisliceParams", {})
+        prefix = slices.get("nodeIdPrefix") or own_name
+        names = [f"{prefix}-{index}" for index in range(slices.get("nodeCount", 0))] or [
+            spec.get("nodeId", "")
+        ]
+        for name in filter(None, names):
+            node = {"name": f"{parent}/nodes/{name}", "state": state, "queuedResource": queued["name"]}
+            yield {**spec.get("node", {}), **node}
+
+
+def cut(node: Json) -> Json:
+    return {key: node[key] for key in KEPT if key in node}
+
+
+def matches(node: Json, filters: Json) -> bool:
+    """Whether the node has, at every path, the value or one of the values that the filters want."""
+    for path, wanted in filters.items():
+        have = short_name(node["name"]) if path == "name" else lookup(node, path)
+        if have not in (wanted if isinstance(wanted, list) else [wanted]):
+            return False
+    return True
+
+
+def strangers(nodes: Sequence[Json], known: Mapping[str, str]) -> list[Json]:
+    """The nodes that run and of which a worker's host key is not known."""
+    return [
+        node
+        for node in nodes
+        if node.get("state") == "READY"
+        and not all(worker["host_key_alias"] in known for worker in workers(node))
+    ]
+
+
+def published_keys(client: Client, project: str, nodes: Sequence[Json]) -> dict[str, str]:
+    """Alias -> host key of the workers of nodes, one request a node, in parallel."""
+
+    def ask(node: Json) -> list[Json]:
+        keys = Tpus(client, project, zone_of(node)).host_keys(short_name(node["name"]))
+        return workers(node, keys)
+
+    with ThreadPoolExecutor(max_workers=THREADS) as threads:
+        answers = list(threads.map(ask, nodes))
+    return {
+        worker["host_key_alias"]: worker["host_key"]
+        for answer in answers
+        for worker in answer
+        if worker["host_key"]
+    }
+
+
+def has_external_addresses(node: Json) -> bool:
+    """Whether the workers' `address` is an external one; all of a node's have one, or none."""
+    return any(
+        endpoint.get("accessConfig", {}).get("externalIp") for endpoint in node.get("networkEndpoints", [])
+    )
+
+
+def group_names(node: Json) -> list[str]:
+    labels = [f"label_{key}_{value}" for key, value in node.get("labels", {}).items()]
+    slices = [f"slice_{short_name(node['queuedResource'])}"] if node.get("queuedResource") else []
+    return [
+        f"state_{node.get('state', 'unknown').lower()}",
+        f"zone_{zone_of(node)}",
+        f"type_{node.get('acceleratorType', 'unknown')}",
+        *slices,
+        *labels,
+    ]
+
+
+def node_variables(node: Json, count: int) -> Json:
+    """Host variables, without their prefix, that the workers of a node share."""
+    scheduling = node.get("schedulingConfig", {})
+    return {
+        "node": short_name(node["name"]),
+        "project": node["name"].split("/")[1],
+        "zone": zone_of(node),
+        "state": node.get("state", ""),
+        "health": node.get("health", ""),
+        "accelerator_type": node.get("acceleratorType", ""),
+        "runtime_version": node.get("runtimeVersion", ""),
+        "labels": node.get("labels", {}),
+        "spot": bool(scheduling.get("spot") or scheduling.get("preemptible")),
+        "slice": short_name(node.get("queuedResource") or node["name"]),
+        "worker_count": count,
+    }
+
+
+def control_path(alias: str) -> str:
+    """One shared connection for each machine and user, where Ansible has one for each address.
+
+    A node made again often has the address of the old one, whose connection hangs for a while.
+    """
+    return f"%(directory)s/{hashlib.sha256(alias.encode()).hexdigest()[:10]}-%%r"
+
+
+def ssh_arguments(known_hosts_file: str, bastion: str) -> str:
+    """Options that trust the published key alone (neither the user's own files nor an unknown key), and the
+    way through the bastion; the alias of the host key follows."""
+    settings = {
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": known_hosts_file,
+        "GlobalKnownHostsFile": "/dev/null",
+        "CheckHostIP": "no",
+        **({"ProxyCommand": proxy_command(bastion)} if bastion else {}),
+    }
+    return "".join(f"-o {shlex.quote(f'{name}={value}')} " for name, value in settings.items())
+
+
+def proxy_command(bastion: str) -> str:
+    """What ProxyJump does, with an unknown or changed host key of the bastion refused and not asked about.
+
+    Options of a command line do not reach the connection to a ProxyJump; the user's configuration and
+    known_hosts hold for this one as well.
+    """
+    parts = BASTION.fullmatch(bastion)
+    if not parts:
+        raise InvalidArgument(
+            f"bastion: {bastion!r} is not valid", remedy="Give user@host, or user@host:port."
+        )
+    port = f"-p {parts['port']} " if parts["port"] else ""
+    return f"ssh -o StrictHostKeyChecking=yes -o BatchMode=yes -W '[%h]:%p' {port}{parts['login']}"

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The capacity ladder as a user plays it, on a local cloud whose zones lack capacity or quota."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import Description, localcloud
+
+ROOT = Path(__file__).resolve().parents[2]
+A, B = "us-west1-c", "us-west4-a"
+# One machine each.
+HERE = {"zone": A, "accelerator_type": "v5litepod-1"}
+THERE = {"zone": B, "accelerator_type": "v5litepod-1"}
+WRITES = re.compile(r"\b(POST|PATCH|PUT|DELETE) (\S+)")
+
+
+@dataclass
+class Site:
+    """The playbooks, on the inventory of the local cloud."""
+
+    state_dir: Path
+    name: str
+
+    def play(self, playbook: str, *arguments: str, candidates: Any = (HERE, THERE), status: int = 0) -> str:
+        values = {
+            "tpu_vm_name": self.name,
+            "tpu_vm_disk_name": f"{self.name}-disk",
+            "tpu_vm_disk_size_gb": 10,
+            "tpu_vm_candidates": list(candidates),
+        }
+        command = [
+            "ansible-playbook",
+            "-i",
+            "inventories/local",
+            playbook,
+            "-e",
+            json.dumps(values),
+            *arguments,
+        ]
+        environment = {**os.environ, "LOCALCLOUD_STATE_DIR": str(self.state_dir), "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def fault(self, *arguments: str) -> None:
+        localcloud(self.state_dir, "fault", *arguments)
+
+    def where(self) -> dict[str, list[str]]:
+        """Zones of the nodes and disks that are this test's."""
+        found = json.loads(localcloud(self.state_dir, "status", "--json"))
+        return {
+            kind: [
+                re.split("/(?:zones|locations)/", item["name"])[1].split("/")[0]
+                for item in found[kind]
+                if item["name"].rpartition("/")[2].startswith(self.name)
+            ]
+            for kind in ("nodes", "disks")
+        }
+
+    def log(self) -> str:
+        return (self.state_dir / "server.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def site(cloud: Description, request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = Site(Path(cloud["state_dir"]), f"ladder-{zlib.crc32(request.node.name.encode()):08x}")
+    try:
+        yield made
+    finally:
+        made.fault("clear")
+        made.play("playbooks/teardown.yml", "-e", f"tpu_vm_delete_disk={made.name}-disk")
+        assert made.where() == {"nodes": [], "disks": []}
+
+
+def test_a_stock_out_moves_on_and_a_second_run_changes_nothing(site: Site) -> None:
+    site.fault("stockout", "--zone", A)
+    output = site.play("playbooks/provision.yml")
+    assert f"{A} v5litepod-1 on-demand: stockout" in output
+    assert f"{B} v5litepod-1 on-demand: ready" in output
+    assert site.where() == {"nodes": [B], "disks": [B]}
+    again = site.play("playbooks/provision.yml")
+    assert "changed=0" in again
+    assert "asking" not in again
+
+
+def test_a_lack_of_quota_moves_on(site: Site) -> None:
+    site.fault("quota", "--zone", A)
+    assert f"{A} v5litepod-1 on-demand: quota" in site.play("playbooks/provision.yml")
+    assert site.where() == {"nodes": [B], "disks": [B]}
+
+
+def test_a_missing_permission_stops_and_leaves_nothing(site: Site) -> None:
+    site.fault("permission", "--method", "*.nodes.create")
+    output = site.play("playbooks/provision.yml", status=2)
+    assert output.count("fatal:") == 1
+    assert site.where() == {"nodes": [], "disks": []}
+
+
+def test_no_capacity_anywhere_is_one_error_and_leaves_nothing(site: Site) -> None:
+    site.fault("stockout")
+    output = site.play("playbooks/provision.yml", status=2)
+    assert "No candidate gave a TPU VM" in output
+    assert output.count("fatal:") == 1
+    assert site.where() == {"nodes": [], "disks": []}
+
+
+def test_data_pin_the_run_to_their_zone(site: Site) -> None:
+    site.fault("stockout", "--zone", A)
+    site.play("playbooks/provision.yml")
+    site.play("playbooks/teardown.yml")
+    assert site.where() == {"nodes": [], "disks": [B]}
+    site.fault("clear")
+    output = site.play("playbooks/provision.yml")
+    assert re.search(rf"The disk {site.name}-disk, with its\s+data, is in {B}", output)
+    assert site.where() == {"nodes": [B], "disks": [B]}
+
+
+def test_a_queued_resource_gives_the_node(site: Site) -> None:
+    queued = {**HERE, "provisioning": "queued", "spot": True, "timeout": 120}
+    site.play("playbooks/provision.yml", candidates=[queued])
+    assert site.where()["nodes"] == [A]
+    assert "changed=0" in site.play("playbooks/provision.yml", candidates=[queued])
+    site.play("playbooks/teardown.yml", candidates=[queued])
+    assert site.where() == {"nodes": [], "disks": [A]}
+
+
+def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) -> None:
+    before = len(site.log())
+    plan = site.play("playbooks/plan.yml")
+    check = site.play("site.yml", "--check", "--diff")
+    for output in (plan, check):
+        assert f"1. {A} v5litepod-1 on-demand: 1.201 USD an hour (node 1.200, disk 0.001)" in output
+        assert f"2. {B} v5litepod-1 on-demand: no price known for pd-balanced in us-west4" in output
+        assert f"make the TPU VM {site.name} in {A}" in output
+        assert "failed=0" in output
+    # A token is asked for by a POST, which writes nothing.
+    writes = [path for _, path in WRITES.findall(site.log()[before:]) if not path.startswith("/token")]
+    assert writes == []
+    assert site.where() == {"nodes": [], "disks": []}

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The capacity ladder on modules that the test plays itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
+    Candidate,
+    Ladder,
+    LadderError,
+    ModuleFailed,
+)
+
+from .fakes import FakeCloud
+
+A, B, C = "us-west1-c", "us-west4-a", "us-central1-a"
+OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}
+
+
+def candidate(zone: str, provisioning: str = "on-demand", **more: Any) -> Candidate:
+    return Candidate(zone, "v5litepod-8", "v2-alpha-tpuv5-lite", provisioning, **more)
+
+
+def ladder(cloud: FakeCloud, *candidates: Candidate, **more: Any) -> Ladder:
+    said: list[str] = []
+    options: dict[str, Any] = {
+        "disk": {"name": "d", "size_gb": 10},
+        "labels": OURS,
+        "check": cloud.check,
+        **more,
+    }
+    return Ladder("n", candidates, cloud, said.append, **options)
+
+
+def kinds(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(refusal["candidate"]["zone"], refusal["kind"]) for refusal in result["refusals"]]
+
+
+def test_the_first_that_has_capacity_wins_and_nobody_else_is_asked() -> None:
+    cloud = FakeCloud()
+    result = ladder(cloud, candidate(A), candidate(B)).climb()
+    assert (result["changed"], result["candidate"]["zone"], result["refusals"]) == (True, A, [])
+    assert (list(cloud.nodes), list(cloud.disks)) == ([A], [A])
+    assert result["changes"] == [f"make the disk d in {A}", f"make the TPU VM n in {A}"]
+    assert cloud.disks[A]["labels"] == OURS
+
+
+@pytest.mark.parametrize("kind", ["stockout", "quota", "preempted"])
+def test_a_refusal_moves_on_and_takes_its_blank_disk_back(kind: str) -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): kind, (B, "spot"): "stockout"})
+    result = ladder(cloud, candidate(A), candidate(B, "spot"), candidate(C)).climb()
+    assert result["candidate"]["zone"] == C
+    assert kinds(result) == [(A, kind), (B, "stockout")]
+    assert (list(cloud.nodes), list(cloud.disks)) == ([C], [C])
+    assert result["changes"] == [f"make the disk d in {C}", f"make the TPU VM n in {C}"]
+
+
+@pytest.mark.parametrize("kind", ["permission", "invalid_argument", "transport", "unavailable"])
+def test_what_would_come_again_elsewhere_stops(kind: str) -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): kind})
+    with pytest.raises(LadderError, match=f"{A} v5litepod-8 on-demand: Google said {kind}") as stopped:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert stopped.value.failure["kind"] == kind
+    assert (cloud.nodes, cloud.disks, cloud.asked("tpu_vm")) == ({}, {}, [A])
+
+
+def test_a_disk_that_was_there_before_is_never_deleted() -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): "stockout", (A, "spot"): "permission"})
+    cloud.add_disk(A)
+    with pytest.raises(LadderError):
+        ladder(cloud, candidate(A), candidate(A, "spot")).climb()
+    assert list(cloud.disks) == [A]
+    assert not [call for call in cloud.calls if call[0] == "gcp_disk" and call[1].get("state") == "absent"]
+
+
+def test_a_disk_that_there_is_no_quota_for_moves_on() -> None:
+    cloud = FakeCloud(refuses={(A, "disk"): "quota"})
+    result = ladder(cloud, candidate(A), candidate(B)).climb()
+    assert (result["candidate"]["zone"], kinds(result)) == (B, [(A, "quota")])
+    assert cloud.asked("tpu_vm") == [B]
+
+
+def test_all_refused_is_one_error_with_every_reason() -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): "quota", (B, "spot"): "stockout"})
+    with pytest.raises(LadderError) as failed:
+        ladder(cloud, candidate(A), candidate(B, "spot")).climb()
+    message = str(failed.value)
+    assert f"{A} v5litepod-8 on-demand: Google said quota" in message
+    assert f"{B} v5litepod-8 spot: Google said stockout" in message
+    assert [refusal["kind"] for refusal in failed.value.refusals] == ["quota", "stockout"]
+    assert failed.value.failure["kind"] == "stockout"
+    assert (cloud.nodes, cloud.disks) == ({}, {})
+
+
+def test_all_are_checked_before_anything_is_made() -> None:
+    cloud = FakeCloud(bad={B: "invalid_argument"})
+    with pytest.raises(ModuleFailed):
+        ladder(cloud, candidate(A), candidate(A, "spot"), candidate(B)).climb()
+    checks = [(arguments["zone"], check) for name, arguments, check in cloud.calls if name == "tpu_vm"]
+    assert checks == [(A, True), (B, True)]
+    assert (cloud.nodes, cloud.disks) == ({}, {})
+
+
+def test_a_second_run_keeps_the_node_and_asks_little() -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): "stockout"})
+    places = (candidate(A), candidate(B, "spot"))
+    ladder(cloud, *places).climb()
+    cloud.calls.clear()
+    result = ladder(cloud, *places).climb()
+    assert (result["changed"], result["candidate"]["zone"], result["there"]) == (False, B, True)
+    assert [name for name, _arguments, _check in cloud.calls] == ["tpu_vm_info", "gcp_disk", "tpu_vm"]
+    assert cloud.calls[-1][1]["spot"] is True
+
+
+def test_a_fallback_in_the_same_zone_keeps_what_it_made() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, spot=True)
+    result = ladder(cloud, candidate(A), candidate(A, "spot")).climb()
+    assert (result["changed"], result["candidate"]["provisioning"]) == (True, "spot")  # the disk was missing
+
+
+def test_another_node_of_the_name_is_told() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(B)
+    cloud.add_node(A)
+    rungs = ladder(cloud, candidate(A), candidate(B))
+    assert rungs.climb()["candidate"]["zone"] == A
+    assert [B in warning for warning in rungs.warnings] == [True]
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "TERMINATED", "DELETING"])
+def test_a_dead_node_is_deleted_first(state: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(B, state)
+    result = ladder(cloud, candidate(A), candidate(B)).climb()
+    assert (list(cloud.nodes), result["candidate"]["zone"]) == ([A], A)
+    assert f"delete the TPU VM n in {B}" in result["changes"]
+
+
+@pytest.mark.parametrize("state", ["FAILED", "SUSPENDED"])
+def test_a_dead_queued_resource_is_deleted_first(state: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(B, state)
+    result = ladder(cloud, candidate(A), candidate(B, "queued")).climb()
+    assert (cloud.queued, list(cloud.nodes), result["candidate"]["zone"]) == ({}, [A], A)
+
+
+def test_a_preempted_node_of_a_queued_resource_goes_with_it() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, "SUSPENDED")
+    cloud.add_node(A, "PREEMPTED", queuedResource=f"projects/p/locations/{A}/queuedResources/n")
+    ladder(cloud, candidate(A)).climb()  # its candidate is no longer in the list
+    assert (cloud.queued, cloud.nodes[A]["state"]) == ({}, "READY")
+
+
+def test_data_pin_the_ladder_to_their_zone() -> None:
+    cloud = FakeCloud(refuses={(B, "on-demand"): "stockout"})
+    cloud.add_disk(B)
+    rungs = ladder(cloud, candidate(A), candidate(B), candidate(B, "spot"))
+    result = rungs.climb()
+    assert (result["candidate"]["zone"], result["candidate"]["provisioning"]) == (B, "spot")
+    assert result["pinned"] == {"disk": "d", "zone": B}
+    assert ["The disk d" in warning and B in warning for warning in rungs.warnings] == [True]
+    assert (cloud.asked("tpu_vm"), list(cloud.disks)) == ([B, B], [B])
+    pinned = [arguments for name, arguments, _ in cloud.calls if name == "gcp_disk"]
+    assert all("type" not in arguments for arguments in pinned)  # it has one
+
+
+def test_data_where_no_candidate_is_are_an_error() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(C, **OURS)
+    with pytest.raises(LadderError, match=f"The disk d, with its data, is in {C}, where no candidate is"):
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert cloud.nodes == {}
+
+
+def test_a_disk_of_somebody_else_in_another_zone_is_of_no_concern() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(C, **{**OURS, "owner": "you"})
+    assert ladder(cloud, candidate(A)).climb()["candidate"]["zone"] == A
+
+
+def test_two_disks_of_the_name_are_an_error() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(A)
+    cloud.add_disk(B)
+    with pytest.raises(LadderError, match=f"in each of {A}, {B}"):
+        ladder(cloud, candidate(A), candidate(B)).climb()
+
+
+def test_each_candidate_has_its_own_time() -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): "timeout"})
+    result = ladder(cloud, candidate(A, timeout=60), candidate(B, timeout=90)).climb()
+    assert (result["candidate"]["zone"], kinds(result)) == (B, [(A, "timeout")])
+    assert (list(cloud.nodes), list(cloud.disks)) == ([B], [B])
+    times = [
+        arguments["wait_timeout"]
+        for name, arguments, _ in cloud.calls
+        if name == "tpu_vm" and "labels" in arguments
+    ]
+    assert times == [60, 90, 60, 90]  # checked, then asked for
+    gone = [arguments["wait"] for _, arguments, _ in cloud.calls if arguments.get("wait") is not None]
+    assert gone == [False, True]  # deleted before what is under way has ended
+
+
+def test_the_last_one_goes_on_when_its_time_is_up_and_is_waited_for_again() -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): "stockout", (B, "queued"): "timeout"})
+    places = (candidate(A), candidate(B, "queued"))
+    with pytest.raises(LadderError) as failed:
+        ladder(cloud, *places).climb()
+    assert failed.value.failure["kind"] == "timeout"
+    assert (list(cloud.queued), list(cloud.disks)) == ([B], [B])
+    cloud.calls.clear()
+    cloud.refuses = {}
+    result = ladder(cloud, *places).climb()
+    assert (result["candidate"]["zone"], result["refusals"], cloud.asked("tpu_vm")) == (B, [], [B])
+
+
+def test_a_queued_one_that_is_given_up_is_deleted() -> None:
+    cloud = FakeCloud(refuses={(A, "queued"): "timeout"})
+    result = ladder(cloud, candidate(A, "queued", spot=True, valid_for=3600), candidate(B)).climb()
+    assert (cloud.queued, list(cloud.disks), result["candidate"]["zone"]) == ({}, [B], B)
+    [asked] = [
+        arguments
+        for name, arguments, _ in cloud.calls
+        if name == "tpu_queued_resource" and "labels" in arguments
+    ]
+    assert (asked["spot"], asked["valid_until_duration"]) == (True, "3600s")
+
+
+def test_a_queued_one_ends_in_its_node() -> None:
+    cloud = FakeCloud()
+    result = ladder(cloud, candidate(A, "queued")).climb()
+    assert (result["node"]["state"], len(result["workers"])) == ("READY", 1)
+    assert "spot" not in [arguments for name, arguments, _ in cloud.calls if name == "tpu_vm"][-1]
+    assert ladder(cloud, candidate(A, "queued")).climb()["changed"] is False
+
+
+def test_what_cannot_be_taken_back_stops_the_ladder() -> None:
+    cloud = FakeCloud(refuses={(A, "on-demand"): "stockout"})
+    cloud._gone = lambda *_: {"failed": True, "msg": "no", "failure": {"kind": "transport"}}  # type: ignore[method-assign]
+    with pytest.raises(LadderError, match="could not be taken back: no") as stopped:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert stopped.value.failure["kind"] == "transport"
+    assert cloud.asked("tpu_vm") == [A]
+
+
+@pytest.mark.parametrize("provisioning", ["on-demand", "queued"])
+def test_a_check_run_predicts_the_first_and_makes_nothing(provisioning: str) -> None:
+    cloud = FakeCloud(check=True)
+    cloud.add_node(B, "PREEMPTED")
+    result = ladder(cloud, candidate(A, provisioning), candidate(B)).climb()
+    assert (result["changed"], result["candidate"]["zone"]) == (True, A)
+    assert (list(cloud.nodes), cloud.disks, cloud.queued) == ([B], {}, {})
+    assert [change.split()[0] for change in result["changes"]] == ["delete", "make", "make"]
+
+
+def test_a_node_without_a_disk() -> None:
+    cloud = FakeCloud()
+    result = ladder(cloud, candidate(A), disk=None).climb()
+    assert (result["changes"], cloud.disks) == ([f"make the TPU VM n in {A}"], {})
+    assert "data_disks" not in cloud.calls[-1][1]
+
+
+def test_hyperdisk_for_what_takes_nothing_else() -> None:
+    cloud = FakeCloud()
+    ladder(cloud, Candidate(A, "v6e-8", "v2-alpha-tpuv6e")).climb()
+    assert cloud.disks[A]["type"] == "hyperdisk-balanced"
+
+
+def test_down_finds_the_node_wherever_it_is_and_keeps_the_disk() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(B)
+    cloud.add_disk(B)
+    cloud.add_queued(C, "WAITING_FOR_RESOURCES")
+    rungs = ladder(cloud, candidate(A), candidate(B), candidate(C, "queued"))
+    assert rungs.descend()["changed"] is True
+    assert (cloud.nodes, cloud.queued, list(cloud.disks)) == ({}, {}, [B])
+    assert ladder(cloud, candidate(A), candidate(B)).descend()["changed"] is False
+
+
+def test_down_deletes_the_disk_that_is_named() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(B)
+    assert ladder(cloud, candidate(A), candidate(B)).descend("d")["changed"] is True
+    assert cloud.disks == {}
+
+
+def test_down_does_not_choose_between_two_disks() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(A)
+    cloud.add_disk(B)
+    with pytest.raises(LadderError, match=f"in each of {A}, {B}"):
+        ladder(cloud, candidate(A), candidate(B)).descend("d")
+    assert list(cloud.disks) == [A, B]

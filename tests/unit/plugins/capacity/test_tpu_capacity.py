@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The task tpu_capacity, with modules that the test plays itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail
+
+from .fakes import FakeCloud
+
+# Loaded as any test module, not by the plugin loader, which would give it another name.
+tpu_capacity: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_capacity")
+documentation: Any = importlib.import_module(
+    "ansible_collections.tpuops.maxtext.plugins.modules.tpu_capacity"
+)
+
+Json = dict[str, Any]
+PLACE = {"zone": "us-west1-c", "accelerator_type": "v5litepod-8"}
+PRICES = {
+    "currency": "USD",
+    "date": "2026-01-01",
+    "source": "a list",
+    "chip_hour": {"v5e": {"us-west1": {"on-demand": 1.2, "spot": 0.3}}},
+    "disk_gb_month": {"pd-balanced": {"us-west1": 0.1}},
+}
+
+
+class Task:
+    def __init__(self, args: Json, check_mode: bool) -> None:
+        self.args, self.check_mode, self.async_val, self.diff = args, check_mode, 0, False
+
+
+class Action(tpu_capacity.ActionModule):  # type: ignore[misc]
+    """The action with an ansible-core that plays the modules of a fake cloud."""
+
+    def __init__(self, cloud: FakeCloud, args: Json, check_mode: bool = False) -> None:
+        self._task = Task({"project": "p", "name": "n", "candidates": [PLACE], **args}, check_mode)
+        self.cloud = cloud
+
+    def _execute_module(self, module_name: str, module_args: Json, task_vars: Json) -> Json:
+        assert module_args["project"] == "p"
+        name = module_name.removeprefix("tpuops.maxtext.")
+        return self.cloud(name, module_args, self._task.check_mode)
+
+
+@pytest.fixture(autouse=True)
+def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ActionBase.run() does needs a whole play; it is Ansible's own affair."""
+    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(tpu_capacity.display, "display", lines.append)
+    return lines
+
+
+def play(cloud: FakeCloud, check: bool = False, **args: Any) -> Json:
+    result: Json = Action(
+        cloud, {"disk": {"name": "d", "size_gb": 730}, "prices": PRICES, **args}, check
+    ).run()
+    return result
+
+
+def test_lines_tell_how_it_goes(shown: list[str]) -> None:
+    cloud = FakeCloud(refuses={("us-west1-c", "on-demand"): "stockout"})
+    result = play(cloud, candidates=[{**PLACE, "timeout": 600}, {**PLACE, "provisioning": "spot"}])
+    assert result["candidate"]["provisioning"] == "spot"
+    assert shown == [
+        "n  us-west1-c v5litepod-8 on-demand: asking, for up to 10 min",
+        "n  us-west1-c v5litepod-8 on-demand: stockout. Google said stockout",
+        "n  us-west1-c v5litepod-8 spot: asking, for up to 30 min",
+        "n  us-west1-c v5litepod-8 spot: ready",
+        "n  us-west1-c v5litepod-8 spot: 2.500 USD an hour (node 2.400, disk 0.100)",
+    ]
+
+
+def test_a_second_run_has_nothing_to_tell(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud)
+    shown.clear()
+    assert (play(cloud)["changed"], shown) == (False, [])
+
+
+def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
+    elsewhere = {
+        "zone": "us-west4-a",
+        "accelerator_type": "v5litepod-8",
+        "provisioning": "queued",
+        "spot": True,
+    }
+    result = play(FakeCloud(), check=True, candidates=[PLACE, elsewhere])
+    assert shown == [
+        "n  would be made by the first of these that has capacity:",
+        "  1. us-west1-c v5litepod-8 on-demand: 9.700 USD an hour (node 9.600, disk 0.100)",
+        "  2. us-west4-a v5litepod-8 queued spot: no price known for v5litepod-8 (spot) in us-west4 and "
+        "pd-balanced in us-west4",
+        "  make the disk d in us-west1-c",
+        "  make the TPU VM n in us-west1-c",
+        "  (prices of 2026-01-01, a list)",
+    ]
+    assert result["plan"]["candidates"][0]["total_hour"] == pytest.approx(9.7)
+
+
+def test_a_plan_names_only_what_can_be_tried(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    cloud.add_disk("us-west1-c")
+    elsewhere = {"zone": "us-west4-a", "accelerator_type": "v5litepod-8"}
+    result = play(cloud, check=True, candidates=[elsewhere, PLACE])
+    assert [line["zone"] for line in result["plan"]["candidates"]] == ["us-west1-c"]
+    assert len(result["warnings"]) == 1
+
+
+def test_a_plan_of_what_is_there(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud)
+    shown.clear()
+    play(cloud, check=True)
+    assert shown[0] == "n  us-west1-c v5litepod-8 on-demand: is there, nothing is to be made"
+
+
+def test_a_failure_tells_its_kind_and_the_refusals(shown: list[str]) -> None:
+    cloud = FakeCloud(refuses={("us-west1-c", "on-demand"): "stockout"})
+    result = play(cloud)
+    assert (result["failed"], result["msg"]) == (True, "Google said stockout")
+    assert result["failure"]["kind"] == "stockout"
+    assert [refusal["kind"] for refusal in result["refusals"]] == ["stockout"]
+
+
+def test_only_the_checks_are_played_as_in_a_check_run(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud)
+    assert [(name, check) for name, _, check in cloud.calls] == [
+        ("tpu_vm_info", False),
+        ("tpu_vm", True),
+        ("gcp_disk_info", False),
+        ("gcp_disk", False),
+        ("tpu_vm", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ({"candidates": []}, "candidates: there is none"),
+        ({"candidates": [{"zone": "us-west1-c", "accelerator_type": "v9x-8"}]}, "v9x-8 is not known"),
+        ({"candidates": [{**PLACE, "provisioning": "cheap"}]}, "must be one of: on-demand, spot"),
+        ({"candidates": [{**PLACE, "spot": True}]}, "A spot node has provisioning=spot"),
+        ({"candidates": [{"zone": "us-west1-c"}]}, "accelerator_type"),
+        ({"labels": {"Team": "a"}}, "labels: Team=a is not valid"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_asked(args: Json, said: str) -> None:
+    cloud = FakeCloud()
+    with pytest.raises(AnsibleActionFail, match=said):
+        play(cloud, **args)
+    assert cloud.calls == []
+
+
+def test_down(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud)
+    assert play(cloud, state="absent", wait_timeout=77)["changed"] is True
+    assert cloud.calls[-1][1]["wait_timeout"] == 77
+    assert (cloud.nodes, list(cloud.disks)) == ({}, ["us-west1-c"])
+    assert play(cloud, state="absent", delete_disk="d")["changed"] is True
+    assert (cloud.disks, play(cloud, state="absent", delete_disk="d")["changed"]) == ({}, False)
+
+
+def test_the_documentation_has_the_options_that_the_action_takes() -> None:
+    def spec(documented: Json) -> Json:
+        keys = ("type", "elements", "choices", "default", "required")
+        return {
+            name: {
+                **{key: option[key] for key in keys if key in option},
+                **({"options": spec(option["suboptions"])} if "suboptions" in option else {}),
+            }
+            for name, option in documented.items()
+        }
+
+    assert spec(yaml.safe_load(documentation.DOCUMENTATION)["options"]) == tpu_capacity.OPTIONS
