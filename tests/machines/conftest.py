@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Network
@@ -18,6 +19,8 @@ from .support import Cloud, CloudFactory, output
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "machines: boots machines; needs root")
+    # A shell's background process ignores Ctrl-C and so would every playbook that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

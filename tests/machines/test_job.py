@@ -55,6 +55,27 @@ def train(steps: int, seconds: float) -> dict[str, Any]:
 
 
 @dataclass
+class Playbook:
+    """A playbook that runs. It writes into a file: SSH's master would hold a pipe open after its end."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def told(self) -> str:
+        return self.log.read_text()
+
+    def wait_until_told(self, text: str) -> None:
+        while text not in self.told():
+            assert self.process.poll() is None, self.told()
+            time.sleep(0.1)
+
+    def finish(self) -> tuple[str, int]:
+        """All that it printed, and its exit status."""
+        status = self.process.wait()
+        return self.told(), status
+
+
+@dataclass
 class Controller:
     """A controller with its own inventory, host keys and playbooks."""
 
@@ -63,7 +84,7 @@ class Controller:
     home: Path
     number: int = field(default=0)
 
-    def start(self, job: dict[str, Any], *arguments: str) -> subprocess.Popen[str]:
+    def start(self, job: dict[str, Any], *arguments: str) -> Playbook:
         self.number += 1
         playbook = self.home / f"play-{self.number}.json"
         tasks = [{"name": "Run the job", "tpuops.maxtext.job": job}]
@@ -78,31 +99,28 @@ class Controller:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.home),
             "ANSIBLE_NOCOLOR": "1",
         }
-        return subprocess.Popen(
-            [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-            start_new_session=True,
-        )
+        log = self.home / f"play-{self.number}.log"
+        with log.open("a") as out:  # as a terminal takes it: where the last one ended, whoever writes
+            process = subprocess.Popen(
+                [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=environment,
+                start_new_session=True,
+            )
+        return Playbook(process, log)
 
     def run(self, job: dict[str, Any], *arguments: str) -> str:
         """What ansible-playbook printed; it must succeed."""
-        told, status = self.finish(self.start(job, *arguments))
+        told, status = self.start(job, *arguments).finish()
         assert status == 0, told
         return told
 
     def fail(self, job: dict[str, Any], *arguments: str) -> str:
-        told, status = self.finish(self.start(job, *arguments))
+        told, status = self.start(job, *arguments).finish()
         assert status == 2, told
         return told
-
-    @staticmethod
-    def finish(process: subprocess.Popen[str]) -> tuple[str, int]:
-        told, _ = process.communicate()
-        return told, process.returncode
 
     def inventory(self) -> Path:
         known = self.home / "known_hosts"
@@ -169,8 +187,8 @@ def runs(cloud: Cloud, vm: Machine) -> int:
 
 
 def wait_for(cloud: Cloud, vm: Machine, condition: str) -> None:
-    """Wait on the machine until a shell condition holds."""
-    cloud.ssh(vm, f"until {condition}; do sleep 0.1; done")
+    """Wait on the machine until a shell condition holds. One that never does is a failure, not a hang."""
+    cloud.ssh(vm, f"for _ in $(seq 3000); do {condition} && exit; sleep 0.1; done; exit 1")
 
 
 def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
@@ -305,7 +323,7 @@ def test_a_failure_names_its_cause(cloud: Cloud, vm: Machine, controller: Contro
 
 def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
     started = [new_controller().start(train(10, 0.5)) for _ in range(2)]
-    ended = [Controller.finish(process) for process in started]
+    ended = [playbook.finish() for playbook in started]
     assert [status for _told, status in ended] == [0, 0], ended
     assert runs(cloud, vm) == 1
     assert all("step 10/10" in told for told, _status in ended)
@@ -314,8 +332,8 @@ def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: 
 def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
     doomed = new_controller().start(train(30, 0.3))
     wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
-    os.killpg(doomed.pid, signal.SIGKILL)
-    doomed.communicate()
+    os.killpg(doomed.process.pid, signal.SIGKILL)
+    doomed.finish()
     refused = new_controller().fail(train(31, 0.3))
     assert "job train is running and argv changed" in refused
     told = new_controller().run(train(30, 0.3))
@@ -327,7 +345,7 @@ def test_a_daemon_reload_does_not_lose_the_record(cloud: Cloud, vm: Machine, con
     running = controller.start(train(10, 0.5))
     wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
     cloud.ssh(vm, "sudo systemctl daemon-reload")
-    told, status = Controller.finish(running)
+    told, status = running.finish()
     assert status == 0, told
     left = record(cloud, vm)
     assert (left["status"], left["exit_code"]) == ("finished", 0)
@@ -335,14 +353,11 @@ def test_a_daemon_reload_does_not_lose_the_record(cloud: Cloud, vm: Machine, con
 
 
 def test_ctrl_c_says_that_the_job_goes_on(cloud: Cloud, vm: Machine, controller: Controller) -> None:
-    process = controller.start(train(200, 0.3))
-    assert process.stdout
-    told = ""
-    while "step " not in told:
-        told += process.stdout.readline()
-    os.killpg(process.pid, signal.SIGINT)
-    told += process.stdout.read()
-    assert process.wait() == 99
+    playbook = controller.start(train(200, 0.3))
+    playbook.wait_until_told("step ")
+    os.killpg(playbook.process.pid, signal.SIGINT)
+    told, status = playbook.finish()
+    assert status == 99
     assert "Job train goes on without this command" in told
     assert "sudo systemctl stop tpuops-train.service" in told
     assert record(cloud, vm)["status"] == "running"
@@ -366,14 +381,14 @@ def test_out_of_time_even_when_the_command_ignores_it(
 def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     links = json.loads(output("ip", "-json", "link", "show", "master", cloud.config.bridge))
     (link,) = [each["ifname"] for each in links]
-    process = controller.start(train(40, 0.4))
+    playbook = controller.start(train(40, 0.4))
     wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
     output("ip", "link", "set", link, "down")
     try:
         time.sleep(7)  # longer than SSH keeps a dead connection
     finally:
         output("ip", "link", "set", link, "up")
-    told, status = Controller.finish(process)
+    told, status = playbook.finish()
     assert status == 0, told
     assert "connection lost; trying again" in told
     assert "step 40/40" in told
@@ -381,10 +396,10 @@ def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Cont
 
 
 def test_a_killed_runner_is_a_failure(cloud: Cloud, vm: Machine, controller: Controller) -> None:
-    process = controller.start(train(100, 0.3))
+    playbook = controller.start(train(100, 0.3))
     wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
     cloud.ssh(vm, "sudo systemctl kill --kill-who=main --signal=KILL tpuops-train.service")
-    told, status = Controller.finish(process)
+    told, status = playbook.finish()
     assert status == 2
     assert re.search(r"job train failed after \d+ s by SIGKILL", told)
 
@@ -469,12 +484,12 @@ def test_a_full_disk_leaves_a_record_with_that_word(
 def test_a_job_of_an_earlier_boot_is_interrupted_and_runs_again(
     cloud: Cloud, vm: Machine, controller: Controller, reboot: str, reason: str
 ) -> None:
-    process = controller.start(train(500, 0.3))
+    playbook = controller.start(train(500, 0.3))
     wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
     cloud.try_ssh(vm, f"sudo systemctl {reboot}")
     while not cloud.machines.watch_once():
         time.sleep(0.1)
-    told, status = Controller.finish(process)
+    told, status = playbook.finish()
     assert status == 2, told
     assert re.search(rf"job train was interrupted.*: {reason}", told), told
     assert record(cloud, vm)["runs"] == 1
@@ -493,10 +508,10 @@ def restart(cloud: Cloud, vm: Machine, how: str) -> None:
 def test_an_interrupted_job_goes_on_where_that_is_allowed(
     cloud: Cloud, vm: Machine, controller: Controller
 ) -> None:
-    process = controller.start({**train(20, 0.5), "restart": {"interrupted": 1}})
+    playbook = controller.start({**train(20, 0.5), "restart": {"interrupted": 1}})
     wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
     restart(cloud, vm, "reboot --force --force")
-    told, status = Controller.finish(process)
+    told, status = playbook.finish()
     assert status == 0, told
     assert "the machine restarted or was replaced while it ran; starting it again" in told
     assert "step 20/20" in told
