@@ -41,24 +41,35 @@ REPAIR_SECONDS = 1.0
 
 
 class Requests:
-    """Middleware: one log line a request. Queries are left out, for they can hold tokens."""
+    """Middleware: one log line a request, with the bytes that came in and went out.
+
+    Queries are left out, for they can hold tokens.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = time.perf_counter()
-        status = 0
+        status = received = sent = 0
+
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
 
         async def observe(message: Message) -> None:
-            nonlocal status
+            nonlocal status, sent
             status = message.get("status", status)
+            sent += len(message.get("body", b""))
             await send(message)
 
-        await self._app(scope, receive, observe)
+        await self._app(scope, count, observe)
         if scope["path"] != STATUS_PATH:
             milliseconds = (time.perf_counter() - start) * 1000
-            log.info("%s %s %s %.0f ms", scope["method"], scope["path"], status, milliseconds)
+            request = f"{scope['method']} {scope['path']}"
+            log.info("%s %s %.0f ms, %s in, %s out", request, status, milliseconds, received, sent)
 
 
 class Connections:

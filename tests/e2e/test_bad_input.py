@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from .conftest import Cloud
+from .support import Cloud
 
 BAD = {
     "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),

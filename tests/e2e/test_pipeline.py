@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Cloud, CommandLines, traces
+from .support import Cloud, CommandLines, traces
 
 MOUNT = "/mnt/disks/checkpoints"
 RECORDS = f"{MOUNT}/.tpuops/jobs"

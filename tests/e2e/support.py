@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A local cloud of the tests' own, and ansible-playbook on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """One ansible-playbook run: what it printed, and the sums over its hosts in the recap."""
+
+    status: int
+    output: str
+
+    @property
+    def recap(self) -> dict[str, int]:
+        recap = self.output.rpartition("PLAY RECAP")[2]
+        sums: dict[str, int] = {}
+        for key, value in re.findall(r"(\w+)=(\d+)", recap):
+            sums[key] = sums.get(key, 0) + int(value)
+        return sums
+
+    @property
+    def tasks(self) -> list[str]:
+        return re.findall(r"^TASK \[(.*)\]", self.output, re.MULTILINE)
+
+
+class CommandLines:
+    """Every command line that is seen on this machine, guests included: they share its processes."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+        self.thread.start()
+
+    def watch(self) -> None:
+        while not self.stopped.wait(0.02):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    self.seen.add(path.read_text(errors="replace"))
+                except OSError:
+                    continue  # it ended meanwhile
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.thread.join()
+
+
+def traces() -> dict[str, list[str]]:
+    """What a local cloud could leave on this machine."""
+    commands = {
+        "namespaces": ["ip", "netns", "list"],
+        "loop devices": ["losetup", "--noheadings", "--list", "--output", "BACK-FILE"],
+        "interfaces": ["ip", "-brief", "link"],
+        "firewall": ["nft", "list", "ruleset"],
+        "mounts": ["findmnt", "--noheadings", "--list", "--output", "TARGET"],
+    }
+    found = {
+        name: subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        for name, command in commands.items()
+    }
+    found["processes"] = [
+        line.replace("\0", " ")
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if "localcloud" in (line := path.read_text()) or "systemd-nspawn" in line
+    ]
+    return {name: sorted(lines) for name, lines in found.items()}
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The local cloud and the environment in which commands find it."""
+
+    settings: dict[str, Any]
+    environment: dict[str, str]
+    traces_before: dict[str, list[str]]
+
+    @property
+    def hf_token(self) -> str:
+        return Path(self.settings["hf_token_file"]).read_text().strip()
+
+    def play(self, *arguments: str, playbook: str = "site.yml", **environment: str) -> PlayResult:
+        done = self.command(["ansible-playbook", playbook, *arguments], **environment)
+        return PlayResult(done.returncode, done.stdout + done.stderr)
+
+    def command(
+        self, argv: Sequence[str], stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv,
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def ssh(self, command: str, stdin: str = "") -> str:
+        """Output of a shell command on the TPU VM, as the user of the run."""
+        inventory = json.loads(self.command(["ansible-inventory", "--host", "tpu-v5e-8"]).stdout)
+        key = Path(self.settings["state_dir"]) / "ssh" / "id_ed25519"
+        done = self.command(
+            [
+                "ssh",
+                *("-i", str(key), *shlex.split(inventory["ansible_ssh_common_args"])),
+                f"{inventory['ansible_user']}@{inventory['ansible_host']}",
+                command,
+            ],
+            stdin,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@contextmanager
+def local_cloud(base: Path) -> Iterator[Cloud]:
+    """A cloud with its state, and Ansible's, below `base`; it is down again at the end."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_HOME": str(base / "ansible"),
+        "LOCALCLOUD_STATE_DIR": str(base / "cloud"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    localcloud = [sys.executable, "-m", "localcloud"]
+    before = traces()
+    try:
+        subprocess.run([*localcloud, "up"], cwd=ROOT, env=environment, check=True)
+        settings = json.loads((base / "cloud" / "localcloud.json").read_text())
+        yield Cloud(settings, environment, before)
+    finally:
+        subprocess.run([*localcloud, "down"], cwd=ROOT, env=environment, check=True)
