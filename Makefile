@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make run     fine-tune and serve a tiny model on the local cloud, from nothing
 # make test    everything that guards the project
+# make chaos   cut runs at random, for an hour, and write docs/reliability.md
 # make clean   tear the run and the local cloud down
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -15,7 +16,9 @@ export LC_ALL := C.UTF-8
 
 ANSIBLE_ARGS ?=
 
-.PHONY: help run up deps system-packages clean distclean test lint unit contract machines molecule e2e
+CHAOS_ARGS ?=
+
+.PHONY: help run up deps system-packages clean distclean chaos test lint unit contract machines molecule e2e
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,3 +52,6 @@ test: system-packages deps ## Everything that guards the project.
 
 lint unit contract machines molecule e2e: system-packages deps
 	python -m tests.run $@
+
+chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour. Writes docs/reliability.md.
+	python -m tests.chaos $(CHAOS_ARGS)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make chaos`, or `python -m tests.chaos`: cut runs of the whole pipeline at random, seeded."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import click
+
+from tests.e2e.support import ROOT, local_cloud
+
+from . import runs, table
+from .cuts import CUTS, STAGES, cells
+from .runs import Planned
+
+RESULTS = ROOT / "build" / "chaos"
+
+
+def draw(number: int, seed: int, names: tuple[str, ...], stages: tuple[str, ...]) -> list[Planned]:
+    """So many cuts: every cell once, in random order, before any comes twice."""
+    dice = random.Random(seed)
+    drawn: list[Planned] = []
+    while len(drawn) < number:
+        deck = [
+            (cut.name, stage)
+            for cut, stage in cells()
+            if (not names or cut.name in names) and (not stages or stage in stages)
+        ]
+        dice.shuffle(deck)
+        drawn += [Planned(cut, stage, dice.uniform(0, 0.8)) for cut, stage in deck]
+    return drawn[:number]
+
+
+def share_out(cuts: list[Planned], per_run: int) -> list[list[Planned]]:
+    """Cuts into runs: one a stage, at most so many a run."""
+    plans: list[list[Planned]] = []
+    for cut in cuts:
+        for plan in plans:
+            if len(plan) < per_run and cut.stage not in {other.stage for other in plan}:
+                plan.append(cut)
+                break
+        else:
+            plans.append([cut])
+    return plans
+
+
+@click.command()
+@click.option("--cuts", default=50, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--seed", default=1, show_default=True, help="The same seed draws the same cuts.")
+@click.option(
+    "--per-run", default=6, show_default=True, type=click.IntRange(1, len(STAGES)), help="Cuts of a run."
+)
+@click.option("--cut", "names", multiple=True, type=click.Choice(list(CUTS)), help="Only these.")
+@click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only in these.")
+@click.option("--keep", is_flag=True, help="Add to the results of earlier runs.")
+@click.option("--write/--no-write", default=True, help="Write the table into docs/reliability.md.")
+@click.option("--only-plan", is_flag=True, help="Show what would be cut.")
+def main(
+    cuts: int,
+    seed: int,
+    per_run: int,
+    names: tuple[str, ...],
+    stages: tuple[str, ...],
+    keep: bool,
+    write: bool,
+    only_plan: bool,
+) -> None:
+    """Cut runs of site.yml on a local cloud of their own; each must finish with its upload whole."""
+    # A shell's background process ignores Ctrl-C, and so would the playbooks.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    plans = share_out(draw(cuts, seed, names, stages), per_run)
+    if only_plan:
+        for number, plan in enumerate(plans, 1):
+            for cut in sorted(plan, key=lambda cut: STAGES.index(cut.stage)):
+                click.echo(f"{number}  {cut.stage:<12} {cut.moment:4.0%}  {cut.cut}")
+        return
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = RESULTS / "outcomes.jsonl"
+    if not keep:
+        results.unlink(missing_ok=True)
+    failed = go_through(plans, results)
+    if write:
+        table.write(table.load(results))
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(plans)} runs failed: {'; '.join(failed)}")
+
+
+def go_through(plans: list[list[Planned]], results: Path) -> list[str]:
+    """Every plan, on one cloud; what failed."""
+    failed = []
+    with local_cloud(RESULTS / "state") as cloud:
+        click.echo(f"a run without cuts, to compare with; the logs are in {RESULTS}")
+        usual = runs.take(cloud, "chaos-0", RESULTS, [], {}).costs()
+        for number, plan in enumerate(plans, 1):
+            runs.clear(cloud, RESULTS / f"chaos-{number}-clear.log")
+            try:
+                run = runs.take(cloud, f"chaos-{number}", RESULTS, plan, usual)
+            except runs.RunError as error:
+                click.secho(f"{number}/{len(plans)}  {error}", fg="red")
+                failed.append(str(error))
+                continue
+            table.save(results, run.outcomes)
+            for outcome in run.outcomes:
+                seen = outcome.seen or "goes on by itself"
+                click.echo(
+                    f"{number}/{len(plans)}  {outcome.stage}: {outcome.cut}: {seen} "
+                    f"(+{outcome.starts} starts, +{outcome.seconds:.0f} s, {outcome.steps} steps twice)"
+                )
+    return failed
+
+
+if __name__ == "__main__":
+    main()

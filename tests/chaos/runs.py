@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of site.yml from nothing, cut where a plan says, started again until it has finished."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from tests.e2e.support import ROOT, Cloud
+
+from .cuts import CUTS, STAGES, Cut, CutError
+
+MOUNT = "/mnt/disks/checkpoints"
+DISK = "tpu-data-disk"
+STARTS = 6  # of the same command, at most; a run with more cuts gets one more for each
+TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE)
+STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
+
+
+class RunError(AssertionError):
+    """What a run did that it must not."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cut, the stage that it is to hit, and the moment: the part of its usual time that has passed."""
+
+    cut: str
+    stage: str
+    moment: float
+
+
+@dataclass
+class Outcome:
+    """What a cut did.
+
+    after: seconds that its stage had run; seen: what the user read, empty when the command went on by itself;
+    starts: how often the command had to be started again; seconds: how much longer the stage took than in a
+    run without cuts, the starts included; steps: trained twice; sent: bytes that went over the network more
+    than in that run.
+    """
+
+    cut: str
+    stage: str
+    after: float
+    seen: str = ""
+    starts: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+    sent: int = 0
+
+
+@dataclass
+class Playbook:
+    """An ansible-playbook that runs and writes into a file."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @classmethod
+    def start(cls, cloud: Cloud, log: Path, *arguments: str, playbook: str = "site.yml") -> Playbook:
+        with log.open("a") as out:
+            process = subprocess.Popen(
+                ["ansible-playbook", playbook, *arguments],
+                cwd=ROOT,
+                env=cloud.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return cls(process, log)
+
+    @property
+    def told(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def stage(self) -> str:
+        """The role that is at work; a role that only serves others counts as theirs."""
+        roles = [role for role, _ in TASK.findall(self.told) if role in STAGES]
+        return roles[-1] if roles else ""
+
+    def failure(self) -> str:
+        """What the user reads when it ended badly: the last error."""
+        found = re.findall(r"^\[ERROR\]: (.*(?:\n(?!\s*$|PLAY|TASK|fatal|<<<).*)*)", self.told, re.MULTILINE)
+        return " ".join(found[-1].split()) if found else ""
+
+
+class Traffic:
+    """How many bytes of requests and answers went through the servers of a cloud since it came up."""
+
+    LINE = re.compile(r" ms, (\d+) in, (\d+) out$", re.MULTILINE)
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._log = Path(cloud.settings["state_dir"]) / "server.log"
+        self._read = 0
+        self._bytes = 0
+
+    def __call__(self) -> int:
+        with self._log.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._bytes += sum(int(a) + int(b) for a, b in self.LINE.findall(whole.decode(errors="replace")))
+        return self._bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds and bytes up to a moment, or of a stage."""
+
+    seconds: float
+    sent: int
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.seconds - other.seconds, self.sent - other.sent)
+
+
+@dataclass
+class Run:
+    """A run with a plan of cuts, one a stage at most."""
+
+    cloud: Cloud
+    name: str
+    directory: Path
+    plan: list[Planned]
+    usual: dict[str, Cost]
+    outcomes: list[Outcome] = field(default_factory=list)
+    logs: list[Path] = field(default_factory=list)
+    stage: str = ""
+    entered: dict[str, Cost] = field(default_factory=dict)
+    left: dict[str, Cost] = field(default_factory=dict)
+    _healing: tuple[Cut, float] | None = None
+
+    def __post_init__(self) -> None:
+        self._traffic = Traffic(self.cloud)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self._playbook.process
+
+    def finish(self) -> None:
+        """Start the command until it has ended well. RunError when it does not within so many starts."""
+        self.plan.sort(key=lambda planned: STAGES.index(planned.stage))
+        allowed = STARTS + len(self.plan)
+        for start in range(1, allowed + 1):
+            if self._start(start) == 0:
+                return
+        raise RunError(f"{self.name} did not finish within {allowed} starts; see {self.logs[-1]}")
+
+    def _start(self, number: int) -> int:
+        """One start of the command, up to its end."""
+        log = self.directory / f"{self.name}-{number}.log"
+        self.logs.append(log)
+        for outcome in self.outcomes[-1:]:
+            outcome.starts += 1
+        struck_before = len(self.outcomes)
+        self._playbook = Playbook.start(self.cloud, log, "-e", f"run_name={self.name}")
+        while (status := self.process.poll()) is None:
+            self._observe()
+            self._strike_when_due()
+            self._heal_when_due()
+            time.sleep(0.05)
+        self._observe()
+        if status == 0:
+            self._leave()
+        elif self.outcomes:
+            seen = self._playbook.failure() or f"ends with status {status}"
+            outcome = self.outcomes[-1]
+            if not outcome.seen:
+                outcome.seen = seen
+            elif len(self.outcomes) == struck_before:
+                outcome.seen += f" | {seen}"
+        else:
+            raise RunError(f"{self.name} failed before it was cut: {self._playbook.failure()}; see {log}")
+        # Who starts the command again does so when the fault has passed.
+        while self._healing and self._healing[0].lasts is not None:
+            self._heal_when_due()
+            time.sleep(0.05)
+        return status
+
+    def _observe(self) -> None:
+        self.stage = self._playbook.stage
+        if self.stage and self.stage not in self.entered:
+            self._leave()
+            self.entered[self.stage] = self._now()
+
+    def _leave(self) -> None:
+        """Every stage that was entered is over."""
+        for stage in self.entered.keys() - self.left.keys():
+            self.left[stage] = self._now()
+            if self._healing and self._healing[0].lasts is None:
+                self._heal()
+
+    def _now(self) -> Cost:
+        return Cost(time.monotonic(), self._traffic())
+
+    def _strike_when_due(self) -> None:
+        if not self.plan or self._healing or self.stage not in STAGES:
+            return
+        planned = self.plan[0]
+        later = STAGES.index(self.stage) > STAGES.index(planned.stage)
+        if later and (planned.stage in self.left or planned.stage not in self.entered):
+            self.plan.pop(0)  # the stage was over before the moment came
+            return
+        if self.stage != planned.stage:
+            return
+        passed = time.monotonic() - self.entered[planned.stage].seconds
+        if passed < planned.moment * self.usual[planned.stage].seconds:
+            return
+        cut = CUTS[planned.cut]
+        try:
+            cut.strike(self)
+        except CutError:
+            return  # what it hits is not there yet, or not any more: again at once
+        self.plan.pop(0)
+        self.outcomes.append(Outcome(cut.name, planned.stage, passed))
+        if cut.heal:
+            self._healing = (cut, time.monotonic() + (cut.lasts or 0))
+
+    def _heal_when_due(self) -> None:
+        if self._healing and self._healing[0].lasts is not None and time.monotonic() >= self._healing[1]:
+            self._heal()
+
+    def _heal(self) -> None:
+        assert self._healing
+        heal = self._healing[0].heal
+        assert heal
+        # Where the machine is gone there is nothing to heal.
+        with contextlib.suppress(CutError):
+            heal(self)
+        self._healing = None
+
+    def reckon(self) -> None:
+        """Fill in what each cut cost."""
+        costs = self.costs()
+        for outcome in self.outcomes:
+            more = costs[outcome.stage] - self.usual[outcome.stage]
+            outcome.seconds, outcome.sent = max(0.0, more.seconds), max(0, more.sent)
+            if outcome.stage == "sft":
+                outcome.steps = self.steps_twice()
+
+    def steps_twice(self) -> int:
+        """Steps that were shown before a cut and trained again after it."""
+        steps = [int(step) for log in self.logs for step in STEP.findall(log.read_text(errors="replace"))]
+        return sum(before - after + 1 for before, after in pairwise(steps) if after <= before)
+
+    def costs(self) -> dict[str, Cost]:
+        """What each stage took, from its first moment to its last."""
+        return {stage: self.left[stage] - self.entered[stage] for stage in self.entered}
+
+
+def check(run: Run) -> None:
+    """RunError unless no job that had ended ran again and the Hub has, byte for byte, what was exported."""
+    changed: dict[tuple[str, str], int] = {}
+    for log in run.logs:
+        text = log.read_text(errors="replace")
+        matches = list(TASK.finditer(text))
+        ends = [match.start() for match in matches[1:]] + [len(text)]
+        for match, end in zip(matches, ends, strict=True):
+            if re.search(r"^changed: ", text[match.end() : end], re.MULTILINE):
+                key = (match.group(1), match.group(2))
+                changed[key] = changed.get(key, 0) + 1
+    for task in (("convert", "Download the model and convert it"), ("sft", "Train")):
+        if changed.get(task, 0) > 1:
+            raise RunError(f"{run.name}: {': '.join(task)} ran {changed[task]} times to its end")
+    target = run.directory / f"{run.name}-download"
+    settings = run.cloud.settings
+    done = run.cloud.command(
+        ["hf", "download", f"{settings['hf_username']}/{run.name}", "--local-dir", str(target)],
+        HF_ENDPOINT=settings["hub"],
+        HF_TOKEN=run.cloud.hf_token,
+    )
+    if done.returncode:
+        raise RunError(f"{run.name}: what was uploaded cannot be downloaded: {done.stderr}")
+    sums = run.cloud.ssh(f"cd {MOUNT}/huggingface/{run.name} && sha256sum *").splitlines()
+    exported = {name: digest for digest, name in (line.split(maxsplit=1) for line in sums)}
+    if "model.safetensors" not in exported:
+        raise RunError(f"{run.name}: there is no model in the export: {exported}")
+    uploaded = {name: hashlib.sha256((target / name).read_bytes()).hexdigest() for name in exported}
+    if uploaded != exported:
+        raise RunError(f"{run.name}: the Hub has {uploaded}, the export is {exported}")
+
+
+def clear(cloud: Cloud, log: Path) -> None:
+    """Delete node and disk, so that the next run starts from nothing but the caches of this machine."""
+    arguments = ["-e", f"tpu_vm_delete_disk={DISK}", "-e", "tpu_vm_force=true"]
+    playbook = Playbook.start(cloud, log, *arguments, playbook="playbooks/teardown.yml")
+    if playbook.process.wait():
+        raise RunError(f"the teardown failed: {playbook.failure()}; see {log}")
+
+
+def kill(run: Run) -> None:
+    """End what a run that is given up has left."""
+    if run.process.poll() is None:
+        os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+
+
+def take(cloud: Cloud, name: str, directory: Path, plan: Sequence[Planned], usual: dict[str, Cost]) -> Run:
+    """Run with a plan of cuts, and check what came out."""
+    run = Run(cloud, name, directory, list(plan), usual)
+    try:
+        run.finish()
+    finally:
+        kill(run)
+    run.reckon()
+    check(run)
+    return run
