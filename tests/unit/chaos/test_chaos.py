@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How cuts are drawn and shared out, and how the table tells of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import table
+from tests.chaos.__main__ import draw, share_out
+from tests.chaos.cuts import CUTS, STAGES, cells
+from tests.chaos.runs import Cost, Outcome, Playbook, Run
+
+NUMBER = len(cells())
+KILLED = "controller killed (kill -9)"
+
+
+def test_every_cell_is_drawn_before_one_comes_twice() -> None:
+    drawn = [(cut.cut, cut.stage) for cut in draw(NUMBER, 7, (), ())]
+    assert sorted(drawn) == sorted((cut.name, stage) for cut, stage in cells())
+    assert len(draw(NUMBER + 3, 7, (), ())) == NUMBER + 3
+
+
+def test_a_seed_draws_the_same_cuts_again() -> None:
+    assert draw(50, 7, (), ()) == draw(50, 7, (), ())
+    assert draw(50, 7, (), ()) != draw(50, 8, (), ())
+
+
+def test_only_what_was_asked_for_is_drawn() -> None:
+    drawn = draw(4, 7, (KILLED,), ("sft", "convert"))
+    assert {(cut.cut, cut.stage) for cut in drawn} == {(KILLED, "sft"), (KILLED, "convert")}
+
+
+def test_a_run_gets_one_cut_a_stage_and_all_are_shared_out() -> None:
+    drawn = draw(50, 7, (), ())
+    plans = share_out(drawn, 6)
+    assert max(map(len, plans)) <= 6
+    assert all(len({cut.stage for cut in plan}) == len(plan) for plan in plans)
+    assert sum(map(len, plans)) == 50
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_cut_spares_only_stages_that_exist_and_not_all(name: str) -> None:
+    assert set(CUTS[name].spares) < set(STAGES)
+
+
+def test_the_table_has_a_row_for_every_stage_of_every_cut(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    outcomes = [
+        Outcome(KILLED, "sft", 3.0, "", 1, 12.6, 4, 2_500_000),
+        Outcome(KILLED, "sft", 3.0, "", 0, 30.0, 0, 0),
+        Outcome("node preempted", "convert", 1.0, "a <b> | c", 2, 60.0),
+    ]
+    table.write(outcomes, page)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert text.count("\n| ") == len(CUTS) * (1 + len(STAGES))
+    assert "| sft | goes on by itself | 1 | 13 | 4 | 2.5 |" in text
+    assert "| convert | a &lt;b> \\| c | 2 | 60 | 0 | 0.0 |" in text
+    assert "| preflight | *Nothing is made yet.* | | | | |" in text
+
+
+def test_outcomes_outlive_a_run_of_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    first, second = Outcome(KILLED, "sft", 3.0), Outcome(KILLED, "convert", 4.0, "why", 1, 2.0, 3, 4)
+    table.save(path, [first])
+    table.save(path, [second])
+    assert table.load(path) == [first, second]
+
+
+LOG = """
+TASK [tpuops.maxtext.convert : Download the model and convert it] ***
+changed: [tpu]
+TASK [tpuops.maxtext.sft : Train] ***
+sft-x  step 10/60  loss 1
+sft-x  step 30/60  loss 1
+[ERROR]: Task failed: job sft-x failed
+with status 1
+
+fatal: [tpu]: FAILED!
+"""
+
+
+def test_a_log_tells_stage_error_and_steps(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(LOG)
+    playbook = Playbook(None, log)  # type: ignore[arg-type]
+    assert playbook.stage == "sft"
+    assert playbook.failure() == "Task failed: job sft-x failed with status 1"
+
+
+def test_steps_that_were_trained_twice_are_counted_over_all_starts(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text(LOG)
+    second.write_text("sft-x  step 21/60  loss 1\nsft-x  step 60/60  loss 1\n")
+    run = Run.__new__(Run)
+    run.logs = [first, second]
+    assert run.steps_twice() == 10
+
+
+def test_a_cost_is_what_lies_between_two_moments() -> None:
+    assert Cost(5.0, 100) - Cost(2.0, 30) == Cost(3.0, 70)
