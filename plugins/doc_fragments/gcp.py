@@ -84,6 +84,7 @@ options:
       - Address of the OS Login API, V(https://oslogin.googleapis.com) by default.
       - The environment variable E(CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN) is used if it is not set.
     type: str
+    version_added: 0.2.0
   timeout:
     description: Seconds without an answer until a request counts as lost. Lost requests are sent again a few
       times.

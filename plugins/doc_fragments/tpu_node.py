@@ -93,9 +93,11 @@ options:
   can_ip_forward:
     description: Whether the workers may send and receive packets of others' addresses. It cannot change.
     type: bool
+    version_added: 0.2.0
   queue_count:
     description: Number of queues of the network interface. It cannot change.
     type: int
+    version_added: 0.2.0
   networks:
     description: Several network interfaces for each worker, in place of O(network) and the options beside it.
       They cannot change.
@@ -115,12 +117,15 @@ options:
       can_ip_forward:
         description: Whether the interface forwards packets of others' addresses.
         type: bool
+        version_added: 0.2.0
       queue_count:
         description: Number of queues of the interface.
         type: int
+        version_added: 0.2.0
   cidr_block:
     description: Range of addresses of the workers, a C(/29) or larger. It cannot change.
     type: str
+    version_added: 0.2.0
   service_account:
     description: Service account that programs on the workers act as. It cannot change.
     type: dict

@@ -50,9 +50,11 @@ options:
     description: Operations in a second that a disk of Hyperdisk is given, Google's default for a new one by
       default.
     type: int
+    version_added: 0.2.0
   provisioned_throughput:
     description: MiB in a second that a disk of Hyperdisk is given, Google's default for a new one by default.
     type: int
+    version_added: 0.2.0
   description:
     description: Free text. It cannot change.
     type: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gcp_disk_info
 short_description: List persistent disks of Compute Engine
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Lists the disks of all zones in one request, or those of one name.
 author:

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tpu_capacity
 short_description: Keep a TPU VM in the first of several places that has capacity
-version_added: 0.1.0
+version_added: 0.2.0
 description:
   - Tries candidates, which are zones, accelerator types and kinds of capacity, in order until one gives a TPU
     VM, and makes its data disk where that is.
