@@ -60,6 +60,31 @@ options:
     description: Seconds for which a target is waited for that cannot be reached.
     type: int
     default: 300
+  node:
+    description:
+      - The node that the target is a worker of. While the target cannot be reached, and when the job did not
+        finish, the controller asks Google about it. A node that was preempted, stopped or deleted fails the
+        task with C(failure.kind) V(preempted) or V(lost) for a C(rescue) block to act on, and is not waited
+        for as O(reconnect_timeout) says.
+      - Read on the controller only, never sent to the target.
+    type: dict
+    suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      zone:
+        description: Its zone.
+        type: str
+        required: true
+      project:
+        description: Its project.
+        type: str
+        required: true
+      auth:
+        description: Credentials and endpoints, as the options of M(tpuops.maxtext.tpu_vm_info) give them.
+        type: dict
+        default: {}
 extends_documentation_fragment:
   - tpuops.maxtext.huggingface
   - tpuops.maxtext.attributes
@@ -231,6 +256,15 @@ def main() -> None:
             "timeout": {"type": "int"},
             "poll": {"type": "int", "default": 5},
             "reconnect_timeout": {"type": "int", "default": 300},
+            "node": {
+                "type": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "zone": {"type": "str", "required": True},
+                    "project": {"type": "str", "required": True},
+                    "auth": {"type": "dict", "default": {}, "no_log": True},
+                },
+            },
         },
         supports_check_mode=True,
     )

@@ -173,6 +173,31 @@ options:
     description: Seconds for which a job is waited for that cannot be reached. The job does not notice.
     type: int
     default: 300
+  node:
+    description:
+      - The node that the target is a worker of. While the target cannot be reached, and when the job did not
+        finish, the controller asks Google about it. A node that was preempted, stopped or deleted fails the
+        task with C(failure.kind) V(preempted) or V(lost) for a C(rescue) block to act on, and is not waited
+        for as O(reconnect_timeout) says.
+      - Read on the controller only, never sent to the target.
+    type: dict
+    suboptions:
+      name:
+        description: Name of the node.
+        type: str
+        required: true
+      zone:
+        description: Its zone.
+        type: str
+        required: true
+      project:
+        description: Its project.
+        type: str
+        required: true
+      auth:
+        description: Credentials and endpoints, as the options of M(tpuops.maxtext.tpu_vm_info) give them.
+        type: dict
+        default: {}
 notes:
   - The C(async) keyword is refused; a job is durable without it.
   - With C(--diff), shows what of O(argv), O(environment) and O(inputs) changed since the last run.
@@ -387,6 +412,16 @@ job:
       type: int
       returned: always
       sample: 1
+failure:
+  description: The cause, where the node is lost.
+  returned: when the node is lost
+  type: dict
+  sample: {"kind": "preempted", "code": 0, "reason": "PREEMPTED", "details": []}
+reached:
+  description: The last step that the job told before its node was lost, with what it said of it.
+  returned: when the node is lost
+  type: dict
+  sample: {"step": 37.0, "loss": 1.5}
 action:
   description: What the task did; one of V(run), V(attach), V(skip), V(stop), V(none).
   returned: success
@@ -541,6 +576,15 @@ def main() -> None:
             },
             "poll": {"type": "int", "default": 5},
             "reconnect_timeout": {"type": "int", "default": 300},
+            "node": {
+                "type": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "zone": {"type": "str", "required": True},
+                    "project": {"type": "str", "required": True},
+                    "auth": {"type": "dict", "default": {}, "no_log": True},
+                },
+            },
         },
         required_if=[("state", "finished", ["argv"]), ("state", "started", ["argv"])],
         supports_check_mode=True,

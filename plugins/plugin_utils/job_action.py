@@ -28,6 +28,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     duration,
     parser,
 )
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 
 Result = dict[str, Any]
 
@@ -36,6 +37,9 @@ WAIT_GROWTH = 1.5
 SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
 SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
 RECONNECT_EVERY = 5.0
+# Seconds from the end of a job on a machine that shuts down until Google says why it did.
+SHUTDOWN = 60.0
+SHUT_DOWN = "the machine shut down"  # the runner's reason
 
 display = Display()
 
@@ -52,13 +56,24 @@ class JobAction(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         super().run(tmp, task_vars)
-        variables = task_vars or {}
-        arguments = dict(self._task.args)  # Ansible adds its own to what it is given
-        result: Result = self._execute_module(module_args=arguments, task_vars=variables)
+        self.reached: Result = {}
+        self.name = str(self._task.args.get("name"))
+        node = self._task.args.get("node")
+        self.watch = Watch(node) if node and not self._task.check_mode else None
+        try:
+            return self.run_job(task_vars or {})
+        except NodeLost as lost:
+            message = f"job {self.name}: {lost}"
+            return {**failed(message), "failure": lost.failure, "reached": self.reached}
+
+    def run_job(self, variables: Result) -> Result:
+        """Start the job or attach to it, and follow it. Raises NodeLost when its machine is lost."""
+        result = self.start(variables)
         if result.get("failed") or self._task.check_mode or not self.to_follow(result):
             return result
         again = int((self._task.args.get("restart") or {}).get("interrupted") or 0)
         while True:
+            self.name = result["job"]["name"]
             with self.interruption_explained(result["job"]):
                 ended = {**result, **self.follow(result["job"], variables)}
             if not ended.get("failed") or ended["job"]["status"] != "interrupted" or again <= 0:
@@ -67,9 +82,20 @@ class JobAction(ActionBase):  # type: ignore[misc]
             display.display(
                 f"{self.label(ended['job'], variables)}  {ended['job']['reason']}; starting it again"
             )
-            result = self._execute_module(module_args=dict(self._task.args), task_vars=variables)
+            result = self.start(variables)
             if result.get("failed") or not self.to_follow(result):
                 return result
+
+    def start(self, variables: Result) -> Result:
+        """Run the module. What it is told of the node is the controller's business."""
+        arguments = {key: value for key, value in self._task.args.items() if key != "node"}
+        try:
+            result: Result = self._execute_module(module_args=arguments, task_vars=variables)
+        except AnsibleConnectionFailure:
+            if self.watch:
+                self.watch.check()
+            raise
+        return result
 
     def to_follow(self, result: Result) -> bool:
         """Whether the module left a job that the task waits for."""
@@ -103,6 +129,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
             missing_since = None
             offset = answer["offset"]
             shown.update(answer["text"], answer.get("written"))
+            self.reached = shown.reached
             record = answer["jobs"][0]
             if record["fingerprint"] != job["fingerprint"]:
                 return failed(f"job {job['name']} was started anew by someone else: run this again")
@@ -111,6 +138,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 continue
             if record["status"] != "running":
                 shown.last()
+                self.check_end(record)
                 return self.ended(record, answer.get("log_tail", []), variables)
             wait *= WAIT_GROWTH
 
@@ -136,7 +164,10 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 if lost_at is None:
                     lost_at = time.monotonic()
                     display.display(f"{job['name']}  connection lost; trying again for {duration(limit)}")
-                if time.monotonic() - lost_at > limit:
+                waited_out = time.monotonic() - lost_at > limit
+                if self.watch:
+                    self.watch.check(patient=not waited_out)
+                if waited_out:
                     raise AnsibleConnectionFailure(
                         f"job {job['name']}: the machine could not be reached for {duration(limit)}; "
                         f"the job may still run: run the same command again to attach to it ({error})"
@@ -144,6 +175,19 @@ class JobAction(ActionBase):  # type: ignore[misc]
             with contextlib.suppress(AnsibleConnectionFailure):
                 self._connection.reset()  # a master connection that died would be used again
             time.sleep(RECONNECT_EVERY)
+
+    def check_end(self, record: Result) -> None:
+        """Raise NodeLost where a job did not finish because its machine was taken away.
+
+        A preemption reaches the job first, as the shutdown of its machine, and only then what Google says.
+        """
+        if self.watch is None or record["status"] == "finished":
+            return
+        until = time.monotonic() + (SHUTDOWN if record["reason"] == SHUT_DOWN else 0.0)
+        self.watch.check()
+        while time.monotonic() < until:
+            time.sleep(RECONNECT_EVERY)
+            self.watch.check()
 
     def make_progress(self, job: Result, variables: Result) -> Progress | str:
         """What to show lines with: the job's progress, or its label where it tells no steps."""
@@ -202,6 +246,11 @@ class Shown:
         self.started = time.monotonic()
         self.shown_at = float("-inf")
         self.pending: str | None = None
+
+    @property
+    def reached(self) -> Result:
+        """The fields of the last step that the job told, {} where it tells none."""
+        return {} if isinstance(self.progress, str) else dict(self.progress.latest)
 
     def update(self, text: str, written: int | None = None) -> None:
         """Take in what the job wrote; show a line when something changed and the last one is old enough.

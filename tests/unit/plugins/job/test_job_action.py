@@ -9,10 +9,11 @@ import time
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
 Json = dict[str, Any]
 RECORD: Json = {
@@ -341,3 +342,102 @@ def test_an_interruption_is_explained_and_then_goes_on_its_way(
     assert "ansible-playbook playbooks/follow.yml -e job_name=sft\n" in told
     assert "ansible-playbook playbooks/stop.yml -e job_name=sft," in told
     assert "systemctl stop tpuops-sft.service" in told
+
+
+class Nodes:
+    """Google's answers to what the state of the node is, one after the other; the last one stays."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = list(states)
+
+    def state(self) -> str:
+        return self.states.pop(0) if len(self.states) > 1 else self.states[0]
+
+
+NODE = {"name": "tpu", "zone": "us-west1-c", "project": "my-project", "auth": {"access_token": "t"}}
+CUT = AnsibleConnectionFailure("No route to host")
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What Google says of the node, in turn."""
+    nodes = Nodes("READY")
+    monkeypatch.setattr(Watch, "state", lambda _watch: nodes.state())
+    return nodes.states
+
+
+def lose(google: list[str], *states: str) -> None:
+    google[:] = states
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("PREEMPTED", "preempted"), ("TERMINATED", "preempted"), ("STOPPED", "lost"), ("gone", "lost")],
+)
+def test_a_lost_node_is_a_failure_that_can_be_rescued(
+    clock: list[float], shown: list[str], google: list[str], state: str, kind: str
+) -> None:
+    lose(google, "READY", state)
+    progress = {**RECORD["progress"], "format": "maxtext", "total": 3}
+    first = started(job={**RECORD, "progress": progress})
+    action = Action({"node": NODE}, [first, look(STEP.format(2), 50), CUT, CUT, CUT])
+    result = action.run(task_vars={})
+    assert (result["failed"], result["failure"]["kind"], result["failure"]["reason"]) == (True, kind, state)
+    assert result["reached"]["step"] == 2
+    assert "run the same command again" in result["msg"].lower()
+    assert clock[0] < 60
+    assert all("node" not in arguments for _name, arguments in action.calls)
+
+
+def test_a_node_that_is_lost_before_the_job_begins(shown: list[str], google: list[str]) -> None:
+    lose(google, "PREEMPTED")
+    assert Action({"node": NODE}, [CUT]).run(task_vars={})["failure"]["kind"] == "preempted"
+
+
+def test_a_machine_that_is_there_but_silent_is_no_lost_node(
+    clock: list[float], shown: list[str], google: list[str]
+) -> None:
+    action = Action({"node": NODE, "reconnect_timeout": 60}, [started(), *[CUT] * 100])
+    with pytest.raises(AnsibleConnectionFailure, match="could not be reached for 60 s"):
+        action.run(task_vars={})
+
+
+def test_a_repair_is_waited_for_and_then_given_up(
+    clock: list[float], shown: list[str], google: list[str]
+) -> None:
+    lose(google, "REPAIRING")
+    action = Action({"node": NODE, "reconnect_timeout": 60}, [started(), *[CUT] * 100])
+    assert action.run(task_vars={})["failure"]["kind"] == "lost"
+    assert 60 <= clock[0] <= 70
+    lose(google, "REPAIRING", "READY")
+    action = Action({"node": NODE}, [started(), CUT, CUT, look(status="finished")])
+    assert action.run(task_vars={})["job"]["status"] == "finished"
+
+
+def test_google_may_not_answer_either(clock: list[float], shown: list[str], google: list[str]) -> None:
+    lose(google, "unknown")
+    action = Action({"node": NODE}, [started(), CUT, CUT, look(status="finished")])
+    assert action.run(task_vars={})["job"]["status"] == "finished"
+
+
+def test_the_shutdown_of_a_preemption_reaches_the_job_before_google_tells(
+    clock: list[float], shown: list[str], google: list[str]
+) -> None:
+    lose(google, "READY", "READY", "PREEMPTED")
+    answers = [started(), look(status="interrupted", reason=job_action.SHUT_DOWN)]
+    assert Action({"node": NODE}, answers).run(task_vars={})["failure"]["kind"] == "preempted"
+
+
+def test_a_job_that_failed_on_a_living_node_failed_by_itself(
+    clock: list[float], shown: list[str], google: list[str]
+) -> None:
+    answers = [started(), {**look(status="failed", exit_code=1, seconds=9), "log_tail": []}]
+    result = Action({"node": NODE}, answers).run(task_vars={})
+    assert "failure" not in result
+    assert result["job"]["status"] == "failed"
+    assert clock[0] == 0
+
+
+def test_a_wrong_node_is_named(shown: list[str]) -> None:
+    with pytest.raises(AnsibleActionFail, match="node: missing required arguments: zone"):
+        Action({"node": {"name": "tpu", "project": "p"}}, []).run(task_vars={})

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a node that SSH does not reach any more is lost: what Google says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect, gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, Tpus
+
+Json = dict[str, Any]
+
+GONE = "gone"  # our word for a node that Google does not know
+UNKNOWN = "unknown"  # and for one of which Google says nothing
+# It does not come back from these without being asked.
+OFF = frozenset({GONE, "DELETING", "STOPPING", "STOPPED", "HIDING", "HIDDEN"})
+NODE: Json = {
+    "name": {"type": "str", "required": True},
+    "zone": {"type": "str", "required": True},
+    "project": {"type": "str", "required": True},
+    "auth": {"type": "dict", "default": {}, "no_log": True},
+}
+
+
+class NodeLost(Exception):
+    """The machine is gone, and what ran on it with it; its data disk is not.
+
+    kind:  preempted, where Google took it, else lost.
+    state: the node's, as Google says it, or GONE.
+    """
+
+    def __init__(self, name: str, state: str) -> None:
+        self.name, self.state = name, state
+        self.kind = "preempted" if state in DEAD else "lost"
+        super().__init__(
+            f"the TPU VM {name} is {state}. Run the same command again: it makes the TPU VM again, with the "
+            "same disk, and goes on from what is there."
+        )
+
+    @property
+    def failure(self) -> Json:
+        return {"kind": self.kind, "code": 0, "reason": self.state, "details": []}
+
+
+class Watch:
+    """Asks Google about a node, from the controller; a node that nobody asks about costs nothing."""
+
+    def __init__(self, node: Mapping[str, Any]) -> None:
+        self._node = validated(NODE, node)
+        self._options = validated(gcp_argument_spec(), self._node["auth"])
+        self.name = str(self._node["name"])
+
+    def state(self) -> str:
+        """The node's state in Google's words, GONE, or UNKNOWN where Google does not answer."""
+        try:
+            tpus = Tpus(connect(self._options), self._node["project"], self._node["zone"])
+            node = tpus.get_node(self.name)
+        except GcpError:
+            return UNKNOWN
+        return GONE if node is None else str(node.get("state", UNKNOWN))
+
+    def check(self, patient: bool = True) -> str:
+        """Raise NodeLost if the node is lost; its state else. To be `patient` is to wait for a repair."""
+        state = self.state()
+        if state in DEAD | OFF or not (patient or state in ("READY", UNKNOWN)):
+            raise NodeLost(self.name, state)
+        return state
+
+
+def validated(spec: Json, given: Mapping[str, Any]) -> Json:
+    """The options with their defaults, also from the environment, as a module would have them."""
+    result = ArgumentSpecValidator(spec).validate(dict(given))
+    if result.error_messages:
+        raise AnsibleActionFail(f"node: {result.error_messages[0]}")
+    values: Json = result.validated_parameters
+    return values
