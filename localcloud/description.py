@@ -11,7 +11,7 @@ from pathlib import Path
 
 from localcloud import catalog
 from localcloud.config import CloudConfig
-from localcloud.credentials import CredentialFiles, write_secret
+from localcloud.credentials import USER, CredentialFiles, write_secret
 from localcloud.hub import accounts
 from localcloud.machines import Machines
 
@@ -54,6 +54,7 @@ def write(config: CloudConfig, machines: Machines) -> None:
             "compute": f"{google}/compute/v1",
             "serviceusage": google,
             "resourcemanager": google,
+            "oslogin": google,
         },
         "token_uri": files.token_uri,
         "metadata": f"http://127.0.0.1:{config.metadata_port}",
@@ -109,6 +110,9 @@ def exports(config: CloudConfig) -> dict[str, str]:
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{google}compute/v1/",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE": google,
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": google,
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_OSLOGIN": google,
+        # whose access token that is, which OS Login wants to be told
+        "CLOUDSDK_CORE_ACCOUNT": USER,
         # the modules and Google's client libraries
         "GCP_PROJECT": catalog.DEFAULT_PROJECT.project_id,
         "GCP_AUTH_KIND": "serviceaccount",

@@ -16,7 +16,7 @@ from localcloud.state import Json, Store
 
 #: Selector -> what a user is told about it. A fault meets only what each given selector matches, a glob.
 SELECTORS = {
-    "api": "Only calls of this API: tpu, compute, serviceusage, resourcemanager or oauth.",
+    "api": "Only calls of this API: tpu, compute, serviceusage, resourcemanager, oslogin or oauth.",
     "method": "Only calls of this method, by its id in Google's discovery document, such as "
     "tpu.projects.locations.nodes.create (a token request is oauth.token), or by a glob such as "
     "'*.nodes.create'.",

@@ -25,7 +25,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from localcloud import admin, description, hub, machine_faults
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
-from localcloud.google import capacity, compute, metadata, oauth, queued, resourcemanager, serviceusage, tpu
+from localcloud.google import (
+    capacity,
+    compute,
+    metadata,
+    oauth,
+    oslogin,
+    queued,
+    resourcemanager,
+    serviceusage,
+    tpu,
+)
 from localcloud.google.errors import ApiError
 from localcloud.google.nodes import NodeWork
 from localcloud.machines import Machines
@@ -34,7 +44,7 @@ from localcloud.tiny import seed_hub
 
 log = logging.getLogger("localcloud")
 
-APIS = (tpu.api, compute.api, serviceusage.api, resourcemanager.v1, resourcemanager.v3)
+APIS = (tpu.api, compute.api, serviceusage.api, resourcemanager.v1, resourcemanager.v3, oslogin.api)
 STATUS_PATH = "/localcloud/status"
 DROP = "localcloud.drop"
 REPAIR_SECONDS = 1.0
@@ -191,42 +201,59 @@ class Supervisor(threading.Thread):
         self._ended.set()
 
 
+class Server:
+    """All that serves one cloud.
+
+    machines: what its nodes run on, prepared. watch: wraps Google's APIs, for whoever looks on.
+    """
+
+    def __init__(
+        self,
+        config: CloudConfig,
+        machines: Machines,
+        hub_store: hub.HubStore,
+        watch: Callable[[ASGIApp], ASGIApp] = lambda application: application,
+    ) -> None:
+        self.cloud = Cloud(config, Store(config.state_dir / "state.db"), machines)
+        compute.register(self.cloud)
+        work = tpu.register(self.cloud)
+        queue = queued.register(self.cloud)
+        applications: dict[int, ASGIApp] = {
+            config.port: watch(google_application(self.cloud, work)),
+            config.hub_port: hub.create_app(config, hub_store, faults=self.cloud.faults),
+            config.metadata_port: metadata.application(self.cloud),
+        }
+        # Never on 0.0.0.0: nobody but this host and its machines has any business here.
+        addresses = ("127.0.0.1", str(config.address))
+        description.write(config, machines)
+        self._sockets = [listen(address, port) for port in applications for address in addresses]
+        self._supervisor = Supervisor(work.repair, queue.tick)
+        self._connections = Connections(Requests(Ports(applications)))
+        settings = uvicorn.Config(
+            self._connections,
+            http=H11Protocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+        self._connections.server = self.uvicorn = uvicorn.Server(settings)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, or until `uvicorn.should_exit`. The machines stay."""
+        self.cloud.operations.resume()
+        self._supervisor.start()
+        places = (f"{address}:{port}" for address, port in (s.getsockname() for s in self._sockets))
+        log.info("serving on %s", ", ".join(places))
+        self.uvicorn.run(sockets=self._sockets)
+        self._supervisor.end()
+        self.cloud.operations.close()
+
+
 def serve(config: CloudConfig) -> None:
-    """Serve until SIGTERM or SIGINT. The machines stay when the server ends."""
+    """Serve in this process, on machines that are made ready first."""
     machines = Machines(config)
     machines.prepare(log.info)
     hub_store = hub.HubStore(config.state_dir / "hub")
     seed_hub(hub_store, config, log.info)
-    store = Store(config.state_dir / "state.db")
-    cloud = Cloud(config, store, machines)
-    compute.register(cloud)
-    work = tpu.register(cloud)
-    queue = queued.register(cloud)
-    applications = {
-        config.port: google_application(cloud, work),
-        config.hub_port: hub.create_app(config, hub_store, faults=cloud.faults),
-        config.metadata_port: metadata.application(cloud),
-    }
-    # Never on 0.0.0.0: nobody but this host and its machines has any business here.
-    addresses = ("127.0.0.1", str(config.address))
-    description.write(config, machines)
-    sockets = [listen(address, port) for port in applications for address in addresses]
-    cloud.operations.resume()
-    supervisor = Supervisor(work.repair, queue.tick)
-    supervisor.start()
-    log.info(
-        "serving on %s", ", ".join(f"{address}:{port}" for port in applications for address in addresses)
-    )
-    connections = Connections(Requests(Ports(applications)))
-    settings = uvicorn.Config(
-        connections,
-        http=H11Protocol,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
-    connections.server = uvicorn.Server(settings)
-    connections.server.run(sockets=sockets)
-    supervisor.end()
-    cloud.operations.close()
+    Server(config, machines, hub_store).run()

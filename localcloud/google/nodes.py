@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from localcloud import catalog
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
+from localcloud.google import logins
 from localcloud.google.compute import machine_disk
 from localcloud.google.errors import ApiError, PreemptedError, stocked_out
 from localcloud.google.operations import KIND, Undo
@@ -49,17 +49,11 @@ def workers(cloud: Cloud, node: str) -> list[Json]:
     return sorted(found, key=lambda worker: int(worker["index"]))
 
 
-def authorized_keys(metadata: Mapping[str, str]) -> dict[str, list[str]]:
-    """Users and their public keys from `ssh-keys` metadata, lines `USER:KEYTYPE KEY COMMENT`.
-
-    Lines of another form are passed over, as Google's guest agent does, and so is root, who cannot log in.
-    """
-    users: dict[str, list[str]] = {}
-    for line in metadata.get("ssh-keys", "").splitlines():
-        user, colon, key = line.strip().partition(":")
-        if colon and user and user != "root" and len(key.split()) >= 2:
-            users.setdefault(user, []).append(key.strip())
-    return users
+def install_keys(cloud: Cloud, node: Json) -> None:
+    """Let in who may log in to a node, and nobody else."""
+    keys = logins.users(cloud.store, node)
+    for worker in workers(cloud, node["name"]):
+        cloud.machines.set_authorized_keys(worker["machine"], keys)
 
 
 class NodeWork:
@@ -127,7 +121,7 @@ class NodeWork:
         if changes.get("dataDisks", before.get("dataDisks")) != before.get("dataDisks"):
             self._change_disks(before, after)
         if "metadata" in changes and before["state"] == "READY":
-            self._install_keys(after)
+            install_keys(self._cloud, after)
         endpoints = self._endpoints(after)
         return self._cloud.store.update(NODE, name, **changes, networkEndpoints=endpoints)
 
@@ -159,7 +153,7 @@ class NodeWork:
             machines = list(threads.map(self._cloud.machines.boot, specs))
         for index, machine in enumerate(machines):
             self._record(name, index, machine)
-        self._install_keys(node)
+        install_keys(self._cloud, node)
 
     def _record(self, node: str, index: int, machine: Machine) -> None:
         record = {
@@ -170,11 +164,6 @@ class NodeWork:
             "host_keys": dict(machine.host_keys),
         }
         self._cloud.store.put(WORKER, f"{node}/workers/{index}", record)
-
-    def _install_keys(self, node: Json) -> None:
-        keys = authorized_keys(node.get("metadata", {}))
-        for worker in workers(self._cloud, node["name"]):
-            self._cloud.machines.set_authorized_keys(worker["machine"], keys)
 
     def _change_disks(self, before: Json, after: Json) -> None:
         wanted, present = self._attachments(after), self._attachments(before)

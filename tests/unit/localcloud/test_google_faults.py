@@ -58,13 +58,14 @@ def test_a_missing_permission_is_named(enabled: Google) -> None:
     )
 
 
-@pytest.mark.parametrize("api", ["tpu", "compute", "serviceusage", "resourcemanager"])
+@pytest.mark.parametrize("api", ["tpu", "compute", "serviceusage", "resourcemanager", "oslogin"])
 def test_a_fault_can_be_limited_to_an_api(enabled: Google, api: str) -> None:
     paths = {
         "tpu": NODES,
         "compute": f"/compute/v1/projects/local-tpu-project/zones/{ZONE}/disks",
         "serviceusage": "/v1/projects/local-tpu-project/services",
         "resourcemanager": "/v3/projects/local-tpu-project",
+        "oslogin": "/v1/users/user@localcloud.example/loginProfile",
     }
     enabled.cloud.faults.arm("error-503", {"api": api})
     for name, path in paths.items():

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from localcloud.google.nodes import authorized_keys, machine_name
+from localcloud.google.logins import authorized_keys
+from localcloud.google.nodes import machine_name
 from tests.unit.localcloud.google_client import LOCATION, PROJECT, FakeMachines, Google
 
 NODES = f"/v2/{LOCATION}/nodes"
