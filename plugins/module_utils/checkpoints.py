@@ -5,7 +5,8 @@
 
 Two layouts, as MaxText 0.2.5 writes them: a converted base model is ``DIR/0/items``, a training run is
 ``RUN/checkpoints/STEP/{model_params,optimizer_state}``. Orbax writes into ``STEP.orbax-checkpoint-tmp`` and
-renames that when it is done, so such a directory is never a checkpoint.
+renames that when it is done, so such a directory is never a checkpoint. A machine that loses its power may
+still leave empty files in a directory with a final name.
 """
 
 from __future__ import annotations
@@ -42,11 +43,16 @@ def checkpoint(root: str, step: int) -> dict[str, Any]:
         f"{item}/{name}"
         for item in items
         for name in ITEM_CONTENTS
-        if not os.path.exists(os.path.join(path, item, name))
+        if not is_written(os.path.join(path, item, name))
     ]
     if not set(items) & set(MODEL_ITEMS):
         missing.append(" or ".join(MODEL_ITEMS))
     return {"step": step, "path": path, "complete": not missing, "parts": items, "missing": missing}
+
+
+def is_written(path: str) -> bool:
+    """Whether it is a directory or a file with something in it."""
+    return os.path.isdir(path) or (os.path.exists(path) and os.path.getsize(path) > 0)
 
 
 def latest(checkpoints: list[dict[str, Any]]) -> dict[str, Any] | None:

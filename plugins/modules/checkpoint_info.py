@@ -12,13 +12,16 @@ version_added: 0.1.0
 description:
   - Lists the checkpoints of a training run or of a converted model on the target's disk.
   - A checkpoint is complete when each part of it that holds arrays has C(_METADATA), C(manifest.ocdbt), C(d)
-    and C(ocdbt.process_0). What Orbax has not finished writing (C(*.orbax-checkpoint-tmp)) is no checkpoint.
+    and C(ocdbt.process_0), none of them empty. What Orbax has not finished writing
+    (C(*.orbax-checkpoint-tmp)) is no checkpoint.
 options:
   path:
     description:
       - Directory of a run (it has C(checkpoints) in it), of checkpoints, or of a converted model (it has
         C(0/items) in it).
       - There are no checkpoints in a directory that does not exist.
+      - When it lies on a disk that has a mount unit and is not mounted yet, as right after a restart, that is
+        mounted first. This needs root (C(become)).
     type: path
     required: true
 extends_documentation_fragment:
@@ -89,6 +92,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils import checkpoints
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import systemd
 
 
 def main() -> None:
@@ -99,7 +103,10 @@ def main() -> None:
     if not os.path.isabs(path):
         module.fail_json(msg=f"path: {path} is not the absolute path of a directory on the target")
     try:
+        systemd.mount(path)
         found = checkpoints.find(path)
+    except systemd.SystemdError as error:
+        module.fail_json(msg=f"path: {error}")
     except PermissionError as error:
         module.fail_json(msg=f"path: {error.filename} may not be read by this user: set become: true")
     latest = checkpoints.latest(found)

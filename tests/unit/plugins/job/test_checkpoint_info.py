@@ -6,6 +6,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import systemd
+
 from .conftest import RunModule
 
 CONTENTS = ("_METADATA", "_sharding", "array_metadatas", "d", "manifest.ocdbt", "ocdbt.process_0")
@@ -18,7 +21,7 @@ def write_item(path: Path) -> None:
         if name in DIRECTORIES:
             (path / name).mkdir()
         else:
-            (path / name).touch()
+            (path / name).write_text(name)
 
 
 def write_run(run: Path, *steps: int) -> None:
@@ -69,3 +72,29 @@ def test_nothing_there(run_module: RunModule, tmp_path: Path) -> None:
 
 def test_only_paths_of_the_target(run_module: RunModule) -> None:
     assert "absolute path" in run_module("checkpoint_info", path="gs://bucket/run")["msg"]
+
+
+def test_empty_files_as_a_power_cut_leaves_them(run_module: RunModule, tmp_path: Path) -> None:
+    write_run(tmp_path, 10, 20)
+    (tmp_path / "checkpoints/20/model_params/_METADATA").write_text("")
+    result = run_module("checkpoint_info", path=str(tmp_path))
+    assert result["checkpoints"][1]["missing"] == ["model_params/_METADATA"]
+    assert result["latest_step"] == 10
+
+
+def test_the_disk_is_mounted_first(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "mount", lambda path: write_run(Path(path), 5))
+    assert run_module("checkpoint_info", path=str(tmp_path))["latest_step"] == 5
+
+
+def test_a_disk_that_cannot_be_mounted_is_named(
+    run_module: RunModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise systemd.SystemdError(f"the disk of {path} cannot be mounted: Dependency failed")
+
+    monkeypatch.setattr(systemd, "mount", refuse)
+    result = run_module("checkpoint_info", path=str(tmp_path))
+    assert result["msg"] == f"path: the disk of {tmp_path} cannot be mounted: Dependency failed"
