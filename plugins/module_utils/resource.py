@@ -68,12 +68,14 @@ class Resource(ABC):
     result:       the key of the module's result that holds what the API returned ({} if there is nothing).
     fields:       what is compared; a field that the options leave out is not.
     transitional: states in which something is under way that must end before anything else can be asked.
+    identity:     the options whose names Google has rules for, which are checked first.
     """
 
     noun = "resource"
     result = "resource"
     fields: Sequence[Field] = ()
     transitional: frozenset[str] = frozenset()
+    identity: Sequence[str] = ("name", "zone", "project")
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         self.module = module
@@ -82,9 +84,9 @@ class Resource(ABC):
         self.changed = False
         self.recreated = False
         self.api_off = False
-        self.name, self.zone, self.project = (self.params[key] for key in ("name", "zone", "project"))
-        check_names(name=self.name, zone=self.zone, project=self.project)
-        self.deadline = Deadline(self.params["wait_timeout"])
+        self.name, self.zone, self.project = (self.params.get(key) for key in ("name", "zone", "project"))
+        check_names(**{option: self.params[option] for option in self.identity})
+        self.deadline = Deadline(self.params.get("wait_timeout", 0))
 
     # What a module gives.
 

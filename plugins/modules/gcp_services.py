@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Enables APIs (services) in a project, all that are missing in one call, and waits until Google has done
     so.
-  - For a minute after that an API may still say that it is disabled. The TPU API and Compute Engine are
-    therefore asked, when this module has just enabled them, until they answer; of other APIs this
+  - For a minute after that an API may still say that it is disabled. The TPU API, Compute Engine and OS
+    Login are therefore asked, when this module has just enabled them, until they answer; of other APIs this
     collection knows no call that anybody may make.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
@@ -87,6 +87,8 @@ BATCH = 20  # services that batchEnable takes at most; batchGet takes 30
 PROBES = {
     "tpu.googleapis.com": ("tpu", "v2/projects/{project}/locations", {"pageSize": 1}),
     "compute.googleapis.com": ("compute", "projects/{project}/zones", {"maxResults": 1}),
+    # Of an account that no project has: anybody may ask, and the answer is a refusal.
+    "oslogin.googleapis.com": ("oslogin", "v1/users/nobody@{project}.invalid/loginProfile", {}),
 }
 
 

@@ -69,6 +69,19 @@ class Authenticator:
             self._credentials.apply(headers)
             return headers
 
+    def email(self) -> str:
+        """E-mail address of the account, "" where its credentials do not tell it, as those of a person."""
+        with self._lock:
+            email = self._email()
+            if email == "default":  # the machine's account, whose name comes with its token
+                _translated(lambda: self._credentials.refresh(self._request))
+                email = self._email()
+            return email
+
+    def _email(self) -> str:
+        names = ("service_account_email", "account")
+        return next((email for name in names if (email := getattr(self._credentials, name, ""))), "")
+
     def refresh(self, refused: dict[str, str]) -> dict[str, str]:
         """New headers after a 401; another thread's newer token is as good."""
         with self._lock:
@@ -187,5 +200,6 @@ def _application_default(settings: AuthSettings) -> Any:
             client_id=found.client_id,
             client_secret=found.client_secret,
             scopes=settings.scopes,
+            account=found.account,
         )
     return found

@@ -61,6 +61,11 @@ class Client:
             total=RETRIES, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=30, retry_after_max=120
         )
 
+    @property
+    def email(self) -> str:
+        """E-mail address of the account in use, "" where its credentials do not tell it."""
+        return self._auth.email()
+
     def get(self, api: str, path: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return self.request("GET", api, path, params=params)
 

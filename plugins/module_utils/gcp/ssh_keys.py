@@ -42,11 +42,15 @@ def _line(user: str, key: str) -> str:
             f"ssh_keys: {user!r} is no user name for a Linux machine",
             remedy="Use up to 32 lower-case letters, digits, - and _, beginning with a letter.",
         )
-    key = key.strip()
-    if not _PUBLIC_KEY.fullmatch(key):
+    return f"{user}:{public_key(key, f'ssh_keys: the key of user {user}')} {user}"
+
+
+def public_key(text: str, what: str) -> str:
+    """Type and key of a line of a .pub file. what: how the message of a refusal begins."""
+    if not _PUBLIC_KEY.fullmatch(text.strip()):
         # The value stays out of the message: it may be a private key.
         raise InvalidArgument(
-            f"ssh_keys: the key of user {user} is not a public key in OpenSSH's format",
+            f"{what} is not a public key in OpenSSH's format",
             remedy="Give the content of the .pub file: ssh-ed25519 AAAA...",
         )
-    return f"{user}:{' '.join(key.split()[:2])} {user}"
+    return " ".join(text.split()[:2])

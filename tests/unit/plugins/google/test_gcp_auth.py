@@ -208,3 +208,39 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(GcpError, match="python -m pip install requests"):
         Client(AuthSettings(kind="accesstoken", access_token="t"))
+
+
+# Whose the credentials are
+
+
+def test_the_key_of_a_service_account_tells_its_address(key_file: str) -> None:
+    settings = AuthSettings(kind="serviceaccount", service_account_contents=key_file)
+    assert Client(settings).email == "robot@my-project.iam.gserviceaccount.com"
+
+
+def test_an_access_token_does_not_tell_whose_it_is() -> None:
+    assert Client(AuthSettings(kind="accesstoken", access_token="x")).email == ""
+
+
+def test_the_metadata_server_tells_the_address_of_the_machines_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refresh(credentials: Any, _request: Any) -> None:
+        credentials._service_account_email = "sa@my-project.iam.gserviceaccount.com"
+
+    monkeypatch.setattr("google.auth.compute_engine.Credentials.refresh", refresh)
+    assert Client(AuthSettings(kind="machineaccount")).email == "sa@my-project.iam.gserviceaccount.com"
+    named = AuthSettings(kind="machineaccount", service_account_email="other@example.com")
+    assert Client(named).email == "other@example.com"
+
+
+@pytest.mark.parametrize("token_uri", [None, "http://local.test/token"])
+@pytest.mark.parametrize("account", ["", "me@example.com"])
+def test_a_persons_file_may_tell_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, account: str, token_uri: str | None
+) -> None:
+    path = tmp_path / "adc.json"
+    user = {"type": "authorized_user", "client_id": "id", "client_secret": "s", "refresh_token": "r"}
+    path.write_text(json.dumps({**user, "account": account}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    assert Client(AuthSettings(token_uri=token_uri)).email == account

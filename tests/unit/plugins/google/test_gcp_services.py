@@ -10,6 +10,7 @@ GET, ENABLE = f"GET {SERVICES}:batchGet", f"POST {SERVICES}:batchEnable"
 PROBES = {
     "tpu.googleapis.com": ("GET tpu/v2/projects/my-project/locations", {"pageSize": "1"}),
     "compute.googleapis.com": ("GET compute/compute/v1/projects/my-project/zones", {"maxResults": "1"}),
+    "oslogin.googleapis.com": ("GET oslogin/v1/users/nobody@my-project.invalid/loginProfile", {}),
 }
 NAMES = ["compute.googleapis.com", "tpu.googleapis.com"]
 
@@ -61,11 +62,12 @@ def disabled(api: Api, service: str) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("name", ["tpu", "oslogin"])
 def test_an_api_is_waited_for_until_it_answers_whatever_it_answers(
-    api: Api, run: Run, status: int, pauses: list[float]
+    api: Api, run: Run, name: str, status: int, pauses: list[float]
 ) -> None:
-    service = "tpu.googleapis.com"
-    api.on(GET, states(tpu="DISABLED"), query=names([service]))
+    service = f"{name}.googleapis.com"
+    api.on(GET, states(**{name: "DISABLED"}), query=names([service]))
     api.on(ENABLE, {"name": "operations/x", "done": True}, body={"serviceIds": [service]})
     for _poll in range(3):
         disabled(api, service)
