@@ -72,6 +72,22 @@ options:
     description: Whom Ansible logs in as; not set on the hosts if it is empty.
     type: str
     default: ""
+  os_login:
+    description:
+      - Whether Ansible logs in as the POSIX account that OS Login has for O(os_login_email) in the project,
+        for nodes with the metadata C(enable-oslogin=TRUE). It takes a request more, and O(user) does not
+        count.
+      - M(tpuops.maxtext.gcp_oslogin_key) puts the key there that SSH logs in with.
+    type: bool
+    default: false
+    version_added: 0.2.0
+  os_login_email:
+    description:
+      - E-mail address of the Google account with O(os_login).
+      - That of the credentials by default. The credentials of a person and access tokens do not tell it.
+    type: str
+    default: ""
+    version_added: 0.2.0
   address:
     description: Which address Ansible connects to. A worker without an external address is reached by its
       internal one. V(external) by default, V(internal) with O(bastion).
@@ -95,6 +111,7 @@ options:
         nodes that run and whose keys O(known_hosts_file) does not have.
       - Where there are more, none is asked for, a warning says so, and SSH refuses those hosts. Name the
         nodes of interest with O(filters), or allow more. V(0) never asks and never warns.
+      - A warning names the hosts that have not published a key; SSH refuses them as well, until they have.
     type: int
     default: 256
   hostvars_prefix:
@@ -166,7 +183,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 # These are expressions for later, which are evaluated for each host.
 NOT_TEMPLATES = {"compose", "groups", "keyed_groups", "hostnames"}
 # What an answer depends on: the cache keeps one for each set of values.
-ASKED = ("project", "zones", "filters", "queued_resources", "tpu_endpoint")
+ASKED = ("project", "zones", "filters", "queued_resources", "tpu_endpoint", "os_login", "os_login_email")
 Json = dict[str, Any]
 
 
@@ -229,7 +246,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
     # What Google has
 
     def _found(self, options: Json, path: str, cache: bool) -> Json:
-        """{nodes, waiting, missing, host_keys}: from the cache where `cache` allows, else from the API."""
+        """{nodes, waiting, missing, host_keys, os_login_user}: from the cache where `cache` allows, else from
+        the API."""
         if not self.get_option("cache"):
             return self._fetched(options)
         asked = json.dumps([options[name] for name in ASKED], sort_keys=True)
@@ -255,6 +273,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         limit = options["host_keys_limit"]
         if len(strangers) <= limit:
             known.update(tpu_hosts.published_keys(client, project, strangers))
+            self._report_strangers(tpu_hosts.without_key(strangers, known))
         elif limit:
             self.display.warning(
                 f"SSH does not know the host keys of {len(strangers)} TPU VMs, which is more than "
@@ -262,7 +281,20 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 "with filters, or allow more."
             )
         aliases = [worker["host_key_alias"] for node in found["nodes"] for worker in workers(node)]
-        return {**found, "host_keys": {alias: known[alias] for alias in aliases if alias in known}}
+        user = ""
+        if options["os_login"] and found["nodes"]:
+            user = tpu_hosts.os_login_user(client, options["os_login_email"], project)
+        keys = {alias: known[alias] for alias in aliases if alias in known}
+        return {**found, "host_keys": keys, "os_login_user": user}
+
+    def _report_strangers(self, names: list[str]) -> None:
+        if names:
+            listed = ", ".join(names[:10]) + (f" and {len(names) - 10} others" if len(names) > 10 else "")
+            self.display.warning(
+                "These hosts have not published a host key, and SSH will refuse them without asking: "
+                f"{listed}. Try again in a minute. If it stays so, their guest agent does not run, or the "
+                "project has guest attributes disabled."
+            )
 
     def _report(self, missing: Mapping[str, str], policy: str) -> None:
         """Say which zones are missing, from a cached answer as well, as the policy wants it."""
@@ -299,8 +331,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 "ansible_control_path": tpu_hosts.control_path(alias),
                 "ansible_ssh_common_args": f"{ssh}-o HostKeyAlias={alias}",
             }
-            if options["user"]:
-                connection["ansible_user"] = options["user"]
+            if user := found["os_login_user"] or options["user"]:
+                connection["ansible_user"] = user
             self._add_host(host, connection, options)
         for host in expected:
             self._add_host(host, {}, options)

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     ApiDisabled,
     GcpError,
     InvalidArgument,
     MissingLibrary,
+    PreconditionFailed,
     Unauthenticated,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
@@ -144,6 +146,28 @@ def published_keys(client: Client, project: str, nodes: Sequence[Json]) -> dict[
         for worker in answer
         if worker["host_key"]
     }
+
+
+def without_key(nodes: Sequence[Json], known: Mapping[str, str]) -> list[str]:
+    """Names of the workers of nodes whose host key is not known."""
+    found = (worker for node in nodes for worker in workers(node))
+    return [worker["name"] for worker in found if worker["host_key_alias"] not in known]
+
+
+def os_login_user(client: Client, email: str, project: str) -> str:
+    """Whom SSH logs in as where nodes use OS Login. email: whose account, "" for that of the credentials."""
+    email = oslogin.account(client, email, "os_login_email")
+    try:
+        user = oslogin.username(oslogin.profile(client, email, project))
+    except ApiDisabled as error:
+        # To the caller that would mean that there are no nodes yet.
+        raise PreconditionFailed(error.message, remedy=error.remedy) from error
+    if not user:
+        raise PreconditionFailed(
+            f"OS Login has no account of {email} in the project {project}",
+            remedy="Add an SSH key with tpuops.maxtext.gcp_oslogin_key, which makes one.",
+        )
+    return user
 
 
 def has_external_addresses(node: Json) -> bool:

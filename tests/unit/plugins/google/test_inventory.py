@@ -163,6 +163,64 @@ def test_every_worker_of_a_slice_is_a_host(api: Api, source: Source) -> None:
     ]
 
 
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the plugin warns of."""
+    found: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _self, text, **_: found.append(text))
+    return found
+
+
+def test_hosts_that_have_not_published_a_key_are_named(api: Api, source: Source, warnings: list[str]) -> None:
+    listing(api, node("slice", workers=2), node("tpu"))
+    api.on(keys_call("slice"), keys("AAAA"), body={}).on(keys_call("tpu"), {}, body={})
+    source.read()
+    warning = warnings[-1]
+    refused = "These hosts have not published a host key, and SSH will refuse them without asking: "
+    assert warning.startswith(f"{refused}slice-1, tpu. Try again in a minute.")
+    assert source.known_hosts.read_text() == "tpu.id-slice-0 ssh-ed25519 AAAA\n"
+
+
+PROFILE = "GET oslogin/v1/users/me@example.com/loginProfile"
+HERE = {"projectId": "my-project"}
+OS_LOGIN: Json = {"user": "tpu", "os_login": True, "os_login_email": "me@example.com"}
+
+
+def test_with_os_login_hosts_have_the_user_of_its_profile(api: Api, source: Source) -> None:
+    source.write(**OS_LOGIN)
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    api.on(PROFILE, {"posixAccounts": [{"username": "me_example_com"}]}, query=HERE)
+    assert source.variables("tpu")["ansible_user"] == "me_example_com"
+
+
+def test_without_nodes_os_login_is_not_asked(api: Api, source: Source) -> None:
+    source.write(**OS_LOGIN)
+    listing(api)
+    assert source.read().hosts == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        ({}, 200, "OS Login has no account of me@example.com in the project my-project. Add an SSH key"),
+        ({}, 403, "off. Enable the API in this project first"),
+        ({"os_login_email": ""}, 0, "Set os_login_email to the e-mail address"),
+    ],
+)
+def test_no_account_of_os_login_is_an_error(
+    api: Api, source: Source, options: Json, status: int, words: str
+) -> None:
+    source.write(**{**OS_LOGIN, **options})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    if status == 200:
+        api.on(PROFILE, {"name": "1"}, query=HERE)
+    elif status == 403:
+        details = [{"reason": "SERVICE_DISABLED"}]
+        api.error(PROFILE, 403, "PERMISSION_DENIED", "off", query=HERE, details=details)
+    with pytest.raises(AnsibleParserError, match=words):
+        source.read()
+
+
 def test_host_keys_that_are_known_are_not_asked_for_again(api: Api, source: Source) -> None:
     listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
     source.read()
