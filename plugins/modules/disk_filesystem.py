@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: disk_filesystem
-short_description: Format a disk with ext4, only when it is blank
+short_description: Format a disk with ext4, only when it is blank, and let the file system grow with the disk
 version_added: 0.1.0
 description:
   - Makes an ext4 file system on a disk that holds nothing, and leaves every other disk as it is.
@@ -16,6 +16,8 @@ description:
     new disk of Compute Engine.
   - A disk with another file system, a partition table or unknown data is refused with an error, never
     formatted.
+  - When the disk has become larger than its ext4 file system, the file system grows with it, online when it
+    is mounted. One that is not mounted is checked first (C(e2fsck)), as C(resize2fs) wants it.
 author:
   - The tpuops.maxtext maintainers
 extends_documentation_fragment:
@@ -60,6 +62,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+grown_from_bytes:
+  description: Size of the file system before it grew; null when it did not.
+  returned: success
+  type: int
+  sample: 34359738368
 device:
   description: The disk behind the name.
   returned: success
@@ -77,8 +84,10 @@ size_bytes:
   description: Size of the disk in bytes.
   returned: success
   type: int
+  sample: 68719476736
 """
 
+import contextlib
 import os
 import stat
 import time
@@ -88,6 +97,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 BY_ID = "/dev/disk/by-id"
 MIB = 1024 * 1024
+# What asks the kernel to look at a disk's size again, below /sys/class/block/NAME; SCSI and NVMe.
+RESCANS = ("device/rescan", "device/rescan_controller")
 
 
 def is_block_device(path: str) -> bool:
@@ -145,11 +156,69 @@ def size_and_blank(device: str) -> tuple[int, bool]:
     return size, True
 
 
+def look_at_size_again(device: str) -> None:
+    """Let the kernel notice that the disk has grown, where it did not by itself and lets itself be asked."""
+    for name in RESCANS:
+        path = f"/sys/class/block/{os.path.basename(device)}/{name}"
+        with contextlib.suppress(OSError), open(path, "w") as rescan:
+            rescan.write("1")
+
+
+def extent(module: AnsibleModule, device: str) -> tuple[int, int]:
+    """Size of an ext4 file system, and of one of its block groups, in bytes."""
+    command = ["dumpe2fs", "-h", device]
+    rc, out, err = module.run_command(command, environ_update={"LC_ALL": "C"})
+    if rc != 0:
+        raise DiskError(f"the ext4 file system of {device} cannot be read (exit status {rc}): {err.strip()}")
+    fields = dict(line.split(":", 1) for line in out.splitlines() if ":" in line)
+    block = int(fields["Block size"])
+    return int(fields["Block count"]) * block, int(fields["Blocks per group"]) * block
+
+
+def is_mounted(device: str) -> bool:
+    """Whether a file system of this disk is mounted, under whatever name of the disk."""
+    number = os.stat(device).st_rdev
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        return f"{os.major(number)}:{os.minor(number)}" in (line.split()[2] for line in mounts)
+
+
+def grow(module: AnsibleModule, device: str) -> None:
+    """Let the file system fill the disk."""
+    if not is_mounted(device):
+        rc, out, err = module.run_command(["e2fsck", "-f", "-p", device])
+        if rc > 1:  # 1: it found something and mended it
+            raise DiskError(
+                f"the file system of {device} has errors that e2fsck does not mend by itself, so it was not "
+                f"grown (exit status {rc}): {out.strip()} {err.strip()}. Look at it with: e2fsck {device}"
+            )
+    rc, out, err = module.run_command(["resize2fs", device])
+    if rc != 0:
+        raise DiskError(f"resize2fs on {device} failed (exit status {rc}): {err.strip() or out.strip()}")
+
+
+def ensure_grown(module: AnsibleModule, device: str, size: int) -> dict[str, Any]:
+    """The fields of the result that tell whether the file system grew.
+
+    What is less than a block group stays unused, as it may be after mkfs.ext4 as well.
+    """
+    before, group = extent(module, device)
+    if size - before < group:
+        return {"grown_from_bytes": None}
+    if not module.check_mode:
+        grow(module, device)
+    return {
+        "changed": True,
+        "grown_from_bytes": before,
+        "diff": {"before": f"{device}: ext4, {before} bytes\n", "after": f"{device}: ext4, {size} bytes\n"},
+    }
+
+
 def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
     path, label = module.params["device"], module.params["label"]
     wait_for_device(path, module.params["wait"])
     device = os.path.realpath(path)
+    look_at_size_again(device)
     try:
         size, blank = size_and_blank(device)
     except OSError as error:
@@ -160,7 +229,8 @@ def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
     result = {"device": device, "size_bytes": size, "changed": False}
 
     if found.get("TYPE") == "ext4":
-        return {**result, "uuid": found["UUID"], "label": found.get("LABEL", "")}
+        result = {**result, "uuid": found["UUID"], "label": found.get("LABEL", "")}
+        return {**result, **ensure_grown(module, device, size)}
     if found or not blank:
         holds = found.get("TYPE") or found.get("PTTYPE") or "data that blkid does not know"
         raise DiskError(
@@ -172,6 +242,7 @@ def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
         "changed": True,
         "uuid": "" if module.check_mode else format_disk(module, device),
         "label": label,
+        "grown_from_bytes": None,
         "diff": {"before": f"{device}: blank\n", "after": f"{device}: ext4, label {label}\n"},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,42 @@ def test_a_device_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_label_that_ext4_cannot_hold_is_refused(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "16 bytes" in run(capsys, device=str(disk), label="seventeen letters")["msg"]
+
+
+def extent(disk: Path) -> int:
+    """Bytes of the file system."""
+    report = subprocess.run(["dumpe2fs", "-h", disk], capture_output=True, text=True, check=True).stdout
+    fields = dict(line.split(":", 1) for line in report.splitlines() if ":" in line)
+    return int(fields["Block count"]) * int(fields["Block size"])
+
+
+def test_the_file_system_grows_with_its_disk(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run(capsys, device=str(disk))
+    os.truncate(disk, 256 * MIB)
+    checked = run(capsys, device=str(disk), _ansible_check_mode=True)
+    assert (checked["changed"], checked["grown_from_bytes"]) == (True, 64 * MIB)
+    assert str(256 * MIB) in checked["diff"]["after"]
+    assert extent(disk) == 64 * MIB
+
+    grown = run(capsys, device=str(disk))
+    assert (grown["changed"], grown["grown_from_bytes"]) == (True, 64 * MIB)
+    assert grown["uuid"] == first["uuid"]
+    assert extent(disk) == 256 * MIB
+    assert run(capsys, device=str(disk))["changed"] is False
+
+
+def test_a_rest_that_ext4_cannot_use_is_no_growth(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, device=str(disk))
+    os.truncate(disk, 64 * MIB + 4096)
+    assert run(capsys, device=str(disk))["changed"] is False
+
+
+def test_a_damaged_file_system_is_not_grown(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, device=str(disk))
+    # The root directory is none: e2fsck mends that only when somebody says yes.
+    subprocess.run(["debugfs", "-w", "-R", "clri <2>", disk], capture_output=True, check=True)
+    os.truncate(disk, 256 * MIB)
+    result = run(capsys, device=str(disk))
+    assert result["failed"]
+    assert "does not mend by itself" in result["msg"]
+    assert extent(disk) == 64 * MIB
