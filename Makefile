@@ -2,6 +2,7 @@
 # make run     fine-tune and serve a tiny model on the local cloud, from nothing
 # make test    everything that guards the project
 # make chaos   cut runs at random, for an hour, and write docs/reliability.md
+# make bench   measure the inventory of 10,000 nodes, and write docs/performance.md
 # make clean   tear the run and the local cloud down
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -18,7 +19,9 @@ ANSIBLE_ARGS ?=
 
 CHAOS_ARGS ?=
 
-.PHONY: help run up deps system-packages clean distclean chaos test lint unit contract machines molecule e2e
+BENCH_ARGS ?=
+
+.PHONY: help run up deps system-packages clean distclean chaos bench test lint unit contract machines molecule e2e
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,3 +58,6 @@ lint unit contract machines molecule e2e: system-packages deps
 
 chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour. Writes docs/reliability.md.
 	python -m tests.chaos $(CHAOS_ARGS)
+
+bench: deps ## Measure the inventory of 10,000 nodes: half an hour. Writes docs/performance.md.
+	python -m bench.inventory $(BENCH_ARGS)

@@ -68,7 +68,7 @@ def pytest(*arguments: str) -> Count:
 
 def lint() -> Count:
     programs = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*/files/*.py"))
-    python = ["plugins", "localcloud", "tests", *programs, "scripts/lock-environments"]
+    python = ["plugins", "localcloud", "tests", "bench", *programs, "scripts/lock-environments"]
     return sum(
         (
             # The local inventory can be read only while a local cloud is up.
