@@ -56,7 +56,7 @@ def google_cloud_tpu() -> Found:
 
     start = time.perf_counter()
     client = tpu_v2.TpuClient(
-        credentials=credentials.Credentials(_token()),  # type: ignore[no-untyped-call]
+        credentials=credentials.Credentials(_token()),
         transport="rest",
         client_options=ClientOptions(api_endpoint=_endpoint()),
     )
