@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A local cloud of the tests' own, beside whatever the user runs."""
+"""Local clouds of the tests' own, beside whatever the user runs: one without machines, and one with them."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,12 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.loader import init_plugin_loader
 
-Description = dict[str, Any]
+from localcloud import lifecycle, places
+from localcloud.config import CloudConfig
+from localcloud.machines import Machines
+from tests.contract.served import Description, Served, serving
+
+__all__ = ["Description"]
 
 
 def localcloud(state_dir: Path, *arguments: str) -> str:
@@ -29,22 +33,42 @@ def localcloud(state_dir: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Description]:
-    """A running cloud without machines: the content of its localcloud.json."""
-    if os.geteuid() != 0:
-        pytest.skip("the local cloud needs root")
-    state_dir = tmp_path_factory.mktemp("contract") / "cloud"
-    localcloud(state_dir, "up")
-    try:
-        description: Description = json.loads((state_dir / "localcloud.json").read_text(encoding="utf-8"))
-        yield description
-    finally:
-        shutil.copy(state_dir / "server.log", state_dir.parent / "server.log")
-        localcloud(state_dir, "down")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A cloud without machines, which serves in this process."""
+    with serving(tmp_path_factory.mktemp("contract") / "cloud") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def cloud(served: Served) -> Description:
+    """The content of its localcloud.json."""
+    return served.description
 
 
 @pytest.fixture(scope="session")
 def cloud_environment(cloud: Description) -> dict[str, str]:
+    return environment_of(cloud)
+
+
+@pytest.fixture(scope="session")
+def machines_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Description]:
+    """A cloud whose nodes are machines: the content of its localcloud.json."""
+    if os.geteuid() != 0:
+        pytest.skip("the local cloud needs root")
+    state_dir = tmp_path_factory.mktemp("machines") / "cloud"
+    state_dir.mkdir(mode=0o700)
+    config = CloudConfig(state_dir)
+    config = CloudConfig(state_dir, places.free_port(), places.free_subnet(config.bridge))
+    machines = Machines(config)
+    try:
+        machines.prepare(print)
+        with serving(state_dir, machines, config) as served:
+            yield served.description
+    finally:
+        lifecycle.down(config, print)
+
+
+def environment_of(cloud: Description) -> dict[str, str]:
     """The environment of a shell that has evaluated `localcloud env`."""
     exports = localcloud(Path(cloud["state_dir"]), "env")
     clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

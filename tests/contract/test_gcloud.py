@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import Description, localcloud
+from tests.contract.conftest import Description, environment_of, localcloud
 
 pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not on PATH")
 
@@ -27,11 +27,9 @@ class GcloudError(Exception):
     """gcloud ended with an error; the message is what it said."""
 
 
-@pytest.fixture(scope="module")
-def gcloud(cloud_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Gcloud:
-    """Runs gcloud in a fresh home with the exports of the cloud; gives its output."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {**cloud_environment, "HOME": str(home)}
+def at(environment: dict[str, str], home: Path) -> Gcloud:
+    """Runs gcloud in a fresh home with the exports of a cloud; gives its output."""
+    environment = {**environment, "HOME": str(home)}
 
     def run(*arguments: str) -> str:
         command = ["gcloud", "--quiet", *arguments]
@@ -42,6 +40,11 @@ def gcloud(cloud_environment: dict[str, str], tmp_path_factory: pytest.TempPathF
 
     run("config", "set", "project", PROJECT)
     return run
+
+
+@pytest.fixture(scope="module")
+def gcloud(cloud_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Gcloud:
+    return at(cloud_environment, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,14 @@ def test_a_wrong_node_is_refused(enabled: Gcloud, arguments: list[str], words: s
     assert enabled("compute", "tpus", "tpu-vm", "list", f"--zone={ZONE}") == ""
 
 
-def test_the_life_of_a_tpu_vm(enabled: Gcloud, disk: str, cloud: Description) -> None:
+def test_the_life_of_a_tpu_vm(machines_cloud: Description, tmp_path: Path) -> None:
+    """On machines, for it logs in."""
+    enabled = at(environment_of(machines_cloud), tmp_path)
+    enabled("services", "enable", "compute.googleapis.com", "tpu.googleapis.com")
+    disk = f"projects/{PROJECT}/zones/{ZONE}/disks/tpu-data-disk"
+    enabled(
+        "compute", "disks", "create", "tpu-data-disk", f"--zone={ZONE}", "--size=10gb", "--type=pd-balanced"
+    )
     name, zone = "tpu-v5e-8", f"--zone={ZONE}"
     tpu_vm = ("compute", "tpus", "tpu-vm")
     shape = ["--accelerator-type=v5litepod-8", "--version=v2-alpha-tpuv5-lite"]
@@ -161,10 +171,10 @@ def test_the_life_of_a_tpu_vm(enabled: Gcloud, disk: str, cloud: Description) ->
         assert "google-persistent-disk-1" in ssh("ls /dev/disk/by-id")
         metadata = "curl -sfH Metadata-Flavor:Google http://metadata.google.internal/computeMetadata/v1"
         assert ssh(f"{metadata}/instance/attributes/accelerator-type") == "v5litepod-8"
-        assert ssh(f"curl -so /dev/null -w %{{http_code}} {cloud['hub']}/api/models") == "200"
+        assert ssh(f"curl -so /dev/null -w %{{http_code}} {machines_cloud['hub']}/api/models") == "200"
 
         with pytest.raises(GcloudError, match="is already being used by"):
-            enabled("compute", "disks", "delete", "tpu-data-disk")
+            enabled("compute", "disks", "delete", "tpu-data-disk", f"--zone={ZONE}")
         enabled(*tpu_vm, "update", name, zone, "--update-labels=team=a", "--update-metadata=k=v")
         (listed,) = read(enabled, *tpu_vm, "list", "--zone=-")
         assert (listed["labels"], listed["metadata"]["k"]) == ({"team": "a"}, "v")
@@ -173,12 +183,89 @@ def test_the_life_of_a_tpu_vm(enabled: Gcloud, disk: str, cloud: Description) ->
         assert read(enabled, *tpu_vm, "describe", name, zone)["state"] == "STOPPED"
         enabled(*tpu_vm, "start", name, zone)
         assert ssh("ls").split() == ["kept"]
+        enabled("services", "enable", "oslogin.googleapis.com")
+        enabled(*tpu_vm, "update", name, zone, "--update-metadata=enable-oslogin=TRUE")
+        assert ssh("whoami; sudo whoami").split() == ["user_localcloud_example", "root"]
         attributes = read(enabled, *tpu_vm, "get-guest-attributes", name, zone)
         assert "ssh-ed25519" in json.dumps(attributes)
     finally:
         enabled(*tpu_vm, "delete", name, zone)
-    state = json.loads(localcloud(Path(cloud["state_dir"]), "status", "--json"))
+        enabled("compute", "disks", "delete", "tpu-data-disk", f"--zone={ZONE}")
+    state = json.loads(localcloud(Path(machines_cloud["state_dir"]), "status", "--json"))
     assert (state["nodes"], state["machines"]) == ([], [])
+
+
+#: The tutorial's commands for gcloud, as they stand there and in its order, from the project to the clean-up.
+#: Left out is `gcloud auth login`, which asks for a browser and for Google's own page.
+AGAIN = """
+export PROJECT_ID=$(gcloud projects list --filter="projectId ~ '^qwiklabs-gcp-' AND projectId != 'qwiklabs-resources'" --format="value(projectId)" | head -n 1)
+"""  # noqa: E501
+PREPARE = f"""{AGAIN}
+export PROJECT_NUMBER=$(gcloud projects describe $PROJECT_ID --format="value(projectNumber)")
+echo $PROJECT_ID
+echo $PROJECT_NUMBER
+gcloud config set project $PROJECT_ID
+gcloud services enable compute.googleapis.com tpu.googleapis.com
+export REGION="us-west1"
+export ZONE="us-west1-c"
+gcloud config set compute/region $REGION
+gcloud config set compute/zone $ZONE
+gcloud compute disks create tpu-data-disk --size 256gb --type pd-balanced
+"""
+CREATE = """gcloud compute tpus tpu-vm create tpu-v5e-8 \\
+    --accelerator-type=v5litepod-8 \\
+    --version=v2-alpha-tpuv5-lite \\
+    --data-disk source=projects/$PROJECT_ID/zones/us-west1-c/disks/tpu-data-disk"""
+SSH = "gcloud compute tpus tpu-vm ssh tpu-v5e-8 --project $PROJECT_ID --zone us-west1-c"
+DELETE = "gcloud compute tpus tpu-vm delete tpu-v5e-8"
+
+
+def test_the_tutorial_as_it_stands(machines_cloud: Description, tmp_path: Path) -> None:
+    """No on-demand chip is free, so that it comes to the `--spot` which the tutorial advises then."""
+    state_dir = Path(machines_cloud["state_dir"])
+    environment = {**environment_of(machines_cloud), "HOME": str(tmp_path)}
+    # As the tutorial says, Enter twice where a passphrase for the new key is wanted. It logs in again later,
+    # with that key: a command for the shell there. The end asks whether to delete.
+    script = f"""set -eu
+{PREPARE}
+if {CREATE}
+then exit 9
+fi
+{CREATE} --spot
+printf '\\n\\n' | {SSH}
+{AGAIN}
+{SSH} <<'COMMANDS'
+sudo id -u
+COMMANDS
+gcloud compute tpus tpu-vm describe tpu-v5e-8 --zone us-west1-c --format=json > node.json
+echo Y | {DELETE}
+"""
+    localcloud(state_dir, "capacity", "--zone", ZONE, "--on-demand", "0")
+    try:
+        done = subprocess.run(
+            ["bash", "-c", script],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # a passphrase is asked for at the terminal, if there is one
+        )
+    finally:
+        localcloud(state_dir, "capacity", "--zone", ZONE, "--on-demand", "unlimited")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == PROJECT
+    assert lines[1].isdigit()
+    assert "0" in lines, done.stdout + done.stderr
+    assert "There is no more capacity in the zone" in done.stderr
+    node = json.loads((tmp_path / "node.json").read_text(encoding="utf-8"))
+    assert (node["state"], node["acceleratorType"]) == ("READY", "v5litepod-8")
+    assert node["schedulingConfig"]["spot"] is True
+    assert [disk["sourceDisk"].rpartition("/")[2] for disk in node["dataDisks"]] == ["tpu-data-disk"]
+    state = json.loads(localcloud(state_dir, "status", "--json"))
+    assert (state["nodes"], state["machines"]) == ([], [])
+    assert [disk["size_gb"] for disk in state["disks"]] == [256]
 
 
 def test_a_token_that_google_does_not_know(gcloud: Gcloud, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class FakeMachines:
     keys: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     hold: threading.Event = field(default_factory=threading.Event)
     failing: str = "-"
+    uv_cache_dir = wheels_dir = guest_python = serve_python = ""
 
     def __post_init__(self) -> None:
         self.hold.set()

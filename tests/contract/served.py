@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A local cloud that serves in this process, and everything that it says and is told.
+
+It is the whole server, over HTTP. Where no machine is needed it has none that runs, so nodes cost no time.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qsl
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from localcloud import hub, places
+from localcloud.config import CloudConfig
+from localcloud.machines import Machines
+from localcloud.server import Server
+from tests.contract.exchanges import Exchange, wrong
+from tests.unit.localcloud.google_client import FakeMachines
+
+Description = dict[str, Any]
+#: Loopback, for without machines there is no bridge.
+LOOPBACK = IPv4Network("127.128.0.0/24")
+
+
+class Recording:
+    """Middleware that keeps every exchange with Google's APIs, as bytes went over the wire."""
+
+    def __init__(self, exchanges: list[Exchange], application: ASGIApp) -> None:
+        self._exchanges = exchanges
+        self._application = application
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request, answer, status = b"", b"", 0
+
+        async def heard() -> Message:
+            nonlocal request
+            message = await receive()
+            request += message.get("body", b"")
+            return message
+
+        async def said(message: Message) -> None:
+            nonlocal answer, status
+            status = message.get("status", status)
+            answer += message.get("body", b"")
+            await send(message)
+
+        await self._application(scope, heard, said)
+        query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
+        self._exchanges.append(Exchange(scope["method"], scope["path"], query, request, status, answer))
+
+
+@dataclass
+class Served:
+    """A cloud that serves. exchanges: all that clients and Google's APIs have said to each other."""
+
+    description: Description
+    server: Server
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    def fault(self, kind: str, count: int | None = None, seconds: float | None = None, **where: str) -> None:
+        """Arm a fault, as the command of that name does."""
+        self.server.cloud.faults.arm(kind, where, count, seconds)
+
+    def clear(self) -> None:
+        self.server.cloud.faults.clear()
+
+    def since(self, mark: int) -> list[Exchange]:
+        """The exchanges with methods of Google's APIs after the first `mark`."""
+        return [exchange for exchange in self.exchanges[mark:] if exchange.method is not None]
+
+
+@contextmanager
+def serving(
+    state_dir: Path, machines: Machines | None = None, config: CloudConfig | None = None
+) -> Iterator[Served]:
+    """A cloud while the block runs; at its end every exchange is held against Google's own definitions.
+
+    machines: prepared ones, with their `config`; without them nodes are records with addresses, and no more.
+    """
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = config or CloudConfig(state_dir, places.free_port(), LOOPBACK)
+    exchanges: list[Exchange] = []
+    server = Server(
+        config,
+        machines or cast(Machines, FakeMachines()),
+        hub.HubStore(config.state_dir / "hub"),
+        watch=lambda application: Recording(exchanges, application),
+    )
+    thread = threading.Thread(target=server.run, name="local cloud", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.uvicorn.started:
+        assert thread.is_alive(), "the server ended as it started"
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.01)
+    description: Description = json.loads((state_dir / "localcloud.json").read_text(encoding="utf-8"))
+    try:
+        yield Served(description, server, exchanges)
+    finally:
+        server.cloud.faults.clear()
+        server.uvicorn.should_exit = True
+        thread.join(30)
+    found = [f"{exchange}: {problem}" for exchange in exchanges for problem in wrong(exchange)]
+    assert not found, "\n".join(found)
