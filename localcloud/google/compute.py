@@ -140,6 +140,7 @@ def insert_disk(call: Call) -> Json:
     disk_type = _disk_type(call, body.get("type", ""))
     size = _size(body, disk_type)
     check_labels(body.get("labels", {}), "resource.labels")
+    check_provisioned(body, disk_type)
     created = now()
     with call.cloud.store.lock:
         if call.cloud.store.get(KIND, path) is not None:
@@ -154,6 +155,7 @@ def insert_disk(call: Call) -> Json:
             "selfLink": BASE + path,
             "type": BASE + disk_type,
             "sizeGb": str(size),
+            **{field: str(body[field]) for field in PROVISIONED if field in body},
             "physicalBlockSizeBytes": "4096",
             "labelFingerprint": fingerprint(body.get("labels", {})),
         }
@@ -218,6 +220,38 @@ def resize_disk(call: Call) -> Json:
     return _begin(call, "resize", path, size_gb=size)
 
 
+#: What disks.update may change of a Hyperdisk.
+PROVISIONED = ("provisionedIops", "provisionedThroughput")
+
+
+def check_provisioned(body: Json, disk_type: str) -> None:
+    """Refuse performance for a disk type that has its own by its size."""
+    given = [field for field in PROVISIONED if field in body]
+    if given and "/hyperdisk-" not in disk_type:
+        raise invalid_field(
+            f"resource.{given[0]}",
+            f"Invalid value for field 'resource.{given[0]}': '{body[given[0]]}'. It cannot be specified for "
+            f"disk type {disk_type.rpartition('/')[2]}.",
+        )
+
+
+@api.method("compute.disks.update")
+def update_disk(call: Call) -> Json:
+    fields = [field for field in call.query.get("updateMask", "").split(",") if field]
+    fields += call.query.get("paths", [])
+    unknown = [field for field in fields if field not in PROVISIONED]
+    if not fields or unknown:
+        raise invalid_field(
+            "update_mask",
+            f"Invalid update mask '{','.join(unknown)}': the fields that can be updated are "
+            f"{', '.join(PROVISIONED)}.",
+        )
+    path = _disk_path(call)
+    changes = {field: str(call.body[field]) for field in fields if field in call.body}
+    check_provisioned(changes, (call.cloud.store.get(KIND, path) or {})["type"])
+    return _begin(call, "update", path, changes=changes)
+
+
 @api.method("compute.disks.setLabels")
 def set_labels(call: Call) -> Json:
     labels = call.body.get("labels", {})
@@ -231,8 +265,8 @@ def set_labels(call: Call) -> Json:
                 "FAILED_PRECONDITION",
                 "Labels fingerprint either invalid or resource labels have changed",
             )
-        call.cloud.store.update(KIND, path, labels=labels or None, labelFingerprint=fingerprint(labels))
-    return _begin(call, "setLabels", path)
+    changes = {"labels": labels or None, "labelFingerprint": fingerprint(labels)}
+    return _begin(call, "setLabels", path, changes=changes)
 
 
 def register(cloud: Cloud) -> None:
@@ -257,6 +291,10 @@ def register(cloud: Cloud) -> None:
         cloud.store.update(KIND, operation["target"], sizeGb=str(size))
         return {}
 
+    def change(operation: Json) -> Json:
+        cloud.store.update(KIND, operation["target"], **operation["arguments"]["changes"])
+        return {}
+
     def undo_insert(operation: Json, error: Exception) -> None:
         delete(operation)
 
@@ -267,7 +305,8 @@ def register(cloud: Cloud) -> None:
     cloud.operations.register("compute", "insert", insert, undo_insert)
     cloud.operations.register("compute", "delete", delete, undo_delete)
     cloud.operations.register("compute", "resize", resize)
-    cloud.operations.register("compute", "setLabels", lambda operation: {})
+    for verb in ("setLabels", "update"):
+        cloud.operations.register("compute", verb, change)
 
 
 # ---- operations

@@ -117,6 +117,32 @@ def test_a_disk_grows_and_never_shrinks(enabled: Google) -> None:
     assert "cannot be smaller" in enabled.error("POST", f"{DISKS}/data/resize", {"sizeGb": "20"})["message"]
 
 
+def test_the_performance_of_a_hyperdisk_changes_in_place(enabled: Google) -> None:
+    enabled.create_disk("data", type=f"{ZONE_PATH}/diskTypes/hyperdisk-balanced", provisionedIops="4000")
+    assert enabled.call("GET", f"{DISKS}/data")["provisionedIops"] == "4000"
+    changes = {"provisionedIops": "5000", "provisionedThroughput": "200"}
+    for query in ({"updateMask": "provisionedIops"}, {"paths": ["provisionedThroughput"]}):
+        wait(enabled, enabled.call("PATCH", f"{DISKS}/data", changes, **query))
+    disk = enabled.call("GET", f"{DISKS}/data")
+    assert {field: disk[field] for field in changes} == changes
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({}, "Invalid update mask"),
+        ({"updateMask": "sizeGb"}, "Invalid update mask 'sizeGb'"),
+        ({"updateMask": "provisionedIops"}, "cannot be specified for disk type pd-balanced"),
+    ],
+)
+def test_what_a_disk_cannot_change_in_place(enabled: Google, query: dict[str, Any], words: str) -> None:
+    enabled.create_disk("data", type=f"{ZONE_PATH}/diskTypes/pd-balanced")
+    error = enabled.error("PATCH", f"{DISKS}/data", {"provisionedIops": "5000"}, **query)
+    assert words in error["message"]
+    new = {"name": "other", "type": f"{ZONE_PATH}/diskTypes/pd-ssd", "provisionedThroughput": "200"}
+    assert "cannot be specified" in enabled.error("POST", DISKS, new)["message"]
+
+
 def test_labels_change_under_their_fingerprint(enabled: Google) -> None:
     enabled.create_disk("data")
     before = enabled.call("GET", f"{DISKS}/data")["labelFingerprint"]
