@@ -61,20 +61,27 @@ def cost(
 ) -> Cost:
     """What an hour costs. tier: on-demand, spot or another of the table; disk_type: "" for no disk."""
     region = zone.rpartition("-")[0]
-    kind, count = generation(accelerator_type), chips(accelerator_type)
-    chip = _price(prices, "chip_hour", kind.name if kind else accelerator_type, region, tier)
-    gigabyte = _price(prices, "disk_gb_month", disk_type, region) if disk_type else 0.0
+    node = node_hour(prices, zone, accelerator_type, tier)
+    disk = disk_hour(prices, zone, disk_type, disk_gb) if disk_type else 0.0
     missing = []
-    if chip is None or count is None:
+    if node is None:
         missing.append(f"{accelerator_type} ({tier}) in {region}")
-    if gigabyte is None:
+    if disk is None:
         missing.append(f"{disk_type} in {region}")
-    return Cost(
-        None if chip is None or count is None else chip * count,
-        None if gigabyte is None else gigabyte * disk_gb / HOURS_A_MONTH,
-        tuple(missing),
-        str(prices.get("currency", "")),
-    )
+    return Cost(node, disk, tuple(missing), str(prices.get("currency", "")))
+
+
+def node_hour(prices: Mapping[str, Any], zone: str, accelerator_type: str, tier: str) -> float | None:
+    """What all chips of a node cost for an hour."""
+    kind, count = generation(accelerator_type), chips(accelerator_type)
+    region = zone.rpartition("-")[0]
+    chip = _price(prices, "chip_hour", kind.name if kind else accelerator_type, region, tier)
+    return None if chip is None or count is None else chip * count
+
+
+def disk_hour(prices: Mapping[str, Any], zone: str, disk_type: str, disk_gb: int) -> float | None:
+    gigabyte = _price(prices, "disk_gb_month", disk_type, zone.rpartition("-")[0])
+    return None if gigabyte is None else gigabyte * disk_gb / HOURS_A_MONTH
 
 
 def _price(prices: Mapping[str, Any], *keys: str) -> float | None:

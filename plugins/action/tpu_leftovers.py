@@ -1,0 +1,136 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module tpu_leftovers, which runs on the controller: it plays other modules of this collection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import leftovers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import DISK, NODE, QUEUED, Leftover
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
+
+Result = dict[str, Any]
+
+OPTIONS = {
+    "delete": {"type": "list", "elements": "str", "default": []},
+    "owner": {"type": "str"},
+    "prices": {"type": "dict", "default": {}},
+    "wait_timeout": {"type": "int", "default": 600},
+}
+# What deletes each kind, and how.
+DELETE: dict[str, tuple[str, Result]] = {
+    QUEUED: ("tpu_queued_resource", {"force": True}),
+    NODE: ("tpu_vm", {}),
+    DISK: ("gcp_disk", {}),
+}
+
+display = Display()
+
+
+class ModuleFailed(Exception):
+    """A module failed; its result."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(str(result.get("msg")))
+        self.result = result
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Lists what is ours, and deletes what is named."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _supports_diff = False
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        spec = gcp_argument_spec(**OPTIONS)
+        _validated, options = self.validate_argument_spec(argument_spec=spec)
+        self.variables = task_vars or {}
+        self.connection = {
+            key: value for key, value in self._task.args.items() if key in spec.keys() - OPTIONS.keys()
+        }
+        try:
+            return self.operate(options)
+        except ModuleFailed as error:
+            return {"failed": True, "msg": str(error), "failure": error.result.get("failure", {})}
+
+    def operate(self, options: Result) -> Result:
+        missing: set[str] = set()
+        everything = leftovers.found(
+            self.listed("tpu_vm_info", "nodes", missing),
+            self.listed("tpu_queued_resource_info", "queued_resources", missing),
+            self.listed("gcp_disk_info", "disks", missing),
+            options["prices"],
+        )
+        there = [each for each in everything if options["owner"] in (None, "", each.owner)]
+        try:
+            doomed = leftovers.chosen(there, options["delete"])
+        except leftovers.NotClear as error:
+            raise AnsibleActionFail(str(error)) from error
+        now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
+        self.show(there, now, options["prices"])
+        deleted = []
+        for each in doomed:
+            deleted.append(each.described(now, currency))
+            # A check run still sees the node that the disk is attached to.
+            if not (self._task.check_mode and each.kind == DISK and doomed[0].kind != DISK):
+                self.delete(each, options["wait_timeout"])
+            display.display(f"{each.path}  {'would be deleted' if self._task.check_mode else 'deleted'}")
+        warning = f"Google could not ask these zones: {', '.join(sorted(missing))}."
+        return {
+            "changed": bool(deleted),
+            "leftovers": [each.described(now, currency) for each in there],
+            "hour": sum(each.hour or 0.0 for each in there),
+            "deleted": deleted,
+            "warnings": [warning] if missing else [],
+        }
+
+    def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
+        """What a module finds in all zones; nothing in a project whose API is off."""
+        try:
+            result = self.play(module, {})
+        except ModuleFailed as failed:
+            if failed.result.get("failure", {}).get("kind") == "api_disabled":
+                return []
+            raise
+        missing.update(result.get("unreachable_zones", []))
+        items: list[Result] = result[key]
+        return items
+
+    def delete(self, leftover: Leftover, wait_timeout: int) -> None:
+        module, arguments = DELETE[leftover.kind]
+        place = {"name": leftover.name, "zone": leftover.zone, "state": "absent"}
+        self.play(module, {**place, **arguments, "wait_timeout": wait_timeout})
+
+    def play(self, module: str, arguments: Result) -> Result:
+        result: Result = self._execute_module(
+            module_name=f"tpuops.maxtext.{module}",
+            module_args={**self.connection, **arguments},
+            task_vars=self.variables,
+        )
+        if result.get("failed"):
+            raise ModuleFailed(result)
+        return result
+
+    @staticmethod
+    def show(there: Sequence[Leftover], now: datetime, prices: Result) -> None:
+        currency = str(prices.get("currency", ""))
+        for each in there:
+            display.display(each.line(now, currency))
+        total = sum(each.hour or 0.0 for each in there)
+        unknown = sum(each.hour is None for each in there)
+        more = f", and {unknown} without a known price" if unknown else ""
+        display.display(
+            f"all of it: {total:.3f} {currency} an hour{more} ({origin(prices)})"
+            if there
+            else "nothing is left over"
+        )

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Leftovers as a user finds and deletes them, on a local cloud."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import Description, localcloud
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "left-over"
+DISK, FOREIGN = f"{NAME}-disk", f"{NAME}-foreign"
+LABELS = {"created-by": "tpuops-maxtext", "owner": NAME, "run": "demo"}
+Play = Callable[..., str]
+
+
+@pytest.fixture
+def play(cloud: Description) -> Play:
+    def play(*arguments: str, status: int = 0) -> str:
+        command = ["ansible-playbook", "-i", "inventories/local", "playbooks/leftovers.yml", *arguments]
+        environment = {**os.environ, "LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return play
+
+
+@pytest.fixture
+def left(run_module: Callable[..., Any], cloud: Description) -> Iterator[Callable[[], list[str]]]:
+    """A disk of ours, one without our label, and a queued resource with its node; says which are there."""
+    place: dict[str, Any] = {"zone": cloud["zone"]}
+    disks = {DISK: LABELS, FOREIGN: {"owner": NAME}}
+    run_module("gcp_services", services=["compute.googleapis.com", "tpu.googleapis.com"])
+    for name, labels in disks.items():
+        run_module("gcp_disk", name=name, size_gb=73, labels=labels, **place)
+    made = run_module(
+        "tpu_queued_resource",
+        name=NAME,
+        accelerator_type="v5litepod-1",
+        runtime_version="v2-alpha-tpuv5-lite",
+        labels=LABELS,
+        data_disks=[{"source": DISK}],
+        **place,
+    )
+    assert not made.get("failed"), made
+
+    def there() -> list[str]:
+        found = json.loads(localcloud(Path(cloud["state_dir"]), "status", "--json"))
+        names = [item["name"].rpartition("/")[2] for kind in ("nodes", "disks") for item in found[kind]]
+        return [name for name in names if name.startswith(NAME)]
+
+    yield there
+    run_module("tpu_queued_resource", name=NAME, state="absent", force=True, **place)
+    for name in disks:
+        run_module("gcp_disk", name=name, state="absent", **place)
+
+
+def test_what_is_left_is_listed_and_what_is_named_is_deleted(
+    play: Play, left: Callable[[], list[str]]
+) -> None:
+    everything = [NAME, DISK, FOREIGN]
+    assert left() == everything
+    listed = play("-e", f"leftovers_owner={NAME}")
+    assert "node:us-west1-c/left-over  READY  0 min old  1.200 USD an hour" in listed
+    assert "queued:us-west1-c/left-over  ACTIVE" in listed
+    assert re.search(r"disk:us-west1-c/left-over-disk  READY, attached to \S+  0 min old  0.010 USD", listed)
+    assert "all of it: 1.210 USD an hour" in listed
+    assert FOREIGN not in listed
+    assert "changed=0" in listed
+
+    assert f"there is no {FOREIGN} of ours" in play("-e", f"leftovers_delete={FOREIGN}", status=2)
+    named = ("-e", f"leftovers_delete={NAME},us-west1-c/{DISK}")
+    assert "would be deleted" in play(*named, "--check")
+    assert left() == everything
+    assert "changed=1" in play(*named)
+    assert left() == [FOREIGN]
+    assert "nothing is left over" in play("-e", f"leftovers_owner={NAME}")
