@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +32,14 @@ def installer() -> ModuleType:
 @pytest.fixture(scope="session")
 def service() -> ModuleType:
     return load("roles/vllm_serve/files/vllm_service.py")
+
+
+@pytest.fixture(scope="session")
+def trainer() -> Iterator[ModuleType]:
+    """The program beside which the role puts the collection's checkpoints.py."""
+    sys.modules["checkpoints"] = load("plugins/module_utils/checkpoints.py")
+    yield load("roles/sft/files/train_sft.py")
+    del sys.modules["checkpoints"]
 
 
 @pytest.fixture(scope="session")
