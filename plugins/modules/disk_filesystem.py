@@ -17,7 +17,9 @@ description:
   - A disk with another file system, a partition table or unknown data is refused with an error, never
     formatted.
   - When the disk has become larger than its ext4 file system, the file system grows with it, online when it
-    is mounted. One that is not mounted is checked first (C(e2fsck)), as C(resize2fs) wants it.
+    is mounted. One that is not mounted is checked first (C(e2fsck)), as C(resize2fs) wants it. Where root may
+    not grow a mounted one (a container without C(CAP_SYS_RESOURCE)), it is unmounted for that when it is not
+    in use.
 author:
   - The tpuops.maxtext maintainers
 extends_documentation_fragment:
@@ -112,6 +114,10 @@ class DiskError(Exception):
     """What is wrong with the disk, and what to do about it."""
 
 
+class NotOnline(DiskError):
+    """The kernel does not let a mounted file system grow."""
+
+
 def wait_for_device(path: str, seconds: int) -> None:
     deadline = time.monotonic() + seconds
     while not is_block_device(path):
@@ -175,25 +181,63 @@ def extent(module: AnsibleModule, device: str) -> tuple[int, int]:
     return int(fields["Block count"]) * block, int(fields["Blocks per group"]) * block
 
 
-def is_mounted(device: str) -> bool:
-    """Whether a file system of this disk is mounted, under whatever name of the disk."""
+def mount_of(device: str) -> tuple[str, str] | None:
+    """Where a file system of this disk is mounted, under whatever name of the disk, and its options."""
     number = os.stat(device).st_rdev
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
-        return f"{os.major(number)}:{os.minor(number)}" in (line.split()[2] for line in mounts)
+        for line in mounts:
+            fields = line.split()
+            if fields[2] == f"{os.major(number)}:{os.minor(number)}":
+                return fields[4].encode().decode("unicode_escape"), fields[5]
+    return None
+
+
+def resize(module: AnsibleModule, device: str) -> None:
+    rc, out, err = module.run_command(["resize2fs", device], environ_update={"LC_ALL": "C"})
+    if rc == 0:
+        return
+    text = err.strip() or out.strip()
+    raise (NotOnline if "Permission denied" in text else DiskError)(
+        f"resize2fs on {device} failed (exit status {rc}): {text}"
+    )
+
+
+def grow_unmounted(module: AnsibleModule, device: str) -> None:
+    rc, out, err = module.run_command(["e2fsck", "-f", "-p", device])
+    if rc > 1:  # 1: it found something and mended it
+        raise DiskError(
+            f"the file system of {device} has errors that e2fsck does not mend by itself, so it was not "
+            f"grown (exit status {rc}): {out.strip()} {err.strip()}. Look at it with: e2fsck {device}"
+        )
+    resize(module, device)
+
+
+def grow_between_mounts(module: AnsibleModule, device: str, where: str, options: str) -> None:
+    """Unmount the disk for as long as it takes, where nothing uses it."""
+    rc, _out, err = module.run_command(["umount", where])
+    if rc != 0:
+        raise DiskError(
+            f"{device} has grown, and this machine does not let its file system grow while it is mounted. It "
+            f"cannot be unmounted for that ({err.strip().rstrip('.')}): end what uses it, and run this again"
+        )
+    try:
+        grow_unmounted(module, device)
+    finally:
+        rc, _out, err = module.run_command(["mount", "-o", options, device, where])
+    if rc != 0:
+        raise DiskError(f"{device} cannot be mounted on {where} again: {err.strip()}")
 
 
 def grow(module: AnsibleModule, device: str) -> None:
-    """Let the file system fill the disk."""
-    if not is_mounted(device):
-        rc, out, err = module.run_command(["e2fsck", "-f", "-p", device])
-        if rc > 1:  # 1: it found something and mended it
-            raise DiskError(
-                f"the file system of {device} has errors that e2fsck does not mend by itself, so it was not "
-                f"grown (exit status {rc}): {out.strip()} {err.strip()}. Look at it with: e2fsck {device}"
-            )
-    rc, out, err = module.run_command(["resize2fs", device])
-    if rc != 0:
-        raise DiskError(f"resize2fs on {device} failed (exit status {rc}): {err.strip() or out.strip()}")
+    """Let the file system fill the disk; online when it is mounted."""
+    mounted = mount_of(device)
+    if mounted is None:
+        grow_unmounted(module, device)
+        return
+    try:
+        resize(module, device)
+    except NotOnline:
+        grow_between_mounts(module, device, *mounted)
 
 
 def ensure_grown(module: AnsibleModule, device: str, size: int) -> dict[str, Any]:

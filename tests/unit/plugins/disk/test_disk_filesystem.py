@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -140,4 +141,49 @@ def test_a_damaged_file_system_is_not_grown(disk: Path, capsys: pytest.CaptureFi
     result = run(capsys, device=str(disk))
     assert result["failed"]
     assert "does not mend by itself" in result["msg"]
+    assert extent(disk) == 64 * MIB
+
+
+@pytest.fixture
+def refused_online(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The disk counts as mounted, and the kernel refuses to let it grow until it is not; what was called."""
+    programs, calls = tmp_path / "bin", tmp_path / "calls"
+    programs.mkdir()
+    resize = shutil.which("resize2fs", path=os.environ["PATH"])
+    scripts = {
+        "resize2fs": f"test -e {tmp_path}/unmounted && exec {resize} $1\n"
+        "echo 'resize2fs: Permission denied to resize filesystem' >&2; exit 1",
+        "umount": f'echo umount "$@" >> {calls}; touch {tmp_path}/unmounted',
+        "mount": f'echo mount "$@" >> {calls}',
+    }
+    for name, script in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(disk_filesystem, "mount_of", lambda _device: ("/mnt/disk", "rw,discard"))
+    return calls
+
+
+def test_where_it_may_not_grow_mounted_it_is_unmounted_for_that(
+    disk: Path, refused_online: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, device=str(disk))
+    os.truncate(disk, 256 * MIB)
+    assert run(capsys, device=str(disk))["grown_from_bytes"] == 64 * MIB
+    assert extent(disk) == 256 * MIB
+    calls = refused_online.read_text().splitlines()
+    assert calls == ["umount /mnt/disk", f"mount -o rw,discard {disk} /mnt/disk"]
+
+
+def test_a_disk_in_use_stays_mounted(
+    disk: Path, refused_online: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, device=str(disk))
+    os.truncate(disk, 256 * MIB)
+    umount = refused_online.parent / "bin" / "umount"
+    umount.write_text("#!/bin/sh\necho 'umount: target is busy.' >&2; exit 32\n")
+    result = run(capsys, device=str(disk))
+    assert result["failed"]
+    assert "(umount: target is busy): end what uses it" in result["msg"]
+    assert not refused_online.exists()
     assert extent(disk) == 64 * MIB
