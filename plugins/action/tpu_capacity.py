@@ -125,12 +125,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def make_candidate(given: Result, options: Result) -> Candidate:
         kind = generation(given["accelerator_type"])
+        # Of an unknown type tpu_vm says whether the zone has it at all, and only then that a version is missing.
         version = given["runtime_version"] or (kind.runtime_version if kind else None)
-        if not version:
-            raise AnsibleActionFail(
-                f"candidates: the runtime version for {given['accelerator_type']} is not known. Set its "
-                "runtime_version (gcloud compute tpus tpu-vm versions list)."
-            )
         if given["provisioning"] != "queued" and (given["spot"] or given["valid_for"] is not None):
             raise AnsibleActionFail(
                 f"candidates: spot and valid_for belong to provisioning=queued, not to "

@@ -200,8 +200,6 @@ def check_offer(node: Json, tpus: Tpus, noun: str) -> None:
     """
     if not {"acceleratorType", "acceleratorConfig"} & node.keys():
         raise InvalidArgument("accelerator_type is not set", remedy=f"A new {noun} needs it.")
-    if "runtimeVersion" not in node:
-        raise InvalidArgument("runtime_version is not set", remedy=f"A new {noun} needs it.")
     offers = tpus.accelerator_types()
     if "acceleratorConfig" in node:
         config = node["acceleratorConfig"]
@@ -215,6 +213,11 @@ def check_offer(node: Json, tpus: Tpus, noun: str) -> None:
         raise InvalidArgument(
             f"{option}: the zone {tpus.zone} does not offer {value}",
             remedy=f"It offers: {', '.join(types) or 'no TPU at all'}.",
+        )
+    if "runtimeVersion" not in node:
+        raise InvalidArgument(
+            "runtime_version is not set",
+            remedy=f"A new {noun} needs it. tpuops.maxtext.tpu_types_info lists those of {tpus.zone}.",
         )
 
 

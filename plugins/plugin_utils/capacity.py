@@ -42,6 +42,7 @@ class Play(Protocol):
 class Candidate:
     """A place to try.
 
+    runtime_version: None where none is known for the accelerator type.
     provisioning: on-demand, spot, queued (a queued resource) or reserved.
     spot:         for a queued one, whether it asks for spot capacity.
     valid_for:    for a queued one, seconds after which Google drops the request.
@@ -50,7 +51,7 @@ class Candidate:
 
     zone: str
     accelerator_type: str
-    runtime_version: str
+    runtime_version: str | None
     provisioning: str = "on-demand"
     spot: bool = False
     valid_for: int | None = None
@@ -78,7 +79,7 @@ class Candidate:
         return {
             "zone": self.zone,
             "accelerator_type": self.accelerator_type,
-            "runtime_version": self.runtime_version,
+            **({"runtime_version": self.runtime_version} if self.runtime_version else {}),
             **tiers.get(self.provisioning, {}),
         }
 

@@ -148,7 +148,6 @@ def test_only_the_checks_are_played_as_in_a_check_run(shown: list[str]) -> None:
     ("args", "said"),
     [
         ({"candidates": []}, "candidates: there is none"),
-        ({"candidates": [{"zone": "us-west1-c", "accelerator_type": "v9x-8"}]}, "v9x-8 is not known"),
         ({"candidates": [{**PLACE, "provisioning": "cheap"}]}, "must be one of: on-demand, spot"),
         ({"candidates": [{**PLACE, "spot": True}]}, "A spot node has provisioning=spot"),
         ({"candidates": [{"zone": "us-west1-c"}]}, "accelerator_type"),
@@ -161,6 +160,13 @@ def test_bad_input_is_named_before_anything_is_asked(args: Json, said: str) -> N
     with pytest.raises(AnsibleActionFail, match=said):
         play(cloud, **args)
     assert cloud.calls == []
+
+
+def test_of_a_type_that_is_not_known_here_tpu_vm_says_whether_the_zone_has_it(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud, candidates=[{"zone": "us-west1-c", "accelerator_type": "v9x-8"}])
+    asked = [arguments for name, arguments, _ in cloud.calls if name == "tpu_vm"]
+    assert asked and not [arguments for arguments in asked if "runtime_version" in arguments]
 
 
 def test_down(shown: list[str]) -> None:

@@ -345,7 +345,7 @@ def test_what_cannot_be_served_is_refused_before_anything_is_made(
     api: Api, run: Run, options: Json, message: str
 ) -> None:
     absent(api)
-    if options.get("accelerator_type"):
+    if options.get("accelerator_type", "v5litepod-8"):
         api.on(TYPES, OFFERS, query=BIG)
     assert message in run("tpu_queued_resource", **{**OPTIONS, **options})["msg"]
     assert api.writes == []

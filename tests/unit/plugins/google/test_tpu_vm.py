@@ -339,6 +339,11 @@ def test_a_refused_creation(api: Api, run: Run, status: int, canonical: str, mes
             {"accelerator_type": None, "accelerator_config": {"type": "V5LITE_POD", "topology": "8x8"}},
             "accelerator_config: the zone us-west1-c does not offer V5LITE_POD 8x8",
         ),
+        (
+            {"accelerator_type": "v99-8", "runtime_version": None},
+            "accelerator_type: the zone us-west1-c does not offer v99-8",
+        ),
+        ({"runtime_version": None}, "runtime_version is not set. A new TPU VM needs it."),
     ],
 )
 def test_what_the_zone_does_not_offer_is_refused_before_anything_is_made(
@@ -353,7 +358,6 @@ def test_what_the_zone_does_not_offer_is_refused_before_anything_is_made(
     ("options", "message"),
     [
         ({"accelerator_type": None}, "accelerator_type is not set"),
-        ({"runtime_version": None}, "runtime_version is not set"),
         ({"state": "stopped"}, "There is no TPU VM tpu to stop"),
     ],
 )
