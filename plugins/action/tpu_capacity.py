@@ -125,7 +125,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     @staticmethod
     def make_candidate(given: Result, options: Result) -> Candidate:
         kind = generation(given["accelerator_type"])
-        # Of an unknown type tpu_vm says whether the zone has it at all, and only then that a version is missing.
+        # Of an unknown type tpu_vm says whether the zone has it at all, and then that a version is missing.
         version = given["runtime_version"] or (kind.runtime_version if kind else None)
         if given["provisioning"] != "queued" and (given["spot"] or given["valid_for"] is not None):
             raise AnsibleActionFail(

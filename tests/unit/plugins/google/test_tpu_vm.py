@@ -343,7 +343,7 @@ def test_a_refused_creation(api: Api, run: Run, status: int, canonical: str, mes
             {"accelerator_type": "v99-8", "runtime_version": None},
             "accelerator_type: the zone us-west1-c does not offer v99-8",
         ),
-        ({"runtime_version": None}, "runtime_version is not set. A new TPU VM needs it."),
+        ({"runtime_version": None}, "runtime_version is not set. A new TPU VM (tpu) needs it."),
     ],
 )
 def test_what_the_zone_does_not_offer_is_refused_before_anything_is_made(
