@@ -70,6 +70,16 @@ def test_the_second_run_changes_nothing(cloud: Cloud, first_run: str) -> None:
     assert commits(cloud) == commits_before
 
 
+def test_training_is_refused_beside_the_server(cloud: Cloud, first_run: str) -> None:
+    before = records(cloud)
+    played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
+    assert played.status != 0
+    assert f"job sft-{RUN} cannot run beside vllm.service" in played.output
+    assert records(cloud) == before
+    played = cloud.play("--tags", "vllm_serve", "-e", "vllm_serve_state=stopped")
+    assert played.status == 0, played.output[-5000:]
+
+
 def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: str) -> None:
     before = records(cloud)
     played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
@@ -78,7 +88,9 @@ def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: s
     assert {name for name in after if after[name] != before.get(name)} == {f"sft-{RUN}"}
     log = cloud.ssh(f"sudo -n cat {RECORDS}/sft-{RUN}.log")
     assert "Restored params from step: 60" in log
+    assert "passing over the data of 60 batches" in log
     assert "completed step: 59," not in log
+    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == ["68", "70"]
     assert "stands at step 70 of 70" in played.output
 
 
@@ -94,7 +106,6 @@ def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: 
         ["hf", "download", f"{cloud.settings['hf_username']}/{RUN}", "--local-dir", str(tmp_path)],
         HF_ENDPOINT=cloud.settings["hub"],
         HF_TOKEN=cloud.hf_token,
-        HF_HUB_DISABLE_XET="1",
     )
     assert done.returncode == 0, done.stderr
     sums = cloud.ssh(f"cd {MOUNT}/huggingface/{RUN} && sha256sum *").splitlines()

@@ -9,6 +9,11 @@ def test_the_last_step_is_saved(vm: Host, mount_point: str) -> None:
     assert {"model_params", "optimizer_state"} <= set(checkpoint.listdir())
 
 
+def test_the_last_two_checkpoints_are_kept(vm: Host, mount_point: str) -> None:
+    steps = vm.file(f"{mount_point}/maxtext/qwen3-4b-sft/checkpoints").listdir()
+    assert sorted(steps) == ["45", "60"]
+
+
 def test_training_lowered_the_loss(vm: Host, mount_point: str) -> None:
     log = vm.check_output(
         f"sudo -n grep -ao ' loss: [0-9.]*' {mount_point}/.tpuops/jobs/sft-qwen3-4b-sft.log"
