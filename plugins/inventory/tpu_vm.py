@@ -75,8 +75,8 @@ options:
   os_login:
     description:
       - Whether Ansible logs in as the POSIX account that OS Login has for O(os_login_email) in the project,
-        for nodes with the metadata C(enable-oslogin=TRUE). It takes a request more, and O(user) does not
-        count.
+        for nodes with the metadata C(enable-oslogin=TRUE). It takes a request more, and O(user) counts only
+        while there is no such account, of which a warning tells.
       - M(tpuops.maxtext.gcp_oslogin_key) puts the key there that SSH logs in with.
     type: bool
     default: false
@@ -175,7 +175,11 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.vars.plugins import get_vars_from_path
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, connect
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import ApiDisabled, GcpError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    ApiDisabled,
+    GcpError,
+    PreconditionFailed,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, workers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
@@ -283,7 +287,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         aliases = [worker["host_key_alias"] for node in found["nodes"] for worker in workers(node)]
         user = ""
         if options["os_login"] and found["nodes"]:
-            user = tpu_hosts.os_login_user(client, options["os_login_email"], project)
+            try:
+                user = tpu_hosts.os_login_user(client, options["os_login_email"], project)
+            except PreconditionFailed as error:
+                # Not for long: the run that reads this may be the one that puts the first key there.
+                self.display.warning(f"SSH logs in without OS Login: {error}")
         keys = {alias: known[alias] for alias in aliases if alias in known}
         return {**found, "host_keys": keys, "os_login_user": user}
 

@@ -40,6 +40,7 @@ KEPT = (
     *("name", "id", "state", "health", "acceleratorType", "runtimeVersion", "labels", "queuedResource"),
     *("networkEndpoints", "networkConfigs", "schedulingConfig"),
 )
+ADD_KEY = "Run the role tpu_vm with tpu_vm_os_login, or tpuops.maxtext.gcp_oslogin_key, which make it."
 # What is wrong in one zone is wrong in all.
 NOT_ZONAL = (ApiDisabled, Unauthenticated, MissingLibrary)
 BASTION = re.compile(r"(?P<login>(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*)(?::(?P<port>[0-9]{1,5}))?")
@@ -155,17 +156,18 @@ def without_key(nodes: Sequence[Json], known: Mapping[str, str]) -> list[str]:
 
 
 def os_login_user(client: Client, email: str, project: str) -> str:
-    """Whom SSH logs in as where nodes use OS Login. email: whose account, "" for that of the credentials."""
+    """Whom SSH logs in as where nodes use OS Login. email: whose account, "" for that of the credentials.
+
+    Raises PreconditionFailed where nobody has put a key there yet.
+    """
     email = oslogin.account(client, email, "os_login_email")
     try:
         user = oslogin.username(oslogin.profile(client, email, project))
     except ApiDisabled as error:
-        # To the caller that would mean that there are no nodes yet.
-        raise PreconditionFailed(error.message, remedy=error.remedy) from error
+        raise PreconditionFailed(error.message, remedy=ADD_KEY) from error
     if not user:
         raise PreconditionFailed(
-            f"OS Login has no account of {email} in the project {project}",
-            remedy="Add an SSH key with tpuops.maxtext.gcp_oslogin_key, which makes one.",
+            f"OS Login has no account of {email} in the project {project} yet", remedy=ADD_KEY
         )
     return user
 

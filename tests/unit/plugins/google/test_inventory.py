@@ -199,24 +199,35 @@ def test_without_nodes_os_login_is_not_asked(api: Api, source: Source) -> None:
     assert source.read().hosts == {}
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "words"),
-    [
-        ({}, 200, "OS Login has no account of me@example.com in the project my-project. Add an SSH key"),
-        ({}, 403, "off. Enable the API in this project first"),
-        ({"os_login_email": ""}, 0, "Set os_login_email to the e-mail address"),
-    ],
-)
-def test_no_account_of_os_login_is_an_error(
-    api: Api, source: Source, options: Json, status: int, words: str
+@pytest.mark.parametrize("enabled", [True, False])
+def test_before_there_is_an_account_of_os_login_a_warning_says_so(
+    api: Api, source: Source, warnings: list[str], enabled: bool
 ) -> None:
-    source.write(**{**OS_LOGIN, **options})
+    source.write(**OS_LOGIN)
     listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
-    if status == 200:
+    if enabled:
         api.on(PROFILE, {"name": "1"}, query=HERE)
-    elif status == 403:
+    else:
         details = [{"reason": "SERVICE_DISABLED"}]
-        api.error(PROFILE, 403, "PERMISSION_DENIED", "off", query=HERE, details=details)
+        api.error(PROFILE, 403, "PERMISSION_DENIED", "It is off", query=HERE, details=details)
+    assert source.variables("tpu")["ansible_user"] == "tpu"
+    reason = (
+        "OS Login has no account of me@example.com in the project my-project yet" if enabled else "It is off"
+    )
+    assert warnings[-1].startswith(f"SSH logs in without OS Login: {reason}. Run the role tpu_vm with")
+
+
+@pytest.mark.parametrize(
+    ("email", "words"),
+    [("", "Set os_login_email to the e-mail address"), ("her@example.com", "whose credentials are in use")],
+)
+def test_os_login_of_nobody_or_somebody_else_is_an_error(
+    api: Api, source: Source, email: str, words: str
+) -> None:
+    source.write(**{**OS_LOGIN, "os_login_email": email})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    if email:
+        api.error(PROFILE.replace("me@", "her@"), 403, "PERMISSION_DENIED", "closed", query=HERE)
     with pytest.raises(AnsibleParserError, match=words):
         source.read()
 
