@@ -61,6 +61,11 @@ class Google:
     def node(self, name: str) -> Json:
         return self.call("GET", f"v2/{self.parent}/nodes/{name}")
 
+    def add_metadata(self, name: str, **values: str) -> None:
+        metadata = {**self.node(name)["metadata"], **values}
+        path = f"v2/{self.parent}/nodes/{name}"
+        self.finish(self.call("PATCH", path, {"metadata": metadata}, updateMask="metadata"))
+
     def host_key(self, name: str) -> str:
         """A node's key as the line of a known_hosts file has it."""
         answer = self.call("POST", f"v2/{self.parent}/nodes/{name}:getGuestAttributes", {})
@@ -249,12 +254,20 @@ def test_a_changed_host_key_is_refused_until_its_line_is_deleted(controller: Con
 
 @pytest.fixture
 def os_login(controller: Controller) -> Iterator[Controller]:
-    """A controller whose key is in a profile, and `target` with OS Login."""
-    node = {"name": "target", "zone": controller.shared.settings["zone"]}
-    controller.module("gcp_oslogin_key", key=controller.public_key())
-    controller.module("tpu_vm", **node, metadata={"enable-oslogin": "TRUE"})
+    """A controller whose role has put the key into a profile and told `target` to use OS Login."""
+    variables = {
+        "tpu_vm_name": "target",
+        "tpu_vm_accelerator_type": "v5litepod-1",
+        "tpu_vm_disk_name": "",
+        "tpu_vm_ssh_key_file": str(controller.home / "key"),
+        "tpu_vm_os_login": True,
+    }
+    for changed in (True, False):
+        played = controller.shared.play("-e", json.dumps(variables), playbook="playbooks/provision.yml")
+        assert played.status == 0, played.output
+        assert (played.recap["changed"] > 0) is changed, played.output
     yield controller
-    controller.module("tpu_vm", **node, metadata={"enable-oslogin": "FALSE"})
+    controller.google.add_metadata("target", **{"enable-oslogin": "FALSE"})
 
 
 def test_os_login_lets_in_whom_a_profile_names_until_the_key_expires(os_login: Controller) -> None:
@@ -270,8 +283,6 @@ def test_os_login_lets_in_whom_a_profile_names_until_the_key_expires(os_login: C
     assert os_login.shell("whoami", os_login=True) == user
     expire(os_login)
     assert denied in os_login.refusal(os_login=True)
-    os_login.module("gcp_oslogin_key", key=os_login.public_key(), ttl=3600)
-    assert os_login.shell("whoami", os_login=True) == user
 
 
 def expire(controller: Controller) -> None:
