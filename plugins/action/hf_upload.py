@@ -11,6 +11,10 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import J
 class ActionModule(JobAction):
     """Starts an upload, follows and shows it."""
 
+    def restarts(self) -> int:
+        """What has arrived at the Hub is not sent again, so there is nothing to decide for the user."""
+        return 3
+
     def secrets(self) -> set[str]:
         token = self._task.args.get("token")
         return {str(token)} if token else set()

@@ -14,7 +14,7 @@ description:
     commit what differs. When nothing differs, nothing is sent and no commit is made.
   - The upload is a job, as of M(tpuops.maxtext.job), so it survives the connection and the controller.
     Running the task again attaches to it. Faults of the network and of the Hub are tried again, without
-    sending again what has arrived.
+    sending again what has arrived. When the machine restarts under it, it is started again.
   - Afterwards the repository is compared with the folder once more. The task succeeds only when they are the
     same.
   - Runs on the target with the huggingface_hub of another Python than Ansible's own. Needs root (C(become))

@@ -71,7 +71,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
         result = self.start(variables)
         if result.get("failed") or self._task.check_mode or not self.to_follow(result):
             return result
-        again = int((self._task.args.get("restart") or {}).get("interrupted") or 0)
+        again = self.restarts()
         while True:
             self.name = result["job"]["name"]
             with self.interruption_explained(result["job"]):
@@ -100,6 +100,10 @@ class JobAction(ActionBase):  # type: ignore[misc]
     def to_follow(self, result: Result) -> bool:
         """Whether the module left a job that the task waits for."""
         return result.get("action") in ("run", "attach") and self._task.args.get("state") != "started"
+
+    def restarts(self) -> int:
+        """How often the job is started again when its machine restarted under it."""
+        return int((self._task.args.get("restart") or {}).get("interrupted") or 0)
 
     def secrets(self) -> set[str]:
         """What must not be shown, should the program have written it to its log."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible_collections.tpuops.maxtext.plugins.action import hf_upload
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
@@ -290,6 +291,16 @@ def test_an_interrupted_job_is_started_again_as_often_as_allowed(
     assert result.get("failed") is failed
     assert len([name for name, _arguments in action.calls if name is None]) == runs
     assert len([line for line in shown if "starting it again" in line]) == runs - 1
+
+
+def test_an_interrupted_upload_is_started_again_without_being_told(
+    clock: list[float], shown: list[str]
+) -> None:
+    class Upload(Action, hf_upload.ActionModule):
+        pass
+
+    action = Upload({}, [started(), look(**INTERRUPTED), started(), look(status="finished")])
+    assert action.run(task_vars={})["job"]["status"] == "finished"
 
 
 def test_written_bytes_are_shown_with_the_expected_ones(clock: list[float], shown: list[str]) -> None:
