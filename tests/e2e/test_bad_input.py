@@ -17,6 +17,11 @@ BAD = {
     "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),
     "a column that is not there": ({"train_data_columns": ["text"]}, ["text", "messages"]),
     "a split that is not there": ({"train_split": "validation"}, ["validation", "train"]),
+    "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
+    "checkpoints by steps and by minutes": (
+        {"sft_checkpoint_period": 10, "sft_checkpoint_minutes": 5},
+        ["sft_checkpoint_period: 10", "sft_checkpoint_minutes: 5", "one of the two"],
+    ),
     "an accelerator type that the zone lacks": (
         {"tpu_vm_accelerator_type": "v99-8"},
         ["accelerator_type", "v99-8", "v5litepod-8"],
