@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs in place of MaxText and of the installer, for tests of what is around them.
+
+They leave what the real ones leave, in seconds, and each adds its name to FINISHED when it is done. Given as
+extra variables they outweigh the roles' own command lines; all else is the real thing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DISK = "/mnt/disks/checkpoints"
+FINISHED = f"{DISK}/maxtext/finished"
+COUNT = f"open('{FINISHED}', 'a').write(NAME + '\\n')"
+CHECKPOINT = """
+import os, shutil
+def save(root, step, item):
+    final, new = f"{root}/{step}", f"{root}/{step}.orbax-checkpoint-tmp"
+    shutil.rmtree(new, ignore_errors=True)
+    for name in ("d", "ocdbt.process_0"):
+        os.makedirs(f"{new}/{item}/{name}")
+    for name in ("_METADATA", "manifest.ocdbt"):
+        open(f"{new}/{item}/{name}", "w").write("{}")
+    os.replace(new, final)
+"""
+INSTALL = f"""
+import os, sys
+NAME = "install"
+prefix, link = sys.argv[1:]
+os.makedirs(prefix + "/bin", exist_ok=True)
+open(prefix + "/bin/python", "w").close()
+open(prefix + "/.complete", "w").close()
+os.path.islink(link) or os.symlink(os.path.basename(prefix), link)
+{COUNT}
+"""
+# arguments: directory of the model, seconds
+CONVERT = f"""
+import sys, time
+NAME = "convert"
+{CHECKPOINT}
+time.sleep(float(sys.argv[2]))
+save(sys.argv[1], 0, "items")
+{COUNT}
+"""
+# arguments: directory of the run, steps, steps a checkpoint, step at which the first attempt stands still. It
+# says each step as MaxText does, goes on from the last checkpoint, and keeps what was trained in the file
+# history.
+TRAIN = f"""
+import sys, time
+NAME = "train"
+{CHECKPOINT}
+root = sys.argv[1] + "/checkpoints"
+steps, period, still = (int(argument) for argument in sys.argv[2:5])
+os.makedirs(root, exist_ok=True)
+first = max([int(name) for name in os.listdir(root) if name.isdigit()], default=0) + 1
+for step in range(first, steps + 1):
+    time.sleep(0.05)
+    loss = 8 / step
+    print(f"completed step: {{step}}, seconds: 0.05, TFLOP/s/device: 0.0, loss: {{loss:.3f}}")
+    with open(sys.argv[1] + "/history", "a") as history:
+        print(step, file=history)
+        history.flush()
+        os.fsync(history.fileno())
+    if first == 1 and step == still:
+        time.sleep(600)
+    if step % period == 0 or step == steps:
+        save(root, step, "model_params")
+{COUNT}
+"""
+
+
+def variables(*, steps: int, period: int, still: int = 0, convert_seconds: float = 0) -> dict[str, Any]:
+    """Extra variables of a run with a checkpoint each `period` steps, that stands still at one at first."""
+    python = ["/usr/bin/python3", "-c"]
+    return {
+        "locked_env_argv": [*python, INSTALL, "{{ locked_env_prefix }}", "{{ locked_env_link }}"],
+        "convert_argv": [*python, CONVERT, "{{ convert_directory }}", str(convert_seconds)],
+        "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", str(steps), str(period), str(still)],
+        "sft_steps": steps,
+    }
