@@ -70,11 +70,19 @@ _KINDS = (
     Kind("drop", "The call takes effect, then the connection is closed: its answer is lost.", "answer"),
     Kind("slow", "Calls are answered --seconds late.", "delay", seconds=5.0),
     Kind(
+        "unreachable",
+        "A zone cannot be reached: lists of all zones leave it out and say so, TPU calls of its own are "
+        "answered with 503.",
+        "zone",
+        methods=("tpu.*",),
+        selectors=("zone",),
+    ),
+    Kind(
         "stockout",
-        "There is no capacity: creations of nodes fail with code 8, queued resources wait. Each attempt that "
-        "a queued resource makes, one a second, counts.",
+        "There is no capacity: creations and starts of nodes fail with code 8, queued resources wait. Each "
+        "attempt that a queued resource makes, one a second, counts.",
         "capacity",
-        methods=CREATE,
+        methods=(*CREATE, "tpu.*.nodes.start"),
         selectors=("zone",),
     ),
     Kind("stuck-operation", "Operations do not end until the fault is cleared.", "operation", lasting=True),

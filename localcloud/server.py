@@ -47,7 +47,6 @@ log = logging.getLogger("localcloud")
 APIS = (tpu.api, compute.api, serviceusage.api, resourcemanager.v1, resourcemanager.v3, oslogin.api)
 STATUS_PATH = "/localcloud/status"
 DROP = "localcloud.drop"
-REPAIR_SECONDS = 1.0
 
 
 class Requests:
@@ -133,7 +132,8 @@ def commands(cloud: Cloud, work: NodeWork) -> dict[str, admin.Command]:
         "fault-clear": clear,
         "machine": lambda arguments: machine_faults.strike(cloud, **arguments),
         "limit": lambda arguments: capacity.set_limit(cloud.store, **arguments),
-        "preempt": lambda arguments: work.preempt(arguments["node"]),
+        "preempt": lambda arguments: work.preempt(**arguments),
+        "maintenance": lambda arguments: work.maintain(**arguments),
         "token-expire": expire,
     }
 
@@ -183,19 +183,20 @@ def listen(address: str, port: int) -> socket.socket:
 class Supervisor(threading.Thread):
     """Keeps the machines of nodes running, and queued resources moving."""
 
-    def __init__(self, *tasks: Callable[[], None]) -> None:
+    def __init__(self, pace: float, *tasks: Callable[[], None]) -> None:
         super().__init__(name="supervisor", daemon=True)
+        self._pace = pace
         self._tasks = tasks
         self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(REPAIR_SECONDS):
+        while not self._ended.wait(self._pace):
             try:
                 for task in self._tasks:
                     task()
             except Exception:
                 log.exception("the supervisor failed; the next attempt follows")
-                self._ended.wait(5 * REPAIR_SECONDS)
+                self._ended.wait(5 * self._pace)
 
     def end(self) -> None:
         self._ended.set()
@@ -204,7 +205,8 @@ class Supervisor(threading.Thread):
 class Server:
     """All that serves one cloud.
 
-    machines: what its nodes run on, prepared. watch: wraps Google's APIs, for whoever looks on.
+    machines: what its nodes run on, prepared. watch: wraps Google's APIs, for whoever looks on. pace: seconds
+    between two looks at what should be repaired or moves in a queue.
     """
 
     def __init__(
@@ -213,6 +215,7 @@ class Server:
         machines: Machines,
         hub_store: hub.HubStore,
         watch: Callable[[ASGIApp], ASGIApp] = lambda application: application,
+        pace: float = 1.0,
     ) -> None:
         self.cloud = Cloud(config, Store(config.state_dir / "state.db"), machines)
         compute.register(self.cloud)
@@ -227,7 +230,7 @@ class Server:
         addresses = ("127.0.0.1", str(config.address))
         description.write(config, machines)
         self._sockets = [listen(address, port) for port in applications for address in addresses]
-        self._supervisor = Supervisor(work.repair, queue.tick)
+        self._supervisor = Supervisor(pace, work.repair, queue.tick)
         self._connections = Connections(Requests(Ports(applications)))
         settings = uvicorn.Config(
             self._connections,

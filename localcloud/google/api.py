@@ -157,7 +157,8 @@ class Api:
         """Let armed faults strike a call before it has any effect."""
         if fault := call.cloud.faults.meet("delay", **call.traits):
             time.sleep(fault.seconds or 0.0)
-        if fault := call.cloud.faults.meet("call", **call.traits):
+        lost = call.cloud.faults.meet("zone", **call.traits) if call.traits["zone"] not in ("", "-") else None
+        if fault := lost or call.cloud.faults.meet("call", **call.traits):
             raise refusal(
                 fault,
                 service=f"{self.document.partition('.')[0]}.googleapis.com",

@@ -19,8 +19,8 @@ from localcloud.state import Store
 CAPACITY, QUOTA = "capacity", "quota"
 QUEUED = "queued-resource"
 TIERS = ("spot", "on-demand")
-#: States in which a node holds no chips.
-GONE = ("PREEMPTED", "TERMINATED")
+#: States in which a node holds no chips, though it counts for the quota.
+WITHOUT_CHIPS = ("PREEMPTED", "TERMINATED", "STOPPED")
 
 
 def set_limit(
@@ -113,7 +113,7 @@ def _used(cloud: Cloud, kind: str, zone: str, project: str) -> Iterator[tuple[Ac
             continue
         if kind == QUOTA and "queuedResource" in node:
             continue
-        if kind == QUOTA or node["state"] not in GONE:
+        if kind == QUOTA or node["state"] not in WITHOUT_CHIPS:
             yield offers[node["acceleratorType"]], node_tier(node)
     if kind == QUOTA:
         for _, queued in cloud.store.items(QUEUED, f"projects/{project}/locations/{zone}/"):

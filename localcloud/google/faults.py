@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from starlette.responses import Response
@@ -32,7 +33,7 @@ def refusal(fault: Fault, *, service: str, method: str, project: catalog.Project
     match fault.kind:
         case "error-500":
             return ApiError("INTERNAL", "Internal error encountered.")
-        case "error-503":
+        case "error-503" | "unreachable":
             return ApiError("UNAVAILABLE", "The service is currently unavailable.")
         case "rate-limit":
             return _rate_limit(service, project, fault.seconds or 0.0)
@@ -84,5 +85,5 @@ def _rate_limit(service: str, project: catalog.Project, seconds: float) -> ApiEr
         ],
         reason="rateLimitExceeded",
         domain="usageLimits",
-        headers={"Retry-After": str(max(1, round(seconds)))},
+        headers={"Retry-After": str(math.ceil(seconds))},
     )

@@ -19,7 +19,7 @@ from localcloud.discovery import Json
 from localcloud.google import logins
 from localcloud.google.compute import machine_disk
 from localcloud.google.errors import ApiError, PreemptedError, stocked_out
-from localcloud.google.operations import KIND, Undo
+from localcloud.google.operations import KIND, ClosedError, Undo
 from localcloud.machines import DiskAttachment, Machine, MachineSpec
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,12 @@ def install_keys(cloud: Cloud, node: Json) -> None:
         cloud.machines.set_authorized_keys(worker["machine"], keys)
 
 
+def _require_room(operation: Json) -> None:
+    """Fail what was begun in a zone without room."""
+    if operation["arguments"].get("stocked_out"):
+        raise stocked_out(operation["target"].split("/")[3])
+
+
 class NodeWork:
     """The work of TPU operations."""
 
@@ -65,7 +71,7 @@ class NodeWork:
         cloud.operations.register("tpu", "create", self._create, self._undo_create)
         for verb, before in (("delete", "READY"), ("start", "STOPPED"), ("stop", "READY")):
             cloud.operations.register("tpu", verb, getattr(self, f"_{verb}"), self._back_to(before))
-        for verb in ("update", "repair", "preempt"):
+        for verb in ("update", "repair", "preempt", "maintain"):
             cloud.operations.register("tpu", verb, getattr(self, f"_{verb}"))
 
     # ---- operations
@@ -75,8 +81,7 @@ class NodeWork:
         node = self._cloud.store.get(NODE, name)
         if node is None:
             raise ApiError("ABORTED", f"Node {name} was deleted while it was being created.")
-        if operation["arguments"].get("stocked_out"):
-            raise stocked_out(name.split("/")[3])
+        _require_room(operation)
         self._boot(node)
         with self._cloud.store.lock:
             if self._cloud.operations.cancelled(operation["name"]):
@@ -111,6 +116,7 @@ class NodeWork:
 
     def _start(self, operation: Json) -> Json:
         name = operation["target"]
+        _require_room(operation)
         self._boot(self._node(name))
         return self._publish(name)
 
@@ -215,6 +221,10 @@ class NodeWork:
         node: id or path. Its disks stay, attached to the node until it is deleted. ValueError when there is
         no such node, or it is not READY.
         """
+        return self._befall(node, "preempt", state="PREEMPTED", health=None)
+
+    def _befall(self, node: str, verb: str, arguments: Json | None = None, **changes: object) -> str:
+        """Do to a READY node what no user asked for; its path, once it is done. ValueError as above."""
         with self._cloud.store.lock:
             names = [name for name, _ in self._cloud.store.items(NODE) if node in (name, name.split("/")[5])]
             if len(names) != 1:
@@ -223,10 +233,10 @@ class NodeWork:
                 )
             found = self._node(names[0])
             if found["state"] != "READY" or self._cloud.operations.pending(names[0]):
-                raise ValueError(f"{names[0]} is {found['state']}; only a READY, idle node can be preempted")
-            self._cloud.store.update(NODE, names[0], state="PREEMPTED", health=None)
+                raise ValueError(f"{names[0]} is {found['state']}; only a READY, idle node can be struck")
+            self._cloud.store.update(NODE, names[0], **changes)
             location = names[0].partition("/nodes/")[0]
-            operation = self._cloud.operations.begin("tpu", "preempt", location, names[0])
+            operation = self._cloud.operations.begin("tpu", verb, location, names[0], **(arguments or {}))
         self._cloud.operations.wait(operation["name"], 50)
         return names[0]
 
@@ -234,6 +244,25 @@ class NodeWork:
         node = self._node(operation["target"])
         self._remove_machines(node)
         return node
+
+    # ---- maintenance
+
+    def maintain(self, node: str, seconds: float) -> str:
+        """Take the machines of a READY node off for maintenance, and boot them again; its path.
+
+        node: id or path. Meanwhile it is REPAIRING and UNHEALTHY_MAINTENANCE. ValueError as for `preempt`.
+        """
+        changes = {"state": "REPAIRING", "health": "UNHEALTHY_MAINTENANCE"}
+        return self._befall(node, "maintain", {"seconds": seconds}, **changes)
+
+    def _maintain(self, operation: Json) -> Json:
+        name = operation["target"]
+        for worker in workers(self._cloud, name):
+            self._cloud.machines.stop(worker["machine"])
+        if self._cloud.operations.closed.wait(operation["arguments"]["seconds"]):
+            raise ClosedError
+        self._boot(self._node(name))
+        return self._publish(name)
 
     # ---- repair
 

@@ -19,7 +19,7 @@ from typing import Any
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
 from localcloud.google import capacity, nodespec, operations, tpu
-from localcloud.google.api import Call, page
+from localcloud.google.api import Call
 from localcloud.google.capacity import QUEUED
 from localcloud.google.errors import ApiError, invalid_field, not_found
 from localcloud.google.nodes import NODE
@@ -66,7 +66,7 @@ def get(call: Call) -> Json:
 
 @tpu.api.method("tpu.projects.locations.queuedResources.list")
 def list_queued(call: Call) -> Json:
-    return page(call, tpu.collection(call, QUEUED), "queuedResources")
+    return tpu.listing(call, QUEUED, "queuedResources")
 
 
 @tpu.api.method(CREATE)
@@ -105,9 +105,9 @@ def _repeated(call: Call) -> Json | None:
     return tpu.render(record) if record else None
 
 
-def _begin(call: Call, verb: str, name: str) -> Json:
+def _begin(call: Call, verb: str, name: str, **arguments: object) -> Json:
     record = call.cloud.operations.begin(
-        API, verb, tpu.location(call), name, user=call.principal, method=call.method.id
+        API, verb, tpu.location(call), name, user=call.principal, method=call.method.id, **arguments
     )
     if request := call.query.get("requestId"):
         key = f"{tpu.location(call)}/{call.method.id}/{request}"
@@ -203,7 +203,7 @@ def delete(call: Call) -> Json:
                 f"Queued resource {queued['name']} is {now} and has nodes: delete them first, or use force.",
             )
         call.cloud.store.update(QUEUED, queued["name"], state=state("DELETING", "USER"))
-        return _begin(call, "delete", queued["name"])
+        return _begin(call, "delete", queued["name"], before=queued["state"])
 
 
 @tpu.api.method("tpu.projects.locations.queuedResources.reset")
@@ -238,8 +238,9 @@ class Queue:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        for verb, work in (("create", self._accept), ("reset", self._accept), ("delete", self._delete)):
-            cloud.operations.register(API, verb, work)
+        for verb in ("create", "reset"):
+            cloud.operations.register(API, verb, self._accept)
+        cloud.operations.register(API, "delete", self._delete, self._undo_delete)
 
     def _accept(self, operation: Json) -> Json:
         with self._cloud.store.lock:
@@ -257,6 +258,12 @@ class Queue:
         self._cloud.store.delete(QUEUED, name)
         self._cloud.store.delete(PLAN, name)
         return {}
+
+    def _undo_delete(self, operation: Json, error: Exception) -> None:
+        """A deletion that failed leaves what there was."""
+        with self._cloud.store.lock:
+            if queued := self._cloud.store.get(QUEUED, operation["target"]):
+                self._move(queued, operation["arguments"]["before"])
 
     def tick(self) -> None:
         """One look at every queued resource."""

@@ -58,6 +58,20 @@ def collection(call: Call, kind: str) -> list[tuple[str, Json]]:
     return call.cloud.store.items(kind, prefix)
 
 
+def listing(call: Call, kind: str, key: str) -> Json:
+    """The answer to a list call. One of all zones leaves out those that cannot be reached, and says so."""
+    items = collection(call, kind)
+    zones = sorted(catalog.ZONES) if call.path["locationsId"] == "-" else []
+    parent = f"projects/{call.project.project_id}/locations"
+    lost = [
+        f"{parent}/{zone}"
+        for zone in zones
+        if call.cloud.faults.meet("zone", zone=zone, method=call.method.id)
+    ]
+    there = [item for item in items if item[0].partition(f"/{key}/")[0] not in lost]
+    return {**page(call, there, key), **({"unreachable": lost} if lost else {})}
+
+
 # ---- nodes
 
 
@@ -76,7 +90,7 @@ def get_node(call: Call) -> Json:
 
 @api.method("tpu.projects.locations.nodes.list")
 def list_nodes(call: Call) -> Json:
-    return page(call, collection(call, NODE), "nodes")
+    return listing(call, NODE, "nodes")
 
 
 @api.method("tpu.projects.locations.nodes.create")
@@ -131,8 +145,10 @@ def _switch(call: Call, verb: str, before: str, meanwhile: str) -> Json:
             raise ApiError(
                 "FAILED_PRECONDITION", f"Cannot {verb} {node['name']}: it is {node['state']}, not {before}."
             )
+        demand = [(nodes.accelerator(node), capacity.node_tier(node))]
+        room = verb == "stop" or capacity.fits(call.cloud, node["name"].split("/")[3], demand, call.method.id)
         call.cloud.store.update(NODE, node["name"], state=meanwhile)
-    return _begin(call, verb, node["name"])
+    return _begin(call, verb, node["name"], stocked_out=not room)
 
 
 @api.method("tpu.projects.locations.nodes.patch")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -295,6 +296,19 @@ def test_a_node_beyond_capacity_fails_with_code_8_and_leaves_nothing(enabled: Go
     enabled.create_node("c")
 
 
+def test_a_stopped_node_holds_no_chips_and_may_find_none_when_it_starts(enabled: Google) -> None:
+    limit(enabled, "capacity", 8)
+    enabled.create_node("a")
+    path = f"/v2/{LOCATION}/nodes/a"
+    enabled.finish(enabled.call("POST", f"{path}:stop"))
+    enabled.create_node("b")
+    operation = enabled.finish(enabled.call("POST", f"{path}:start"))
+    assert operation["error"]["code"] == 8
+    assert enabled.call("GET", path)["state"] == "STOPPED"
+    limit(enabled, "capacity", 16)
+    assert enabled.finish(enabled.call("POST", f"{path}:start"))["response"]["state"] == "READY"
+
+
 @pytest.mark.parametrize(
     ("matching", "room"),
     [
@@ -363,3 +377,52 @@ def test_preemption_takes_the_machine_and_leaves_node_and_disk(enabled: Google) 
         enabled.work.preempt("none")
     enabled.finish(enabled.call("DELETE", f"/v2/{LOCATION}/nodes/tpu-v5e-8"))
     enabled.create_node(dataDisks=[{"sourceDisk": disk}])
+
+
+# ---- maintenance
+
+
+def test_maintenance_ends_the_machine_and_boots_it_again(enabled: Google) -> None:
+    enabled.create_node()
+    path = f"/v2/{LOCATION}/nodes/tpu-v5e-8"
+    before = enabled.call("GET", path)
+    enabled.machines.hold.clear()
+    with ThreadPoolExecutor() as threads:
+        done = threads.submit(enabled.work.maintain, "tpu-v5e-8", 0)
+        while not any(not machine.running for machine in enabled.machines.list()):
+            assert not done.done()
+        meanwhile = enabled.call("GET", path)
+        enabled.work.repair()  # leaves it to those who maintain it
+        enabled.machines.hold.set()
+        assert done.result(30) == f"{LOCATION}/nodes/tpu-v5e-8"
+    assert (meanwhile["state"], meanwhile["health"]) == ("REPAIRING", "UNHEALTHY_MAINTENANCE")
+    assert enabled.call("GET", path) == before
+    assert [record["verb"] for _, record in enabled.cloud.store.items("operation")].count("repair") == 0
+    with pytest.raises(ValueError, match="no node none"):
+        enabled.work.maintain("none", 0)
+
+
+# ---- zones that cannot be reached
+
+
+def test_a_list_of_all_zones_names_those_that_cannot_be_reached(enabled: Google) -> None:
+    enabled.create_node("here")
+    everywhere = f"/v2/projects/{PROJECT.project_id}/locations/-"
+    for kind in ("nodes", "queuedResources"):
+        enabled.cloud.faults.arm("unreachable", {"zone": ZONE}, count=1)
+        assert enabled.call("GET", f"{everywhere}/{kind}") == {"unreachable": [LOCATION]}
+    assert [node["name"] for node in enabled.call("GET", f"{everywhere}/nodes")["nodes"]] == [
+        f"{LOCATION}/nodes/here"
+    ]
+
+
+def test_calls_of_a_zone_that_cannot_be_reached_are_refused(enabled: Google) -> None:
+    enabled.create_node("here")
+    enabled.cloud.faults.arm("unreachable", {"zone": ZONE})
+    for path in ("nodes", "nodes/here", "acceleratorTypes"):
+        assert enabled.error("GET", f"/v2/{LOCATION}/{path}", status=503)["status"] == "UNAVAILABLE"
+    elsewhere = LOCATION.replace(ZONE, "us-west4-a")
+    assert enabled.call("GET", f"/v2/{elsewhere}/nodes") == {}
+    assert enabled.call("GET", f"/v2/projects/{PROJECT.project_id}/locations/-/nodes")["unreachable"] == [
+        LOCATION
+    ]
