@@ -69,8 +69,11 @@ def main(context: click.Context, state_dir: Path, port: int | None, subnet: IPv4
     """The parts of Google Cloud and of the Hugging Face Hub that a run needs, on this machine."""
     known_port, known_subnet = description.known_settings(state_dir) or (None, None)
     if context.invoked_subcommand == "up":
+        require_root()
         bridge = CloudConfig(state_dir).bridge
         with errors():
+            if not (port or known_port) or not (subnet or known_subnet):
+                context.with_resource(places.alone(click.echo))
             port = port or known_port or places.free_port()
             subnet = subnet or known_subnet or places.free_subnet(bridge)
     context.obj = CloudConfig(
@@ -85,7 +88,6 @@ def main(context: click.Context, state_dir: Path, port: int | None, subnet: IPv4
 @click.pass_obj
 def up(config: CloudConfig, install: bool) -> None:
     """Start the cloud, or what is missing of it."""
-    require_root()
     if missing := missing_packages():
         command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
         if not install:
@@ -313,6 +315,18 @@ def preempt(config: CloudConfig, node: str) -> None:
     """Preempt a READY NODE (id or path): its machines go, its disks stay, it is PREEMPTED."""
     with errors():
         click.echo(f"preempted {admin.call(config, 'preempt', node=node)}")
+
+
+@main.command()
+@click.argument("node")
+@click.option(
+    "--seconds", type=click.FloatRange(0, 40), default=5.0, show_default=True, help="How long it takes."
+)
+@click.pass_obj
+def maintenance(config: CloudConfig, node: str, seconds: float) -> None:
+    """Take a READY NODE (id or path) off for maintenance: its machines end, and boot again later."""
+    with errors():
+        click.echo(f"maintained {admin.call(config, 'maintenance', node=node, seconds=seconds)}")
 
 
 @main.group()

@@ -46,6 +46,11 @@ class CloudConfig:
         return self.subnet[1]
 
     @property
+    def ports(self) -> range:
+        """All ports of the cloud."""
+        return range(self.port, self.port + 3)
+
+    @property
     def hub_port(self) -> int:
         return self.port + 1
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from localcloud import cli, lifecycle
+from localcloud import admin, cli, lifecycle, places
 from localcloud.config import CloudConfig
 from localcloud.machines import MachineError
 from localcloud.process import ServerProcess
@@ -26,11 +26,12 @@ def invoke(*arguments: str, status: int = 0) -> Result:
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[CloudConfig]:
+def seen(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> list[CloudConfig]:
     """The configurations with which `up` and `down` were called, by a root that has all packages."""
     configurations: list[CloudConfig] = []
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(cli, "missing_packages", list)
+    monkeypatch.setattr(places, "_LOCK", tmp_path_factory.mktemp("run") / "places.lock")
     monkeypatch.setattr(lifecycle, "up", lambda config, progress: configurations.append(config))
     monkeypatch.setattr(lifecycle, "down", lambda config, progress: configurations.append(config))
     return configurations
@@ -157,3 +158,85 @@ def test_env_is_shell(config: CloudConfig, tmp_path: Path) -> None:
 def test_logs_are_printed(config: CloudConfig) -> None:
     ServerProcess(config).log_file.write_text("12:00:00 INFO hello\n")
     assert invoke("--state-dir", str(config.state_dir), "logs").output == "12:00:00 INFO hello\n"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
+    """What commands ask of the server, which answers with its `node`, if it is given one."""
+    calls: list[tuple[str, dict[str, object]]] = []
+
+    def call(config: CloudConfig, command: str, **arguments: object) -> object:
+        calls.append((command, arguments))
+        return arguments.get("node")
+
+    monkeypatch.setattr(admin, "call", call)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "sent"),
+    [
+        (
+            ["capacity", "--zone", "us-west1-c", "8"],
+            "limit",
+            {"kind": "capacity", "zone": "us-west1-c", "chips": 8},
+        ),
+        (
+            ["capacity", "--zone", "z", "--spot", "--accelerator-type", "v6e-8", "unlimited"],
+            "limit",
+            {"kind": "capacity", "zone": "z", "chips": None, "tier": "spot", "accelerator_type": "v6e-8"},
+        ),
+        (
+            ["quota", "--zone", "z", "--on-demand", "--project", "p", "0"],
+            "limit",
+            {"kind": "quota", "zone": "z", "chips": 0, "tier": "on-demand", "project": "p"},
+        ),
+        (["preempt", "tpu-v5e-8"], "preempt", {"node": "tpu-v5e-8"}),
+        (["maintenance", "tpu-v5e-8"], "maintenance", {"node": "tpu-v5e-8", "seconds": 5.0}),
+        (["maintenance", "a", "--seconds", "0.5"], "maintenance", {"node": "a", "seconds": 0.5}),
+        (["token", "expire"], "token-expire", {}),
+        (
+            ["fault", "unreachable", "--zone", "z", "--count", "2"],
+            "fault-arm",
+            {"kind": "unreachable", "where": {"zone": "z"}, "count": 2, "seconds": None, "size": None},
+        ),
+    ],
+)
+def test_commands_for_a_cloud_that_runs(
+    asked: list[tuple[str, dict[str, object]]],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    command: str,
+    sent: dict[str, object],
+) -> None:
+    monkeypatch.setattr(cli, "show_faults", lambda faults, as_json: None)
+    output = invoke(*arguments).output
+    assert asked == [(command, sent)]
+    assert output == {"preempt": "preempted tpu-v5e-8\n"}.get(command, output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["capacity", "8"], "Missing option '--zone'"),
+        (["capacity", "--zone", "z", "many"], "'many' is neither a number of chips nor 'unlimited'"),
+        (["capacity", "--zone", "z", "--project", "p", "8"], "No such option '--project'"),
+        (["quota", "--zone", "z", "--", "-1"], "'-1' is neither a number of chips nor 'unlimited'"),
+        (["maintenance", "a", "--seconds", "600"], "0<=x<=40"),
+        (["preempt"], "Missing argument 'NODE'"),
+    ],
+)
+def test_wrong_commands_ask_nothing(
+    asked: list[tuple[str, dict[str, object]]], arguments: list[str], words: str
+) -> None:
+    assert words in invoke(*arguments, status=2).output
+    assert asked == []
+
+
+def test_what_the_server_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(config: CloudConfig, command: str, **arguments: object) -> object:
+        raise admin.AdminError("no node a")
+
+    monkeypatch.setattr(admin, "call", call)
+    for arguments in (["preempt", "a"], ["capacity", "--zone", "z", "1"], ["token", "expire"]):
+        assert invoke(*arguments, status=1).output == "Error: no node a\n"
