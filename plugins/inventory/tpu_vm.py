@@ -161,10 +161,12 @@ queued_resources: true
 unreachable: error
 """
 
+import gc
 import glob
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -188,6 +190,8 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 NOT_TEMPLATES = {"compose", "groups", "keyed_groups", "hostnames"}
 # What an answer depends on: the cache keeps one for each set of values.
 ASKED = ("project", "zones", "filters", "queued_resources", "tpu_endpoint", "os_login", "os_login_email")
+# A variable, or what is below it in a dictionary: the expression that needs no template engine.
+PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 Json = dict[str, Any]
 
 
@@ -223,7 +227,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             raise AnsibleParserError(f"{path}: {error}") from error
         if found["host_keys"]:
             known_hosts.add(options["known_hosts_file"], found["host_keys"])
-        self._populate(found, options, ssh)
+        with nothing_collected():
+            self._populate(found, options, ssh)
 
     def _set_variables(self, directory: str) -> None:
         """What templates in the options see: what stands beside the file, as a playbook would see it."""
@@ -412,6 +417,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._add_host_to_composed_groups(options["groups"], variables, name, strict)
         self._add_host_to_keyed_groups(options["keyed_groups"], variables, name, strict)
 
+    def _compose(self, template: Any, variables: Json, *arguments: Any) -> Any:
+        """Look up what is no more than a name: Ansible compiles an expression anew for each host."""
+        if isinstance(template, str) and PLAIN.fullmatch(template) and not self.get_option("use_extra_vars"):
+            value = plain(template, variables)
+            if value is not None:
+                return value
+        return super()._compose(template, variables, *arguments)
+
+
+def plain(path: str, variables: Json) -> Any:
+    """The value that an expression of names and dots has; None where only the template engine can tell."""
+    value: Any = variables
+    for part in path.split("."):
+        # To the engine `labels.items` is a method, whatever the labels are.
+        if not isinstance(value, dict) or (value is not variables and hasattr(value, part)):
+            return None
+        value = value.get(part)
+    return value
+
 
 def distinguish(hosts: list[Json]) -> None:
     """Add the zone to names that several hosts have, as nodes of one name in several zones do."""
@@ -438,3 +462,15 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """Keep Python from searching what is made meanwhile for garbage, again and again: it is all in use."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
