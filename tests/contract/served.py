@@ -21,12 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from localcloud import hub, places
 from localcloud.config import CloudConfig
+from localcloud.google import operations
 from localcloud.machines import Machines
 from localcloud.server import Server
 from tests.contract.exchanges import Exchange, wrong
 from tests.unit.localcloud.google_client import FakeMachines
 
 Description = dict[str, Any]
+RESOURCES = ("node", "disk", "queued-resource")
 #: Loopback, for without machines there is no bridge.
 LOOPBACK = IPv4Network("127.128.0.0/24")
 
@@ -66,12 +68,26 @@ class Served:
     server: Server
     exchanges: list[Exchange] = field(default_factory=list)
 
-    def fault(self, kind: str, count: int | None = None, seconds: float | None = None, **where: str) -> None:
+    def fault(
+        self, kind: str, where: dict[str, str], count: int | None = None, seconds: float | None = None
+    ) -> None:
         """Arm a fault, as the command of that name does."""
         self.server.cloud.faults.arm(kind, where, count, seconds)
 
     def clear(self) -> None:
         self.server.cloud.faults.clear()
+
+    def records(self) -> list[str]:
+        """The names of all nodes, disks and queued resources."""
+        return [name for kind in RESOURCES for name, _ in self.server.cloud.store.items(kind)]
+
+    def settle(self) -> None:
+        """Wait until no operation is under way."""
+        store = self.server.cloud.store
+        deadline = time.monotonic() + 30
+        while under_way := [name for name, record in store.items(operations.KIND) if not record["done"]]:
+            assert time.monotonic() < deadline, under_way
+            time.sleep(0.01)
 
     def since(self, mark: int) -> list[Exchange]:
         """The exchanges with methods of Google's APIs after the first `mark`."""
@@ -94,6 +110,7 @@ def serving(
         machines or cast(Machines, FakeMachines()),
         hub.HubStore(config.state_dir / "hub"),
         watch=lambda application: Recording(exchanges, application),
+        pace=1.0 if machines else 0.05,
     )
     thread = threading.Thread(target=server.run, name="local cloud", daemon=True)
     thread.start()
