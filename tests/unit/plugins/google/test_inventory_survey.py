@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.template import Templar
 from ansible.utils.display import Display
 
 from .conftest import Json
@@ -27,7 +30,7 @@ class Google(requests.adapters.BaseAdapter):
     """Answers by path, in any order and from any thread.
 
     answers: path -> (status, body), or the pages of a list; asked: path -> how often; meet: nothing is
-    answered before that many are asked at once.
+    answered before that many are asked at once; sizes: of pages, as they were asked for.
     """
 
     def __init__(self) -> None:
@@ -35,6 +38,7 @@ class Google(requests.adapters.BaseAdapter):
         self.answers: dict[str, tuple[int, Any] | list[Json]] = {}
         self.asked: Counter[str] = Counter()
         self.tokens: set[str] = set()
+        self.sizes: set[str] = set()
         self.meet: threading.Barrier | None = None
 
     def send(self, request: requests.PreparedRequest, *_args: Any, **_options: Any) -> requests.Response:
@@ -42,6 +46,7 @@ class Google(requests.adapters.BaseAdapter):
         number = self.asked[path]
         self.asked[path] += 1
         self.tokens.add(str(request.headers["Authorization"]))
+        self.sizes.update(parse_qs(urlsplit(str(request.url)).query).get("pageSize", []))
         if self.meet:
             self.meet.wait(30)
         found = self.answers[path]
@@ -255,3 +260,104 @@ def test_nodes_to_be_are_not_asked_for_without_request(google: Google, source: S
     source.write()
     assert list(source.read().hosts) == ["part-0"]
     assert google.asked == {NODES.format("us-west1-c"): 1}
+
+
+# What is done for each host
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The expressions that went to the template engine, each as often as it did."""
+    seen: list[str] = []
+    real = Templar.evaluate_expression
+
+    def evaluate(templar: Templar, expression: str, **options: Any) -> Any:
+        seen.append(expression)
+        return real(templar, expression, **options)
+
+    monkeypatch.setattr(Templar, "evaluate_expression", evaluate)
+    return seen
+
+
+def test_names_and_dots_need_no_template_engine(google: Google, source: Source, evaluated: list[str]) -> None:
+    fleet(google, pages=1, size=4, labels={"team": "red", "items": "7"})
+    source.write(
+        zones=None,
+        host_keys_limit=0,
+        compose={"kind": "tpu_accelerator_type", "where": "tpu_zone ~ '/' ~ tpu_node"},
+        keyed_groups=[
+            {"prefix": "runtime", "key": "tpu_runtime_version"},
+            {"prefix": "team", "key": "tpu_labels.team"},
+            {"prefix": "kind", "key": "kind"},
+        ],
+    )
+    data = source.read()
+    assert evaluated == ["tpu_zone ~ '/' ~ tpu_node"] * 4
+    assert {"runtime_v2_alpha_tpuv5_lite", "team_red", "kind_v5litepod_8"} <= set(data.groups)
+    variables = data.get_host("n0-1").get_vars()
+    assert (variables["kind"], variables["where"]) == ("v5litepod-8", "us-west1-c/n0-1")
+
+
+@pytest.mark.parametrize(
+    ("key", "groups"),
+    [
+        ("tpu_labels.nothing", set()),
+        ("nothing", set()),
+        ("true", set()),
+        ("tpu_labels['items']", {"team_7"}),
+        ("tpu_zone.upper()", {"team_US_WEST1_C"}),
+    ],
+)
+def test_other_expressions_are_the_template_engines(
+    google: Google, source: Source, evaluated: list[str], key: str, groups: set[str]
+) -> None:
+    google.nodes("us-west1-c", stopped("tpu", labels={"team": "red", "items": "7"}))
+    source.write(keyed_groups=[{"prefix": "team", "key": key}])
+    if key == "true":
+        with pytest.raises(AnsibleParserError, match="Invalid group name format"):
+            source.read()
+    else:
+        assert {name for name in source.read().groups if name.startswith("team_")} == groups
+    assert evaluated == [key]
+
+
+def test_a_label_named_like_a_method_is_what_the_template_engine_says(
+    google: Google, source: Source, evaluated: list[str]
+) -> None:
+    google.nodes("us-west1-c", stopped("tpu", labels={"items": "7"}))
+    source.write(keyed_groups=[{"key": "tpu_labels.items"}])
+    source.read()
+    assert evaluated == ["tpu_labels.items"]
+
+
+def test_extra_variables_may_overrule_a_name(google: Google, source: Source, evaluated: list[str]) -> None:
+    google.nodes("us-west1-c", stopped("tpu"))
+    source.write(use_extra_vars=True, keyed_groups=[{"prefix": "zone", "key": "tpu_zone"}])
+    assert "zone_us_west1_c" in source.read().groups
+    assert evaluated == ["tpu_zone"]
+
+
+def test_pythons_collector_is_on_again(google: Google, source: Source) -> None:
+    google.nodes("us-west1-c", stopped("tpu"))
+    source.write(compose={"bad": "nothing.at.all"}, strict=True)
+    with pytest.raises(AnsibleError, match="Could not set bad"):
+        source.read()
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("nodes", "zones", "requests"), [(1000, ["-"], 1), (1001, ["-"], 2), (2, ZONES, 3)])
+def test_requests_follow_from_the_size_of_a_page_and_the_zones(
+    google: Google, source: Source, nodes: int, zones: list[str], requests: int
+) -> None:
+    """As few as Google allows: a page has 1,000 nodes at most."""
+    for zone in zones:
+        place = "us-west1-c" if zone == "-" else zone
+        found = [stopped(f"{place}-{number}", place) for number in range(nodes)]
+        pages = [found[first : first + 1000] for first in range(0, nodes, 1000)]
+        google.answers[NODES.format(zone)] = [
+            {"nodes": page, **({"nextPageToken": "more"} if page is not pages[-1] else {})} for page in pages
+        ]
+    source.write(zones=None if zones == ["-"] else zones)
+    assert len(source.read().hosts) == nodes * len(zones)
+    assert google.asked.total() == requests
+    assert google.sizes == {"1000"}
