@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import Description, environment_of, localcloud
+from tests.contract.served import Served
 
 pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not on PATH")
 
@@ -126,6 +127,37 @@ def test_what_a_zone_offers(enabled: Gcloud) -> None:
         "pd-balanced"
         in enabled("compute", "disk-types", "list", f"--zones={ZONE}", "--format=value(name)").split()
     )
+
+
+def test_lists_come_page_by_page(
+    enabled: Gcloud, served: Served, run_module: Callable[..., dict[str, Any]]
+) -> None:
+    """With resources of the modules. A page of gcloud's own is a request of its own."""
+    node = {"accelerator_type": "v5litepod-1", "runtime_version": "v2-alpha-tpuv5-lite"}
+    here: dict[str, Any] = {"project": PROJECT, "zone": ZONE}
+    names = ["page-a", "page-b"]
+    kinds: dict[str, tuple[str, list[str], dict[str, Any]]] = {
+        "tpu_vm": ("nodes", ["compute", "tpus", "tpu-vm", "list", f"--zone={ZONE}"], node),
+        "tpu_queued_resource": (
+            "queuedResources",
+            ["compute", "tpus", "queued-resources", "list", f"--zone={ZONE}"],
+            {**node, "node_count": 2},
+        ),
+        "gcp_disk": ("disks", ["compute", "disks", "list", f"--zones={ZONE}"], {"size_gb": 10}),
+    }
+    for module, (collection, command, options) in kinds.items():
+        for name in names:
+            made = run_module(module, name=name, **here, **options)
+            assert made["changed"] is True, made
+        mark = len(served.exchanges)
+        found = read(enabled, *command, "--page-size=1")
+        assert [item["name"].rpartition("/")[2] for item in found] == names
+        lists = [call.method for call in served.since(mark) if str(call.method).endswith("ist")]
+        assert [str(method).split(".")[-2] for method in lists] == [collection] * 2
+        for name in names:
+            force = {"force": True} if module == "tpu_queued_resource" else {}
+            run_module(module, name=name, **here, state="absent", **force)
+    assert served.records() == []
 
 
 @pytest.mark.parametrize(

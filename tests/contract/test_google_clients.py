@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import google.auth
@@ -24,6 +25,7 @@ from googleapiclient.errors import HttpError
 
 from localcloud import discovery
 from tests.contract.conftest import Description
+from tests.contract.served import Served
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -56,24 +58,39 @@ def build(cloud: Description, credentials: Any, name: str) -> Any:
 
 
 @pytest.fixture
-def disk(cloud: Description, session: AuthorizedSession, credentials: Any) -> Iterator[str]:
-    """A blank disk, made by google-api-python-client; its path."""
-    endpoint = f"{cloud['endpoints']['compute']}/"
-    compute = api_discovery.build_from_document(
+def compute(cloud: Description, session: AuthorizedSession, credentials: Any) -> Any:
+    """google-api-python-client for Compute Engine."""
+    return api_discovery.build_from_document(
         {**discovery.load("compute.v1")._raw, "rootUrl": f"http://127.0.0.1:{cloud['port']}/"},
         credentials=credentials,
-        client_options={"api_endpoint": endpoint},
+        client_options={"api_endpoint": f"{cloud['endpoints']['compute']}/"},
     )
-    where = {"project": cloud["project"], "zone": cloud["zone"]}
 
-    def wait(operation: dict[str, Any]) -> None:
+
+@pytest.fixture
+def where(cloud: Description) -> dict[str, str]:
+    return {"project": cloud["project"], "zone": cloud["zone"]}
+
+
+@pytest.fixture
+def finish(compute: Any, where: dict[str, str]) -> Callable[[Any], None]:
+    """Does what is asked of Compute Engine, and waits for it."""
+
+    def finish(call: Any) -> None:
+        operation = call.execute()
         done = compute.zoneOperations().wait(**where, operation=operation["name"]).execute()
         assert (done["status"], done.get("error")) == ("DONE", None)
 
-    wait(compute.disks().insert(**where, body={"name": "clients", "sizeGb": "10"}).execute())
+    return finish
+
+
+@pytest.fixture
+def disk(compute: Any, where: dict[str, str], finish: Callable[[Any], None]) -> Iterator[str]:
+    """A blank disk, made by google-api-python-client; its path."""
+    finish(compute.disks().insert(**where, body={"name": "clients", "sizeGb": "10"}))
     assert compute.disks().get(**where, disk="clients").execute()["status"] == "READY"
-    yield f"projects/{cloud['project']}/zones/{cloud['zone']}/disks/clients"
-    wait(compute.disks().delete(**where, disk="clients").execute())
+    yield f"projects/{where['project']}/zones/{where['zone']}/disks/clients"
+    finish(compute.disks().delete(**where, disk="clients"))
 
 
 def test_google_api_python_client_reads_and_is_refused(
@@ -145,6 +162,110 @@ def test_google_cloud_tpu_runs_a_node(
     finally:
         client.delete_node(name=f"{parent}/nodes/clients").result(timeout=120)
     assert list(client.list_nodes(parent=parent)) == []
+
+
+def listed(served: Served, mark: int, method: str) -> int:
+    """How many requests of a list method came in since."""
+    return sum(exchange.method == method for exchange in served.since(mark))
+
+
+def test_the_life_of_nodes_by_google_cloud_tpu(
+    served: Served, session: AuthorizedSession, credentials: Any, parent: str
+) -> None:
+    client = tpu_client(served.description, credentials)
+    node = tpu_v2.Node(accelerator_type="v5litepod-1", runtime_version="v2-alpha-tpuv5-lite")
+    names = [f"{parent}/nodes/tpu-{index}" for index in range(3)]
+    for index in range(3):
+        client.create_node(parent=parent, node_id=f"tpu-{index}", node=node).result(timeout=60)
+    mark = len(served.exchanges)
+    request = tpu_v2.ListNodesRequest(parent=parent, page_size=2)
+    assert [found.name for found in client.list_nodes(request)] == names
+    assert listed(served, mark, "tpu.projects.locations.nodes.list") == 2
+    changed = tpu_v2.Node(name=names[0], labels={"team": "a"}, metadata={"k": "v"}, tags=["x"])
+    client.update_node(node=changed, update_mask={"paths": ["labels", "metadata", "tags"]}).result(timeout=60)
+    found = client.get_node(name=names[0])
+    assert (found.labels, found.metadata, found.tags) == ({"team": "a"}, {"k": "v"}, ["x"])
+    states = tpu_v2.Node.State
+    for switch, state in ((client.stop_node, states.STOPPED), (client.start_node, states.READY)):
+        switch(request={"name": names[0]}).result(timeout=60)
+        assert client.get_node(name=names[0]).state == state
+    for name in names:
+        client.delete_node(name=name).result(timeout=60)
+    assert list(client.list_nodes(parent=parent)) == []
+
+
+def pages(resource: Any, key: str, **request: Any) -> list[list[str]]:
+    """The names on each page of a list."""
+    found = []
+    call = resource.list(**request)
+    while call is not None:
+        page = call.execute()
+        found.append([item["name"].rpartition("/")[2] for item in page[key]])
+        call = resource.list_next(call, page)
+    return found
+
+
+def test_the_life_of_nodes_and_queued_resources_by_google_api_python_client(
+    cloud: Description, session: AuthorizedSession, credentials: Any, parent: str
+) -> None:
+    locations = build(cloud, credentials, "tpu.v2").projects().locations()
+    nodes, queue = locations.nodes(), locations.queuedResources()
+    body = {"acceleratorType": "v5litepod-1", "runtimeVersion": "v2-alpha-tpuv5-lite"}
+
+    def finish(call: Any) -> None:
+        operation = call.execute()
+        while not operation.get("done"):
+            time.sleep(0.05)
+            operation = locations.operations().get(name=operation["name"]).execute()
+        assert "error" not in operation
+
+    for index in range(3):
+        finish(nodes.create(parent=parent, nodeId=f"api-{index}", body=body))
+    assert pages(nodes, "nodes", parent=parent, pageSize=2) == [["api-0", "api-1"], ["api-2"]]
+    name = f"{parent}/nodes/api-0"
+    changes = {"labels": {"team": "a"}, "description": "of a test"}
+    finish(nodes.patch(name=name, updateMask="labels,description", body=changes))
+    found = nodes.get(name=name).execute()
+    assert {key: found[key] for key in changes} == changes
+    for switch, state in ((nodes.stop, "STOPPED"), (nodes.start, "READY")):
+        finish(switch(name=name, body={}))
+        assert nodes.get(name=name).execute()["state"] == state
+    for index in range(3):
+        finish(nodes.delete(name=f"{parent}/nodes/api-{index}"))
+    assert nodes.list(parent=parent).execute() == {}
+
+    for index in range(3):
+        spec = {"parent": parent, "nodeId": f"api-{index}", "node": body}
+        request = {"tpu": {"nodeSpec": [spec]}}
+        finish(queue.create(parent=parent, queuedResourceId=f"queue-{index}", body=request))
+    wanted = [["queue-0", "queue-1"], ["queue-2"]]
+    assert pages(queue, "queuedResources", parent=parent, pageSize=2) == wanted
+    for index in range(3):
+        finish(queue.delete(name=f"{parent}/queuedResources/queue-{index}", force=True))
+    assert queue.list(parent=parent).execute() == {}
+    assert nodes.list(parent=parent).execute() == {}
+
+
+def test_the_life_of_disks_by_google_api_python_client(
+    cloud: Description, compute: Any, where: dict[str, str], finish: Callable[[Any], None]
+) -> None:
+    disks = compute.disks()
+    kind = f"projects/{cloud['project']}/zones/{cloud['zone']}/diskTypes/hyperdisk-balanced"
+    for index in range(3):
+        body = {"name": f"api-{index}", "sizeGb": "10", "type": kind, "labels": {"team": "a"}}
+        finish(disks.insert(**where, body=body))
+    assert pages(disks, "items", **where, maxResults=2) == [["api-0", "api-1"], ["api-2"]]
+    disk = {**where, "disk": "api-0"}
+    finish(disks.resize(**disk, body={"sizeGb": "12"}))
+    finish(disks.update(**disk, updateMask="provisionedIops", body={"provisionedIops": "4000"}))
+    labels = {"labels": {"team": "b"}, "labelFingerprint": disks.get(**disk).execute()["labelFingerprint"]}
+    finish(disks.setLabels(**where, resource="api-0", body=labels))
+    found = disks.get(**disk).execute()
+    changed = {"sizeGb": "12", "provisionedIops": "4000", "labels": {"team": "b"}, "status": "READY"}
+    assert {key: found[key] for key in changed} == changed
+    for index in range(3):
+        finish(disks.delete(**where, disk=f"api-{index}"))
+    assert "items" not in disks.list(**where).execute()
 
 
 def test_credentials_of_each_kind(

@@ -152,6 +152,21 @@ def test_a_disk(run: Run, build: Any, gcloud: Any, cloud: Description) -> None:
     assert grown["sizeGb"] == "12"
 
 
+def test_a_hyperdisk_and_its_performance(run: Run, build: Any, gcloud: Any, cloud: Description) -> None:
+    kind = {"type": "hyperdisk-balanced", "size_gb": 10, "provisioned_throughput": 200}
+    disks = build("compute.v1", "compute/v1/").disks()
+    for iops in (4000, 5000):
+        result = run("gcp_disk", **HERE, **kind, provisioned_iops=iops)
+        assert result["changed"] is True, result
+        asked = {"provisionedIops": str(iops), "provisionedThroughput": "200", "sizeGb": "10"}
+        assert {key: result["disk"][key] for key in asked} == asked
+        assert result["disk"]["type"].endswith("/diskTypes/hyperdisk-balanced")
+        assert disks.get(project=cloud["project"], zone=ZONE, disk="made").execute() == result["disk"]
+    if gcloud is not None:
+        assert gcloud("compute", "disks", "describe", "made") == result["disk"]
+    assert run("gcp_disk", **HERE, **kind, provisioned_iops=5000)["changed"] is False
+
+
 @pytest.mark.parametrize(
     ("tier", "asked"),
     [
