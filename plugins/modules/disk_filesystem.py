@@ -98,6 +98,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 BY_ID = "/dev/disk/by-id"
+MOUNTS = "/proc/self/mountinfo"
 MIB = 1024 * 1024
 # What asks the kernel to look at a disk's size again, below /sys/class/block/NAME; SCSI and NVMe.
 RESCANS = ("device/rescan", "device/rescan_controller")
@@ -182,13 +183,16 @@ def extent(module: AnsibleModule, device: str) -> tuple[int, int]:
 
 
 def mount_of(device: str) -> tuple[str, str] | None:
-    """Where a file system of this disk is mounted, under whatever name of the disk, and its options."""
+    """Where a file system of this disk is mounted, under whatever name of the disk, and all its options.
+
+    See proc_pid_mountinfo(5): those of the mount and those of the file system, as discard is, stand apart.
+    """
     number = os.stat(device).st_rdev
-    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+    with open(MOUNTS, encoding="utf-8") as mounts:
         for line in mounts:
             fields = line.split()
             if fields[2] == f"{os.major(number)}:{os.minor(number)}":
-                return fields[4].encode().decode("unicode_escape"), fields[5]
+                return fields[4].encode().decode("unicode_escape"), f"{fields[5]},{fields[-1]}"
     return None
 
 

@@ -187,3 +187,15 @@ def test_a_disk_in_use_stays_mounted(
     assert "(umount: target is busy): end what uses it" in result["msg"]
     assert not refused_online.exists()
     assert extent(disk) == 64 * MIB
+
+
+def test_a_mount_is_found_by_the_number_of_its_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n"
+        "36 21 1:3 / /mnt/my\\040disk rw,noatime shared:2 - ext4 /dev/sdb rw,discard,stripe=16\n"
+    )
+    monkeypatch.setattr(disk_filesystem, "MOUNTS", str(mounts))
+    found = disk_filesystem.mount_of("/dev/null")  # 1:3
+    assert found == ("/mnt/my disk", "rw,noatime,rw,discard,stripe=16")
+    assert disk_filesystem.mount_of("/dev/zero") is None
