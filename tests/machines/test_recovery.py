@@ -114,6 +114,10 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
     process, log = site.start(**fakes.variables(steps=STEPS, period=PERIOD, still=LOST_AT))
     wait_until_told(process, log, f"step {LOST_AT}/{STEPS}")
     before = records(site)
+    refused = site.cloud.play(playbook="playbooks/teardown.yml")
+    assert refused.status == 2
+    assert "there is a job that runs: sft-qwen3-4b-sft." in refused.output
+    assert site.nodes() == ["READY"]
     site.preempt()
     assert process.wait() == 0, log.read_text()
 
