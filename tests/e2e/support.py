@@ -61,34 +61,12 @@ class CommandLines:
         self.thread.join()
 
 
-def traces() -> dict[str, list[str]]:
-    """What a local cloud could leave on this machine."""
-    commands = {
-        "namespaces": ["ip", "netns", "list"],
-        "loop devices": ["losetup", "--noheadings", "--list", "--output", "BACK-FILE"],
-        "interfaces": ["ip", "-brief", "link"],
-        "firewall": ["nft", "list", "ruleset"],
-        "mounts": ["findmnt", "--noheadings", "--list", "--output", "TARGET"],
-    }
-    found = {
-        name: subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        for name, command in commands.items()
-    }
-    found["processes"] = [
-        line.replace("\0", " ")
-        for path in Path("/proc").glob("[0-9]*/cmdline")
-        if "localcloud" in (line := path.read_text()) or "systemd-nspawn" in line
-    ]
-    return {name: sorted(lines) for name, lines in found.items()}
-
-
 @dataclass(frozen=True)
 class Cloud:
     """The local cloud and the environment in which commands find it."""
 
     settings: dict[str, Any]
     environment: dict[str, str]
-    traces_before: dict[str, list[str]]
 
     @property
     def hf_token(self) -> str:
@@ -140,10 +118,9 @@ def local_cloud(base: Path) -> Iterator[Cloud]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     localcloud = [sys.executable, "-m", "localcloud"]
-    before = traces()
     try:
         subprocess.run([*localcloud, "up"], cwd=ROOT, env=environment, check=True)
         settings = json.loads((base / "cloud" / "localcloud.json").read_text())
-        yield Cloud(settings, environment, before)
+        yield Cloud(settings, environment)
     finally:
         subprocess.run([*localcloud, "down"], cwd=ROOT, env=environment, check=True)
