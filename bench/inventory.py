@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import requests
 
 from bench import table
 from bench.cloud import ROOT, Cloud, serving
-from bench.table import BARE, LISTED, NOTHING, SAME, Result
+from bench.table import BARE, LISTED, NAMES, NOTHING, SAME, Result
 
 PEER = [sys.executable, "-m", "bench.peers"]
 CACHED = "ansible-cached"
@@ -64,6 +65,7 @@ def contenders(directory: Path, nodes: int, gcloud: bool) -> list[Contender]:
         Contender(LISTED, listing(fresh)),
         Contender(CACHED, listing(cached)),
         Contender(SAME, listing(same)),
+        Contender(NAMES, listing(write("names.ini", "\n".join(f"host-{each}" for each in range(nodes))))),
         Contender(NOTHING, listing(write("empty.yml", "all: {}\n"))),
     ]
     if gcloud:
@@ -176,6 +178,8 @@ def measure(nodes: int, repeat: int, gcloud: bool, say: Callable[[str], None]) -
 @click.option("--write/--no-write", default=True, help="Write the tables into docs/performance.md.")
 def main(sizes: Sequence[int], repeat: int, gcloud: bool, as_json: bool, write: bool) -> None:
     """Measure the inventory on local clouds of this command's own."""
+    # Else the cloud would outlive this process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     found = [measure(nodes, repeat, gcloud, lambda line: click.echo(line, err=True)) for nodes in sizes]
     if as_json:
         click.echo(json.dumps([asdict(result) for results in found for result in results], indent=2))
