@@ -30,8 +30,8 @@ notes:
     credentials. It holds addresses, labels and public host keys of nodes, never their metadata, and a file
     of it can be read by its owner only.
   - Of thousands of nodes the time goes into templates, which Ansible compiles anew for each host, about a
-    millisecond each. A name with or without dots, such as C(tpu_labels.team) in O(keyed_groups) or O(compose), or
-    V(labels.team) in O(hostnames), is looked up without.
+    millisecond each. A name with or without dots, such as C(tpu_labels.team) in O(keyed_groups) or
+    O(compose), or V(labels.team) in O(hostnames), is looked up without.
   - A list takes a request for every 1,000 nodes; host keys take one a node, once (see O(host_keys_limit)).
 extends_documentation_fragment:
   - tpuops.maxtext.gcp.inventory
