@@ -435,14 +435,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
 
 def plain(path: str, variables: Json) -> Any:
-    """The value that an expression of names and dots has; None where only the template engine can tell."""
+    """The number or string that an expression of names and dots has; None where only the engine can tell."""
     value: Any = variables
     for part in path.split("."):
         # To the engine `labels.items` is a method, whatever the labels are.
         if not isinstance(value, dict) or (value is not variables and hasattr(value, part)):
             return None
         value = value.get(part)
-    return value
+    # Another inventory may have given the host a variable that is a template.
+    final = "{" not in value if isinstance(value, str) else isinstance(value, int | float)
+    return value if final else None
 
 
 def distinguish(hosts: list[Json]) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from ansible.errors import AnsibleError, AnsibleParserError
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 from ansible.utils.display import Display
 
 from .conftest import Json
@@ -335,6 +335,17 @@ def test_extra_variables_may_overrule_a_name(google: Google, source: Source, eva
     source.write(use_extra_vars=True, keyed_groups=[{"prefix": "zone", "key": "tpu_zone"}])
     assert "zone_us_west1_c" in source.read().groups
     assert evaluated == ["tpu_zone"]
+
+
+def test_a_template_of_another_inventory_is_still_a_template(
+    google: Google, source: Source, evaluated: list[str]
+) -> None:
+    google.nodes("us-west1-c", stopped("tpu"))
+    source.write(keyed_groups=[{"prefix": "tier", "key": "tier"}, {"prefix": "row", "key": "row"}])
+    template = trust_as_template("{{ tpu_node ~ '-x' }}")
+    data = source.read(earlier={"tpu": {"tier": template, "row": [template]}})
+    assert {name for name in data.groups if name.startswith(("tier", "row"))} == {"tier_tpu_x", "row_tpu_x"}
+    assert evaluated == ["tier", "row"]
 
 
 def test_pythons_collector_is_on_again(google: Google, source: Source) -> None:
