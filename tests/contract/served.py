@@ -24,6 +24,7 @@ from localcloud.config import CloudConfig
 from localcloud.google import operations
 from localcloud.machines import Machines
 from localcloud.server import Server
+from localcloud.tiny import seed_hub
 from tests.contract.exchanges import Exchange, wrong
 from tests.unit.localcloud.google_client import FakeMachines
 
@@ -105,10 +106,13 @@ def serving(
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = config or CloudConfig(state_dir, places.free_port(), LOOPBACK)
     exchanges: list[Exchange] = []
+    hub_store = hub.HubStore(config.state_dir / "hub")
+    seed_hub(hub_store, config, print)
     server = Server(
         config,
-        machines or cast(Machines, FakeMachines()),
-        hub.HubStore(config.state_dir / "hub"),
+        # Whoever knocks there is turned away at once, and never ends on another cloud's machine.
+        machines or cast(Machines, FakeMachines(network="127.128.0.")),
+        hub_store,
         watch=lambda application: Recording(exchanges, application),
         pace=1.0 if machines else 0.05,
     )

@@ -8,28 +8,27 @@ import os
 import re
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.conftest import Description, localcloud
+from tests.contract.served import Served
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B = "us-west1-c", "us-west4-a"
 # One machine each.
 HERE = {"zone": A, "accelerator_type": "v5litepod-1"}
 THERE = {"zone": B, "accelerator_type": "v5litepod-1"}
-WRITES = re.compile(r"\b(POST|PATCH|PUT|DELETE) (\S+)")
 
 
 @dataclass
 class Site:
     """The playbooks, on the inventory of the local cloud."""
 
-    state_dir: Path
+    served: Served
     name: str
 
     def play(self, playbook: str, *arguments: str, candidates: Any = (HERE, THERE), status: int = 0) -> str:
@@ -48,43 +47,36 @@ class Site:
             json.dumps(values),
             *arguments,
         ]
-        environment = {**os.environ, "LOCALCLOUD_STATE_DIR": str(self.state_dir), "LC_ALL": "C.UTF-8"}
+        state_dir = self.served.description["state_dir"]
+        environment = {**os.environ, "LOCALCLOUD_STATE_DIR": state_dir, "LC_ALL": "C.UTF-8"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def fault(self, *arguments: str) -> None:
-        localcloud(self.state_dir, "fault", *arguments)
-
     def where(self) -> dict[str, list[str]]:
         """Zones of the nodes and disks that are this test's."""
-        found = json.loads(localcloud(self.state_dir, "status", "--json"))
+        found = [name.split("/") for name in self.served.records()]
         return {
-            kind: [
-                re.split("/(?:zones|locations)/", item["name"])[1].split("/")[0]
-                for item in found[kind]
-                if item["name"].rpartition("/")[2].startswith(self.name)
-            ]
+            kind: [path[3] for path in found if path[4] == kind and path[5].startswith(self.name)]
             for kind in ("nodes", "disks")
         }
 
-    def log(self) -> str:
-        return (self.state_dir / "server.log").read_text(encoding="utf-8")
-
 
 @pytest.fixture
-def site(cloud: Description, request: pytest.FixtureRequest) -> Iterator[Site]:
-    made = Site(Path(cloud["state_dir"]), f"ladder-{zlib.crc32(request.node.name.encode()):08x}")
-    try:
-        yield made
-    finally:
-        made.fault("clear")
-        made.play("playbooks/teardown.yml", "-e", f"tpu_vm_delete_disk={made.name}-disk")
-        assert made.where() == {"nodes": [], "disks": []}
+def site(served: Served, run_module: Callable[..., Any], request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = Site(served, f"ladder-{zlib.crc32(request.node.name.encode()):08x}")
+    yield made
+    served.clear()
+    for zone in (A, B):
+        here = {"zone": zone, "state": "absent"}
+        run_module("tpu_queued_resource", name=made.name, force=True, **here)
+        run_module("tpu_vm", name=made.name, **here)
+        run_module("gcp_disk", name=f"{made.name}-disk", **here)
+    assert made.where() == {"nodes": [], "disks": []}
 
 
 def test_a_stock_out_moves_on_and_a_second_run_changes_nothing(site: Site) -> None:
-    site.fault("stockout", "--zone", A)
+    site.served.fault("stockout", {"zone": A})
     output = site.play("playbooks/provision.yml")
     assert f"{A} v5litepod-1 on-demand: stockout" in output
     assert f"{B} v5litepod-1 on-demand: ready" in output
@@ -92,23 +84,25 @@ def test_a_stock_out_moves_on_and_a_second_run_changes_nothing(site: Site) -> No
     again = site.play("playbooks/provision.yml")
     assert "changed=0" in again
     assert "asking" not in again
+    site.play("playbooks/teardown.yml", "-e", f"tpu_vm_delete_disk={site.name}-disk")
+    assert site.where() == {"nodes": [], "disks": []}
 
 
 def test_a_lack_of_quota_moves_on(site: Site) -> None:
-    site.fault("quota", "--zone", A)
+    site.served.fault("quota", {"zone": A})
     assert f"{A} v5litepod-1 on-demand: quota" in site.play("playbooks/provision.yml")
     assert site.where() == {"nodes": [B], "disks": [B]}
 
 
 def test_a_missing_permission_stops_and_leaves_nothing(site: Site) -> None:
-    site.fault("permission", "--method", "*.nodes.create")
+    site.served.fault("permission", {"method": "*.nodes.create"})
     output = site.play("playbooks/provision.yml", status=2)
     assert output.count("fatal:") == 1
     assert site.where() == {"nodes": [], "disks": []}
 
 
 def test_no_capacity_anywhere_is_one_error_and_leaves_nothing(site: Site) -> None:
-    site.fault("stockout")
+    site.served.fault("stockout", {})
     output = site.play("playbooks/provision.yml", status=2)
     assert "No candidate gave a TPU VM" in output
     assert output.count("fatal:") == 1
@@ -116,11 +110,11 @@ def test_no_capacity_anywhere_is_one_error_and_leaves_nothing(site: Site) -> Non
 
 
 def test_data_pin_the_run_to_their_zone(site: Site) -> None:
-    site.fault("stockout", "--zone", A)
+    site.served.fault("stockout", {"zone": A})
     site.play("playbooks/provision.yml")
     site.play("playbooks/teardown.yml")
     assert site.where() == {"nodes": [], "disks": [B]}
-    site.fault("clear")
+    site.served.clear()
     output = site.play("playbooks/provision.yml")
     assert re.search(rf"The disk {site.name}-disk, with its\s+data, is in {B}", output)
     assert site.where() == {"nodes": [B], "disks": [B]}
@@ -136,7 +130,7 @@ def test_a_queued_resource_gives_the_node(site: Site) -> None:
 
 
 def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) -> None:
-    before = len(site.log())
+    before = len(site.served.exchanges)
     plan = site.play("playbooks/plan.yml")
     check = site.play("site.yml", "--check", "--diff")
     for output in (plan, check):
@@ -144,7 +138,5 @@ def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) ->
         assert f"2. {B} v5litepod-1 on-demand: no price known for pd-balanced in us-west4" in output
         assert f"make the TPU VM {site.name} in {A}" in output
         assert "failed=0" in output
-    # A token is asked for by a POST, which writes nothing.
-    writes = [path for _, path in WRITES.findall(site.log()[before:]) if not path.startswith("/token")]
-    assert writes == []
+    assert {exchange.verb for exchange in site.served.since(before)} == {"GET"}
     assert site.where() == {"nodes": [], "disks": []}

@@ -27,7 +27,8 @@ ZONE_PATH = f"projects/{PROJECT.project_id}/zones/{ZONE}"
 class FakeMachines:
     """What the server uses of `Machines`, without machines.
 
-    hold: while clear, boots wait; failing: boots of machines whose name ends so fail.
+    hold: while clear, boots wait; failing: boots of machines whose name ends so fail; network: what addresses
+    begin with.
     """
 
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class FakeMachines:
     keys: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     hold: threading.Event = field(default_factory=threading.Event)
     failing: str = "-"
+    network: str = "10.128.0."
     uv_cache_dir = wheels_dir = guest_python = serve_python = ""
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class FakeMachines:
         if spec.name.endswith(self.failing):
             raise MachineError(f"machine {spec.name!r} does not answer on port 22")
         known = self.machines.get(spec.name)
-        address = known.address if known else f"10.128.0.{2 + len(self.machines)}"
+        address = known.address if known else f"{self.network}{2 + len(self.machines)}"
         keys = {"ssh-ed25519": f"AAAA{spec.name}", "ssh-rsa": "AAAAB3"}
         self.machines[spec.name] = Machine(spec.name, spec.hostname, address, True, keys, spec.disks)
         return self.machines[spec.name]
