@@ -27,6 +27,7 @@ def play(cloud: Description) -> Play:
     def play(*arguments: str, status: int = 0) -> str:
         command = ["ansible-playbook", "-i", "inventories/local", "playbooks/leftovers.yml", *arguments]
         environment = {**os.environ, "LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8"}
+        environment.pop("LOGNAME", None)  # which the cloud's exports set to a user without a home
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
