@@ -17,18 +17,18 @@ import requests
 from tests.e2e.support import Cloud
 
 NODE = "tpu-v5e-8"
-#: In the order of site.yml. A stage is a role.
-STAGES = (
-    "preflight",
-    "tpu_vm",
-    "data_disk",
-    "maxtext_env",
-    "convert",
-    "sft",
-    "export",
-    "vllm_serve",
-    "evaluate",
-)
+#: The plays of site.yml in their order, and the stages of each: roles. Other plays belong to the one before.
+PLAYS = {
+    "Preflight": ("preflight",),
+    "Provision": ("tpu_vm",),
+    "Prepare": ("data_disk", "maxtext_env"),
+    "Convert": ("convert",),
+    "Train": ("sft",),
+    "Export and upload": ("export",),
+    "Serve": ("vllm_serve",),
+    "Evaluate": ("evaluate",),
+}
+STAGES = tuple(stage for stages in PLAYS.values() for stage in stages)
 
 
 class Struck(Protocol):

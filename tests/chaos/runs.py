@@ -17,12 +17,13 @@ from pathlib import Path
 
 from tests.e2e.support import ROOT, Cloud
 
-from .cuts import CUTS, STAGES, Cut, CutError
+from .cuts import CUTS, PLAYS, STAGES, Cut, CutError
 
 MOUNT = "/mnt/disks/checkpoints"
 DISK = "tpu-data-disk"
 STARTS = 6  # of the same command, at most; a run with more cuts gets one more for each
 TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE)
+PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 
 
@@ -59,6 +60,17 @@ class Outcome:
     sent: int = 0
 
 
+def stage_of(told: str) -> str:
+    """The stage that a playbook's output has come to; empty before the first one."""
+    stages: tuple[str, ...] = ()
+    begin = 0
+    for play in PLAY.finditer(told):
+        if play.group(1) in PLAYS:
+            stages, begin = PLAYS[play.group(1)], play.end()
+    roles = [task.group(1) for task in TASK.finditer(told, begin) if task.group(1) in stages]
+    return [*stages[:1], *roles][-1] if stages else ""
+
+
 @dataclass
 class Playbook:
     """An ansible-playbook that runs and writes into a file."""
@@ -86,9 +98,8 @@ class Playbook:
 
     @property
     def stage(self) -> str:
-        """The role that is at work; a role that only serves others counts as theirs."""
-        roles = [role for role, _ in TASK.findall(self.told) if role in STAGES]
-        return roles[-1] if roles else ""
+        """The stage that is at work; a role that only serves another one's play counts as that."""
+        return stage_of(self.told)
 
     def failure(self) -> str:
         """What the user reads when it ended badly: the last error."""

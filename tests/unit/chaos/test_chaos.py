@@ -6,13 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.chaos import table
 from tests.chaos.__main__ import draw, share_out
-from tests.chaos.cuts import CUTS, STAGES, cells
-from tests.chaos.runs import Cost, Outcome, Playbook, Run
+from tests.chaos.cuts import CUTS, PLAYS, STAGES, cells
+from tests.chaos.runs import Cost, Outcome, Playbook, Run, stage_of
 
+ROOT = Path(__file__).resolve().parents[3]
 NUMBER = len(cells())
+TASK = "TASK [tpuops.maxtext."
 KILLED = "controller killed (kill -9)"
 
 
@@ -71,8 +74,10 @@ def test_outcomes_outlive_a_run_of_the_program(tmp_path: Path) -> None:
 
 
 LOG = """
+PLAY [Convert] ***
 TASK [tpuops.maxtext.convert : Download the model and convert it] ***
 changed: [tpu]
+PLAY [Train] ***
 TASK [tpuops.maxtext.sft : Train] ***
 sft-x  step 10/60  loss 1
 sft-x  step 30/60  loss 1
@@ -89,6 +94,33 @@ def test_a_log_tells_stage_error_and_steps(tmp_path: Path) -> None:
     playbook = Playbook(None, log)  # type: ignore[arg-type]
     assert playbook.stage == "sft"
     assert playbook.failure() == "Task failed: job sft-x failed with status 1"
+
+
+def test_the_plays_are_those_of_the_playbooks() -> None:
+    names = [
+        play["name"]
+        for path in (ROOT / "playbooks").glob("*.yml")
+        for play in yaml.safe_load(path.read_text())
+    ]
+    assert set(PLAYS) <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("told", "stage"),
+    [
+        ("", ""),
+        ("PLAY [Preflight] **\n\nTASK [tpuops.maxtext.sft : Check the numbers] **\n", "preflight"),
+        ("PLAY [Provision] **\n\nPLAY [Name the workers of this run] **\n", "tpu_vm"),
+        ("PLAY [Prepare] **\n", "data_disk"),
+        (
+            f"PLAY [Prepare] **\n{TASK}maxtext_env : A] **\n{TASK}locked_env : B] **\n",
+            "maxtext_env",
+        ),
+        (f"PLAY [Train] **\n{TASK}data_disk : Mount it again] **\n", "sft"),
+    ],
+)
+def test_a_stage_is_told_from_play_and_role(told: str, stage: str) -> None:
+    assert stage_of(told) == stage
 
 
 def test_steps_that_were_trained_twice_are_counted_over_all_starts(tmp_path: Path) -> None:
