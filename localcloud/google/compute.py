@@ -171,23 +171,21 @@ def get_disk(call: Call) -> Json:
     return _render(disk, attachments(call.cloud).get(path, ()))
 
 
+def _disks(cloud: Cloud, prefix: str) -> list[tuple[str, Json]]:
+    """Path and resource of each disk below a path."""
+    users = attachments(cloud)
+    return [(path, _render(disk, users.get(path, ()))) for path, disk in cloud.store.items(KIND, prefix)]
+
+
 @api.method("compute.disks.list")
 def list_disks(call: Call) -> Json:
-    users = attachments(call.cloud)
-    prefix = f"{_zone_path(call)}/disks/"
-    disks = [
-        (path, _render(disk, users.get(path, ()))) for path, disk in call.cloud.store.items(KIND, prefix)
-    ]
-    return _listing(call, "compute#diskList", prefix[:-1], disks)
+    parent = f"{_zone_path(call)}/disks"
+    return _listing(call, "compute#diskList", parent, _disks(call.cloud, f"{parent}/"))
 
 
 @api.method("compute.disks.aggregatedList")
 def aggregate_disks(call: Call) -> Json:
-    users = attachments(call.cloud)
-    prefix = f"projects/{call.project.project_id}/zones/"
-    disks = [
-        (path, _render(disk, users.get(path, ()))) for path, disk in call.cloud.store.items(KIND, prefix)
-    ]
+    disks = _disks(call.cloud, f"projects/{call.project.project_id}/zones/")
     return _aggregate(call, "compute#diskAggregatedList", "disks", disks)
 
 

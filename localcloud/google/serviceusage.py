@@ -84,12 +84,17 @@ def batch_get(call: Call) -> Json:
     return {"services": [_service(call, name.rpartition("/")[2]) for name in names]}
 
 
-@api.method("serviceusage.services.enable")
-def enable(call: Call) -> Json:
+def _switch(call: Call, on: bool) -> Json:
     name = call.path["servicesId"]
     _service(call, name)
-    call.cloud.set_service(call.project, name, True)
-    return _operation(call, [name], "EnableServiceResponse", {"service": _service(call, name)})
+    call.cloud.set_service(call.project, name, on)
+    response = f"{'Enable' if on else 'Disable'}ServiceResponse"
+    return _operation(call, [name], response, {"service": _service(call, name)})
+
+
+@api.method("serviceusage.services.enable")
+def enable(call: Call) -> Json:
+    return _switch(call, True)
 
 
 @api.method("serviceusage.services.batchEnable")
@@ -109,10 +114,7 @@ def batch_enable(call: Call) -> Json:
 
 @api.method("serviceusage.services.disable")
 def disable(call: Call) -> Json:
-    name = call.path["servicesId"]
-    _service(call, name)
-    call.cloud.set_service(call.project, name, False)
-    return _operation(call, [name], "DisableServiceResponse", {"service": _service(call, name)})
+    return _switch(call, False)
 
 
 @api.method("serviceusage.operations.get")

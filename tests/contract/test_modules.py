@@ -18,6 +18,7 @@ from googleapiclient import discovery as api_discovery
 
 from localcloud import discovery
 from tests.contract.conftest import Description
+from tests.contract.served import Served
 
 ZONE = "us-west4-a"
 HERE: dict[str, Any] = {"name": "made", "zone": ZONE}
@@ -191,6 +192,18 @@ def test_a_queued_resource(run: Run, build: Any, google: Any, gcloud: Any, tier:
     listed = run("tpu_queued_resource_info", zones=[ZONE])["queued_resources"]
     assert [item["name"] for item in listed] == [made["name"]]
     assert run("tpu_queued_resource", **HERE, **options)["changed"] is False
+
+
+def test_a_zone_that_cannot_be_reached_is_named(run: Run, served: Served) -> None:
+    options = {"accelerator_type": "v5litepod-1", "runtime_version": RUNTIME}
+    assert run("tpu_vm", **HERE, **options)["changed"] is True
+    served.fault("unreachable", {"zone": "us-west1-c"})
+    found = run("tpu_vm_info")
+    assert [node["name"].rpartition("/")[2] for node in found["nodes"]] == ["made"]
+    for module in ("tpu_vm_info", "tpu_queued_resource_info"):
+        assert run(module)["unreachable_zones"] == ["us-west1-c"]
+    served.clear()
+    assert run("tpu_vm_info")["unreachable_zones"] == []
 
 
 def test_what_zones_offer(run: Run, google: Any, cloud: Description) -> None:
