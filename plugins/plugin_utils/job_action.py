@@ -185,8 +185,8 @@ class JobAction(ActionBase):  # type: ignore[misc]
 
         A preemption reaches the job first, as the shutdown of its machine, and only then what Google says.
         """
-        if self.watch is None or record["status"] == "finished":
-            return
+        if self.watch is None or record["status"] in ("finished", "stopped"):
+            return  # whoever stops a job may delete its node next
         until = time.monotonic() + (SHUTDOWN if record["reason"] == SHUT_DOWN else 0.0)
         self.watch.check()
         while time.monotonic() < until:

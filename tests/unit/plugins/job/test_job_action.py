@@ -449,6 +449,14 @@ def test_a_job_that_failed_on_a_living_node_failed_by_itself(
     assert clock[0] == 0
 
 
+def test_a_job_that_was_stopped_is_not_taken_for_lost_with_its_node(
+    clock: list[float], shown: list[str], google: list[str]
+) -> None:
+    lose(google, "DELETING")
+    answers = [started(), {**look(status="stopped", seconds=5), "log_tail": []}]
+    assert "failure" not in Action({"node": NODE}, answers).run(task_vars={})
+
+
 def test_a_wrong_node_is_named(shown: list[str]) -> None:
     with pytest.raises(AnsibleActionFail, match="node: missing required arguments: zone"):
         Action({"node": {"name": "tpu", "project": "p"}}, []).run(task_vars={})
