@@ -134,6 +134,37 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
     assert f"qwen3-4b-sft goes on from step {resumed_at}; {LOST_AT - resumed_at} steps were lost" in told
 
 
+def looked_into(site: Site, *, lost: bool) -> tuple[int, str]:
+    """A task fails for a reason that says nothing of the node, which was deleted before, if `lost`."""
+    connection = "{{ {'project': project, 'zone': zone} | combine(gcp_auth) }}"
+    delete = {
+        "name": "Delete the node",
+        "tpuops.maxtext.tpu_vm": {"name": NODE, "state": "absent"},
+        "module_defaults": {"group/tpuops.maxtext.gcp": connection},
+        "delegate_to": "localhost",
+        "when": lost,
+    }
+    fail = {"name": "Fail", "ansible.builtin.fail": {"msg": "a disk cannot be mounted"}}
+    recover = {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "recover"}
+    rescue = {"name": "Recover", "ansible.builtin.include_role": recover}
+    block = {"name": "Try", "block": [delete, fail], "rescue": [rescue]}
+    book = site.home / "recover.json"
+    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [block]}]))
+    played = site.cloud.play(playbook=str(book))
+    return played.status, " ".join(played.output.split())
+
+
+def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
+    status, told = looked_into(site, lost=False)
+    assert status == 2
+    assert told.count("Recovery") == 0
+    assert told.count("a disk cannot be mounted") > 1
+    status, told = looked_into(site, lost=True)
+    assert status == 0, told
+    assert "tpu-v5e-8 is gone. Recovery 1 of 3" in told
+    assert site.nodes() == ["READY"]
+
+
 def records(site: Site) -> list[Any]:
     """Those of the jobs that must not run again."""
     paths = [f"{fakes.DISK}/.tpuops/jobs/{name}.json" for name in ("env-train", "convert-qwen3-4b")]
