@@ -16,9 +16,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.loader import init_plugin_loader
 
-from localcloud import lifecycle, places
+from localcloud import lifecycle
 from localcloud.config import CloudConfig
-from localcloud.machines import Machines
 from tests.contract.served import Description, Served, serving
 
 __all__ = ["Description"]
@@ -35,6 +34,7 @@ def localcloud(state_dir: Path, *arguments: str) -> str:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A cloud without machines, which serves in this process."""
+    require_root()  # to choose its ports in turn with other clouds
     with serving(tmp_path_factory.mktemp("contract") / "cloud") as served:
         yield served
 
@@ -53,19 +53,18 @@ def cloud_environment(cloud: Description) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def machines_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Description]:
     """A cloud whose nodes are machines: the content of its localcloud.json."""
-    if os.geteuid() != 0:
-        pytest.skip("the local cloud needs root")
     state_dir = tmp_path_factory.mktemp("machines") / "cloud"
-    state_dir.mkdir(mode=0o700)
-    config = CloudConfig(state_dir)
-    config = CloudConfig(state_dir, places.free_port(), places.free_subnet(config.bridge))
-    machines = Machines(config)
+    require_root()
     try:
-        machines.prepare(print)
-        with serving(state_dir, machines, config) as served:
+        with serving(state_dir, machines=True) as served:
             yield served.description
     finally:
-        lifecycle.down(config, print)
+        lifecycle.down(CloudConfig(state_dir), print)
+
+
+def require_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the local cloud needs root")
 
 
 def environment_of(cloud: Description) -> dict[str, str]:

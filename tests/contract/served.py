@@ -30,7 +30,8 @@ from tests.unit.localcloud.google_client import FakeMachines
 
 Description = dict[str, Any]
 RESOURCES = ("node", "disk", "queued-resource")
-#: Loopback, for without machines there is no bridge.
+#: Without machines there is no bridge. Whoever knocks at a worker's address is turned away at once, and never
+#: ends on another cloud's machine.
 LOOPBACK = IPv4Network("127.128.0.0/24")
 
 
@@ -95,27 +96,33 @@ class Served:
         return [exchange for exchange in self.exchanges[mark:] if exchange.method is not None]
 
 
+def prepared(config: CloudConfig) -> Machines:
+    machines = Machines(config)
+    machines.prepare(print)
+    return machines
+
+
 @contextmanager
-def serving(
-    state_dir: Path, machines: Machines | None = None, config: CloudConfig | None = None
-) -> Iterator[Served]:
+def serving(state_dir: Path, *, machines: bool = False) -> Iterator[Served]:
     """A cloud while the block runs; at its end every exchange is held against Google's own definitions.
 
-    machines: prepared ones, with their `config`; without them nodes are records with addresses, and no more.
+    machines: whether nodes are machines, which `localcloud down` must take away at last. Without them nodes
+    are records with addresses, and no more.
     """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    config = config or CloudConfig(state_dir, places.free_port(), LOOPBACK)
     exchanges: list[Exchange] = []
-    hub_store = hub.HubStore(config.state_dir / "hub")
-    seed_hub(hub_store, config, print)
-    server = Server(
-        config,
-        # Whoever knocks there is turned away at once, and never ends on another cloud's machine.
-        machines or cast(Machines, FakeMachines(network="127.128.0.")),
-        hub_store,
-        watch=lambda application: Recording(exchanges, application),
-        pace=1.0 if machines else 0.05,
-    )
+    hub_store = hub.HubStore(state_dir / "hub")
+    seed_hub(hub_store, CloudConfig(state_dir), print)
+    with places.alone(print):
+        subnet = places.free_subnet(CloudConfig(state_dir).bridge) if machines else LOOPBACK
+        config = CloudConfig(state_dir, places.free_port(), subnet)
+        server = Server(
+            config,
+            prepared(config) if machines else cast(Machines, FakeMachines(network="127.128.0.")),
+            hub_store,
+            watch=lambda application: Recording(exchanges, application),
+            pace=1.0 if machines else 0.05,
+        )
     thread = threading.Thread(target=server.run, name="local cloud", daemon=True)
     thread.start()
     deadline = time.monotonic() + 30
