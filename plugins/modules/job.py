@@ -438,7 +438,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
 
@@ -595,6 +595,8 @@ def main() -> None:
         result = act(module)
     except (JobError, systemd.SystemdError) as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=str(space.trouble(error)))
     module.exit_json(**result)
 
 

@@ -144,6 +144,8 @@ def main() -> None:
         result = one_job(params) if params["name"] else {"jobs": all_records(params["records_dir"])}
     except (JobError, systemd.SystemdError) as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=str(space.trouble(error)))
     module.exit_json(changed=False, **result)
 
 

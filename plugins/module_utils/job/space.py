@@ -9,6 +9,7 @@ started) and needed (bytes that it is expected to write, or None).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,23 @@ def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
             "tpu_vm_disk_size_gb, then run this again from the start: the file system grows with it)"
         )
     return {"path": where, "used": used(where), "needed": needed or None}
+
+
+def trouble(error: OSError) -> JobError:
+    """What a user has to know of a disk that takes no more writes. Raises any other error again."""
+    if error.errno in (errno.EROFS, errno.EIO):
+        remedy = (
+            "The disk failed, and nobody may write to it any more; `sudo dmesg` on the machine says why. "
+            "Restart the machine (sudo reboot) and run the same command again: what it holds is kept."
+        )
+    elif error.errno == errno.ENOSPC:
+        remedy = (
+            "Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the whole playbook "
+            "again: the disk and its file system grow, and the job goes on from what is there."
+        )
+    else:
+        raise error
+    return JobError(f"{error.filename or 'the disk'}: {error.strerror}. {remedy}")
 
 
 def estimate(wanted: Mapping[str, Any]) -> int:

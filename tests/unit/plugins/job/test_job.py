@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -108,6 +109,31 @@ def test_a_job_that_would_fill_the_disk_does_not_start(
     assert "job sft is about to write 1000000000.0 GB, but the disk of" in result["msg"]
     assert "tpu_vm_disk_size_gb" in result["msg"]
     assert fake_systemd.started == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "Read-only file system. The disk failed"),
+        (errno.EIO, "Input/output error. The disk failed"),
+        (errno.ENOSPC, "No space left on device. Delete what is not needed"),
+    ],
+)
+def test_a_disk_that_takes_no_more_writes_is_named_with_the_remedy(
+    run_module: RunModule,
+    fake_systemd: Systemd,
+    job: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    said: str,
+) -> None:
+    def refuse(path: str, record: dict[str, Any]) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(runner, "write_record", refuse)
+    result = run_module("job", **job)
+    assert f"{job['records_dir']}/sft.json: {said}" in result["msg"]
+    assert "run the" in result["msg"]
 
 
 def test_what_is_there_already_need_not_be_written(
