@@ -79,6 +79,7 @@ def lint() -> Count:
                 ["mypy", *python],
                 ["ansible-lint", "--offline", "--strict"],
                 ["antsibull-changelog", "lint"],
+                ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "."],
             )
         ),
         start=Count(),
