@@ -273,10 +273,15 @@ class Run:
 
 
 def check(run: Run) -> None:
-    """RunError unless no job that had ended ran again and the Hub has, byte for byte, what was exported."""
+    """RunError unless no job that had ended ran again and the Hub has, byte for byte, what was exported.
+
+    And unless no error told the token of the Hub.
+    """
     changed: dict[tuple[str, str], int] = {}
     for log in run.logs:
         text = log.read_text(errors="replace")
+        if run.cloud.hf_token in text:
+            raise RunError(f"{run.name}: {log} has the token of the Hub")
         matches = list(TASK.finditer(text))
         ends = [match.start() for match in matches[1:]] + [len(text)]
         for match, end in zip(matches, ends, strict=True):

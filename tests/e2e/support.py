@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class Cloud:
 
     settings: dict[str, Any]
     environment: dict[str, str]
+    told: list[str] = field(default_factory=list)  # what every playbook printed
 
     @property
     def hf_token(self) -> str:
@@ -74,7 +75,8 @@ class Cloud:
 
     def play(self, *arguments: str, playbook: str = "site.yml", **environment: str) -> PlayResult:
         done = self.command(["ansible-playbook", playbook, *arguments], **environment)
-        return PlayResult(done.returncode, done.stdout + done.stderr)
+        self.told.append(done.stdout + done.stderr)
+        return PlayResult(done.returncode, self.told[-1])
 
     def command(
         self, argv: Sequence[str], stdin: str = "", **environment: str

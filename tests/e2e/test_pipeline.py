@@ -121,7 +121,8 @@ def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: 
 def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines: CommandLines) -> None:
     token = cloud.hf_token
     assert len(token) > 20
-    assert token not in first_run
+    assert first_run in cloud.told  # among runs that failed, on bad input and on refusals
+    assert not [output for output in cloud.told if token in output]
     assert not [line for line in command_lines.seen if token in line]
     assert any("train_sft" in line for line in command_lines.seen), "the watcher saw the trainer"
     assert token not in cloud.ssh("sudo -n journalctl --no-pager --output=export")
