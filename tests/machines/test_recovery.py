@@ -26,6 +26,7 @@ from tests.e2e.support import ROOT, Cloud, local_cloud
 pytestmark = pytest.mark.machines
 
 NODE = "tpu-v5e-8"
+SECURITY = ROOT / "docs" / "security.md"
 RUN = f"{fakes.DISK}/maxtext/qwen3-4b-sft"
 TAGS = "preflight,tpu_vm,data_disk,maxtext_env,convert,sft"
 # A dead connection is noticed within seconds.
@@ -180,6 +181,11 @@ def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
         played = site.cloud.play(*limited)
         assert played.status == 0, played.output
         assert (played.recap["changed"] > 0) == changed
+    told = site.cloud.ssh("systemd-analyze security --no-pager tpuops-guard.service")
+    exposure = re.search(r"Overall exposure level for tpuops-guard.service: ([\d.]+)", told)
+    documented = re.search(r"^\| the timer's service .* \| ([\d.]+) \|$", SECURITY.read_text(), re.MULTILINE)
+    assert exposure and documented
+    assert float(exposure[1]) <= float(documented[1])
     for _ in range(1200):
         if not site.nodes():
             break
