@@ -23,6 +23,7 @@ MOUNT = "/mnt/disks/checkpoints"
 DISK = "tpu-data-disk"
 STARTS = 6  # of the same command, at most; a run with more cuts gets one more for each
 TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE)
+ERROR = re.compile(r"^\[ERROR\]: (.*(?:\n(?!\s*$|Origin:|PLAY|TASK|fatal|<<<).*)*)", re.MULTILINE)
 PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 
@@ -102,9 +103,11 @@ class Playbook:
         return stage_of(self.told)
 
     def failure(self) -> str:
-        """What the user reads when it ended badly: the last error."""
-        found = re.findall(r"^\[ERROR\]: (.*(?:\n(?!\s*$|PLAY|TASK|fatal|<<<).*)*)", self.told, re.MULTILINE)
-        return " ".join(found[-1].split()) if found else ""
+        """What the user reads when it ended badly: the last error. A killed one says nothing."""
+        if (self.process.returncode or 0) < 0:
+            return f"the command is gone ({signal.Signals(-self.process.returncode).name})"
+        found = ERROR.findall(self.told)
+        return " ".join(found[-1].split()) if found else f"exit status {self.process.returncode}"
 
 
 class Traffic:
@@ -187,7 +190,7 @@ class Run:
         if status == 0:
             self._leave()
         elif self.outcomes:
-            seen = self._playbook.failure() or f"ends with status {status}"
+            seen = self._playbook.failure()
             outcome = self.outcomes[-1]
             if not outcome.seen:
                 outcome.seen = seen

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -83,17 +84,30 @@ sft-x  step 10/60  loss 1
 sft-x  step 30/60  loss 1
 [ERROR]: Task failed: job sft-x failed
 with status 1
+Origin: /a/file.yml:1:2
 
 fatal: [tpu]: FAILED!
 """
 
 
-def test_a_log_tells_stage_error_and_steps(tmp_path: Path) -> None:
+@dataclass
+class Ended:
+    returncode: int
+
+
+@pytest.mark.parametrize(
+    ("status", "failure"),
+    [
+        (2, "Task failed: job sft-x failed with status 1"),
+        (-9, "the command is gone (SIGKILL)"),
+    ],
+)
+def test_a_log_tells_stage_and_error(tmp_path: Path, status: int, failure: str) -> None:
     log = tmp_path / "log"
     log.write_text(LOG)
-    playbook = Playbook(None, log)  # type: ignore[arg-type]
+    playbook = Playbook(Ended(status), log)  # type: ignore[arg-type]
     assert playbook.stage == "sft"
-    assert playbook.failure() == "Task failed: job sft-x failed with status 1"
+    assert playbook.failure() == failure
 
 
 def test_the_plays_are_those_of_the_playbooks() -> None:

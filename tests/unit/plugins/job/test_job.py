@@ -116,6 +116,7 @@ def test_a_job_that_would_fill_the_disk_does_not_start(
     [
         (errno.EROFS, "Read-only file system. The disk failed"),
         (errno.EIO, "Input/output error. The disk failed"),
+        (errno.ENOMEM, "Cannot allocate memory. The disk failed"),
         (errno.ENOSPC, "No space left on device. Delete what is not needed"),
     ],
 )
