@@ -36,10 +36,14 @@ LOOPBACK = IPv4Network("127.128.0.0/24")
 
 
 class Recording:
-    """Middleware that keeps every exchange with Google's APIs, as bytes went over the wire."""
+    """Middleware that keeps every exchange with Google's APIs, as bytes went over the wire.
 
-    def __init__(self, exchanges: list[Exchange], application: ASGIApp) -> None:
+    open_requests: has an item for each request that is not answered yet.
+    """
+
+    def __init__(self, exchanges: list[Exchange], open_requests: list[str], application: ASGIApp) -> None:
         self._exchanges = exchanges
+        self._open_requests = open_requests
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,18 +61,27 @@ class Recording:
             answer += message.get("body", b"")
             await send(message)
 
-        await self._application(scope, heard, said)
+        self._open_requests.append(scope["path"])
+        try:
+            await self._application(scope, heard, said)
+        finally:
+            self._open_requests.remove(scope["path"])
         query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
         self._exchanges.append(Exchange(scope["method"], scope["path"], query, request, status, answer))
 
 
 @dataclass
 class Served:
-    """A cloud that serves. exchanges: all that clients and Google's APIs have said to each other."""
+    """A cloud that serves.
+
+    exchanges: all that clients and Google's APIs have said to each other; open_requests: the paths of the
+    requests that are not answered yet.
+    """
 
     description: Description
     server: Server
     exchanges: list[Exchange] = field(default_factory=list)
+    open_requests: list[str] = field(default_factory=list)
 
     def fault(
         self, kind: str, where: dict[str, str], count: int | None = None, seconds: float | None = None
@@ -84,12 +97,16 @@ class Served:
         return [name for kind in RESOURCES for name, _ in self.server.cloud.store.items(kind)]
 
     def settle(self) -> None:
-        """Wait until no operation is under way."""
-        store = self.server.cloud.store
+        """Wait until no request and no operation is under way. A client may have left before its answer."""
         deadline = time.monotonic() + 30
-        while under_way := [name for name, record in store.items(operations.KIND) if not record["done"]]:
+        while under_way := [*self.open_requests, *self.operations()]:
             assert time.monotonic() < deadline, under_way
             time.sleep(0.01)
+
+    def operations(self) -> list[str]:
+        """The names of the operations that are under way."""
+        items = self.server.cloud.store.items(operations.KIND)
+        return [name for name, record in items if not record["done"]]
 
     def since(self, mark: int) -> list[Exchange]:
         """The exchanges with methods of Google's APIs after the first `mark`."""
@@ -111,6 +128,7 @@ def serving(state_dir: Path, *, machines: bool = False) -> Iterator[Served]:
     """
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     exchanges: list[Exchange] = []
+    open_requests: list[str] = []
     hub_store = hub.HubStore(state_dir / "hub")
     seed_hub(hub_store, CloudConfig(state_dir), print)
     with places.alone(print):
@@ -120,7 +138,7 @@ def serving(state_dir: Path, *, machines: bool = False) -> Iterator[Served]:
             config,
             prepared(config) if machines else cast(Machines, FakeMachines(network="127.128.0.")),
             hub_store,
-            watch=lambda application: Recording(exchanges, application),
+            watch=lambda application: Recording(exchanges, open_requests, application),
             pace=1.0 if machines else 0.05,
         )
     thread = threading.Thread(target=server.run, name="local cloud", daemon=True)
@@ -132,7 +150,7 @@ def serving(state_dir: Path, *, machines: bool = False) -> Iterator[Served]:
         time.sleep(0.01)
     description: Description = json.loads((state_dir / "localcloud.json").read_text(encoding="utf-8"))
     try:
-        yield Served(description, server, exchanges)
+        yield Served(description, server, exchanges, open_requests)
     finally:
         server.cloud.faults.clear()
         server.uvicorn.should_exit = True

@@ -29,8 +29,12 @@ class GcloudError(Exception):
 
 
 def at(environment: dict[str, str], home: Path) -> Gcloud:
-    """Runs gcloud in a fresh home with the exports of a cloud; gives its output."""
-    environment = {**environment, "HOME": str(home)}
+    """Runs gcloud in a fresh home with the exports of a cloud; gives its output.
+
+    What it sets stays there: other tests have the same cloud.
+    """
+    settings = shutil.copytree(environment["CLOUDSDK_CONFIG"], home / "gcloud")
+    environment = {**environment, "HOME": str(home), "CLOUDSDK_CONFIG": str(settings)}
 
     def run(*arguments: str) -> str:
         command = ["gcloud", "--quiet", *arguments]
