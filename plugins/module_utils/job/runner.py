@@ -132,6 +132,8 @@ def run() -> int:
             break
         print(f"the command ended with {status}; it is started again, {left} times at most", flush=True)
         pause(outcome)
+    if status == 0:
+        os.sync()  # what is called finished outlives a disk or a machine that fails the moment after
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # two writers of one file would trip over each other
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

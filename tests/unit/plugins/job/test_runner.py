@@ -70,9 +70,9 @@ class Unit:
             "secrets": sorted(self.secrets),
         }
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *program: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-I", str(RUNNER), "run"],
+            [sys.executable, "-I", *(program or (str(RUNNER), "run"))],
             env={
                 "PATH": os.environ["PATH"],
                 "CREDENTIALS_DIRECTORY": str(self.credentials),
@@ -119,6 +119,26 @@ def test_exit_status_and_peak_memory_are_kept(make_unit: MakeUnit) -> None:
     assert process.returncode == 3
     assert unit.outcome()["peak_memory_bytes"] > 80_000_000
     assert unit.outcome()["cpu_seconds"] >= 0
+    assert unit.outcome()["attempts"] == 1
+
+
+SYNC = """
+import os, runpy, sys
+place = sys.argv[2]
+os.sync = lambda: print("sync", os.listdir(place))
+sys.argv = [sys.argv[1], "run"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("status", "synced"), [(0, "sync []\n"), (3, "")])
+def test_what_was_written_is_on_the_disk_before_a_job_is_called_finished(
+    make_unit: MakeUnit, status: int, synced: str
+) -> None:
+    unit = make_unit(["sh", "-c", f"exit {status}"])
+    process = unit.start("-c", SYNC, str(RUNNER), str(unit.directory / "outcome"))
+    output, _ = process.communicate()
+    assert (process.returncode, output) == (status, synced)
     assert unit.outcome()["attempts"] == 1
 
 
