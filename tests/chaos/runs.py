@@ -176,6 +176,7 @@ class Run:
     def _start(self, number: int) -> int:
         """One start of the command, up to its end."""
         log = self.directory / f"{self.name}-{number}.log"
+        log.unlink(missing_ok=True)  # an earlier invocation's
         self.logs.append(log)
         for outcome in self.outcomes[-1:]:
             outcome.starts += 1
