@@ -28,6 +28,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     duration,
     parser,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.space import GROW
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 
 Result = dict[str, Any]
@@ -330,10 +331,7 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
     if status == "interrupted":
         lines.append("Run the same command again to run it again.")
     if log.FULL in (reason or "") or any(log.FULL in line for line in log_tail):
-        lines.append(
-            "The disk is full. Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the "
-            "whole playbook again: the disk and its file system grow, and the job goes on from what is there."
-        )
+        lines.append(f"The disk is full. {GROW}")
     if log_tail:
         lines.append("Its last lines:")
         lines.extend(f"  {line}" for line in log_tail)

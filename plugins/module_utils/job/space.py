@@ -18,6 +18,11 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import 
 
 BLOCK = 512  # bytes, the unit of st_blocks
 GIGABYTE = 1e9
+#: What to do about a full disk.
+GROW = (
+    "Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the whole playbook again: the "
+    "disk and its file system grow, and the job goes on from what is there."
+)
 
 
 def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,10 +53,7 @@ def trouble(error: OSError) -> JobError:
             "Restart the machine (sudo reboot) and run the same command again: what it holds is kept."
         )
     elif error.errno == errno.ENOSPC:
-        remedy = (
-            "Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the whole playbook "
-            "again: the disk and its file system grow, and the job goes on from what is there."
-        )
+        remedy = GROW
     else:
         raise error
     return JobError(f"{error.filename or 'the disk'}: {error.strerror}. {remedy}")
