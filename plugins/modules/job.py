@@ -173,36 +173,12 @@ options:
     description: Seconds for which a job is waited for that cannot be reached. The job does not notice.
     type: int
     default: 300
-  node:
-    description:
-      - The node that the target is a worker of. While the target cannot be reached, and when the job did not
-        finish, the controller asks Google about it. A node that was preempted, stopped or deleted fails the
-        task with C(failure.kind) V(preempted) or V(lost) for a C(rescue) block to act on, and is not waited
-        for as O(reconnect_timeout) says.
-      - Read on the controller only, never sent to the target.
-    type: dict
-    suboptions:
-      name:
-        description: Name of the node.
-        type: str
-        required: true
-      zone:
-        description: Its zone.
-        type: str
-        required: true
-      project:
-        description: Its project.
-        type: str
-        required: true
-      auth:
-        description: Credentials and endpoints, as the options of M(tpuops.maxtext.tpu_vm_info) give them.
-        type: dict
-        default: {}
 notes:
   - The C(async) keyword is refused; a job is durable without it.
   - With C(--diff), shows what of O(argv), O(environment) and O(inputs) changed since the last run.
 extends_documentation_fragment:
   - tpuops.maxtext.attributes
+  - tpuops.maxtext.tpu_worker
 attributes:
   check_mode:
     support: full
@@ -440,6 +416,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.worker import NODE
 
 
 def difference(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str, Any]:
@@ -576,15 +553,7 @@ def main() -> None:
             },
             "poll": {"type": "int", "default": 5},
             "reconnect_timeout": {"type": "int", "default": 300},
-            "node": {
-                "type": "dict",
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "zone": {"type": "str", "required": True},
-                    "project": {"type": "str", "required": True},
-                    "auth": {"type": "dict", "default": {}, "no_log": True},
-                },
-            },
+            "node": {"type": "dict", "options": NODE},
         },
         required_if=[("state", "finished", ["argv"]), ("state", "started", ["argv"])],
         supports_check_mode=True,

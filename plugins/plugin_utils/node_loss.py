@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect, gcp_argument_spec
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.worker import NODE
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, Tpus
 
 Json = dict[str, Any]
@@ -20,12 +21,6 @@ GONE = "gone"  # our word for a node that Google does not know
 UNKNOWN = "unknown"  # and for one of which Google says nothing
 # It does not come back from these without being asked.
 OFF = frozenset({GONE, "DELETING", "STOPPING", "STOPPED", "HIDING", "HIDDEN"})
-NODE: Json = {
-    "name": {"type": "str", "required": True},
-    "zone": {"type": "str", "required": True},
-    "project": {"type": "str", "required": True},
-    "auth": {"type": "dict", "default": {}, "no_log": True},
-}
 
 
 class NodeLost(Exception):
