@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
@@ -16,18 +17,28 @@ from .cuts import CUTS, STAGES, cells
 from .runs import Planned
 
 RESULTS = ROOT / "build" / "chaos"
+#: What every cut did, of all runs that docs/reliability.md tells of.
+OUTCOMES = Path(__file__).with_name("outcomes.jsonl")
+Cell = tuple[str, str]  # names of a cut and of a stage
 
 
-def draw(number: int, seed: int, names: tuple[str, ...], stages: tuple[str, ...]) -> list[Planned]:
-    """So many cuts: every cell once, in random order, before any comes twice."""
+def choose(names: tuple[str, ...], stages: tuple[str, ...], but: Collection[Cell]) -> list[Cell]:
+    """The cells of these cuts and stages, all where none is named, but for some."""
+    return [
+        (cut.name, stage)
+        for cut, stage in cells()
+        if (not names or cut.name in names)
+        and (not stages or stage in stages)
+        and (cut.name, stage) not in but
+    ]
+
+
+def draw(number: int, seed: int, chosen: Sequence[Cell]) -> list[Planned]:
+    """So many cuts: every chosen cell once, in random order, before any comes twice."""
     dice = random.Random(seed)
     drawn: list[Planned] = []
-    while len(drawn) < number:
-        deck = [
-            (cut.name, stage)
-            for cut, stage in cells()
-            if (not names or cut.name in names) and (not stages or stage in stages)
-        ]
+    while chosen and len(drawn) < number:
+        deck = list(chosen)
         dice.shuffle(deck)
         drawn += [Planned(cut, stage, dice.uniform(0, 0.8)) for cut, stage in deck]
     return drawn[:number]
@@ -55,6 +66,7 @@ def share_out(cuts: list[Planned], per_run: int) -> list[list[Planned]]:
 @click.option("--cut", "names", multiple=True, type=click.Choice(list(CUTS)), help="Only these.")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only in these.")
 @click.option("--keep", is_flag=True, help="Add to the results of earlier runs.")
+@click.option("--missing", is_flag=True, help="Each cell that has no result yet, once; adds to the results.")
 @click.option("--write/--no-write", default=True, help="Write the table into docs/reliability.md.")
 @click.option("--only-plan", is_flag=True, help="Show what would be cut.")
 def main(
@@ -64,30 +76,32 @@ def main(
     names: tuple[str, ...],
     stages: tuple[str, ...],
     keep: bool,
+    missing: bool,
     write: bool,
     only_plan: bool,
 ) -> None:
     """Cut runs of site.yml on a local cloud of their own; each must finish with its upload whole."""
     # A shell's background process ignores Ctrl-C, and so would the playbooks.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    plans = share_out(draw(cuts, seed, names, stages), per_run)
+    known = {(outcome.cut, outcome.stage) for outcome in table.load(OUTCOMES)} if missing else set()
+    chosen = choose(names, stages, known)
+    plans = share_out(draw(min(cuts, len(chosen)) if missing else cuts, seed, chosen), per_run)
     if only_plan:
         for number, plan in enumerate(plans, 1):
             for cut in sorted(plan, key=lambda cut: STAGES.index(cut.stage)):
                 click.echo(f"{number}  {cut.stage:<12} {cut.moment:4.0%}  {cut.cut}")
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
-    results = RESULTS / "outcomes.jsonl"
-    if not keep:
-        results.unlink(missing_ok=True)
-    failed = go_through(plans, results)
+    if not keep and not missing:
+        OUTCOMES.unlink(missing_ok=True)
+    failed = go_through(plans)
     if write:
-        table.write(table.load(results))
+        table.write(table.load(OUTCOMES))
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(plans)} runs failed: {'; '.join(failed)}")
 
 
-def go_through(plans: list[list[Planned]], results: Path) -> list[str]:
+def go_through(plans: list[list[Planned]]) -> list[str]:
     """Every plan, on one cloud; what failed."""
     failed = []
     with local_cloud(RESULTS / "state") as cloud:
@@ -101,7 +115,7 @@ def go_through(plans: list[list[Planned]], results: Path) -> list[str]:
                 click.secho(f"{number}/{len(plans)}  {error}", fg="red")
                 failed.append(str(error))
                 continue
-            table.save(results, run.outcomes)
+            table.save(OUTCOMES, run.outcomes)
             for outcome in run.outcomes:
                 seen = outcome.seen or "goes on by itself"
                 click.echo(

@@ -45,7 +45,7 @@ class Planned:
 class Outcome:
     """What a cut did.
 
-    after: seconds that its stage had run; seen: what the user read, empty when the command went on by itself;
+    seen: what the user read, empty when the command went on by itself;
     starts: how often the command had to be started again; seconds: how much longer the stage took than in a
     run without cuts, the starts included; steps: trained twice; sent: bytes that went over the network more
     than in that run.
@@ -53,7 +53,6 @@ class Outcome:
 
     cut: str
     stage: str
-    after: float
     seen: str = ""
     starts: int = 0
     seconds: float = 0.0
@@ -240,7 +239,7 @@ class Run:
         except CutError:
             return  # what it hits is not there yet, or not any more: again at once
         self.plan.pop(0)
-        self.outcomes.append(Outcome(cut.name, planned.stage, passed))
+        self.outcomes.append(Outcome(cut.name, planned.stage))
         if cut.heal:
             self._healing = (cut, time.monotonic() + (cut.lasts or 0))
 

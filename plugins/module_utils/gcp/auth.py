@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, MissingLibrary, TransportError, Unauthenticated
+from .errors import InvalidArgument, MissingLibrary, TransportError, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     import requests
@@ -102,9 +102,10 @@ def _translated(call: Any) -> Any:
         raise TransportError(f"Cannot reach the server that hands out access tokens: {error}") from error
     except google.auth.exceptions.GoogleAuthError as error:
         # A refused refresh carries (message, the endpoint's answer): the message is enough.
-        raise Unauthenticated(
-            f"Google credentials do not work: {error.args[0] if error.args else error}"
-        ) from error
+        message = error.args[0] if error.args else error
+        if error.retryable:  # google-auth itself has asked for a few seconds only
+            raise Unavailable(f"Google's token endpoint hands out no token now: {message}") from error
+        raise Unauthenticated(f"Google credentials do not work: {message}") from error
 
 
 def _credentials(settings: AuthSettings) -> Any:

@@ -28,13 +28,16 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+Result = TypeVar("Result")
 Request = dict[str, Any]
 Answer = dict[str, Any]
 
-ATTEMPTS = 6  # of an upload; what arrived in one is not sent again in the next
-FIRST_PAUSE = 4.0  # seconds, doubled each time
+ATTEMPTS = 4  # of a question
+PAUSE = 1.0  # seconds after the first attempt, doubled each time
+UPLOAD_ATTEMPTS = 6  # what arrived in one is not sent again in the next
+UPLOAD_PAUSE = 4.0
 READ_BYTES = 1 << 20
 # Never part of what is uploaded: version control, and huggingface_hub's own notes in a folder.
 PRIVATE_FOLDERS = (".git", ".cache")
@@ -53,7 +56,7 @@ class Transient(HubError):
 def main(arguments: list[str]) -> int:
     action, request = ACTIONS[arguments[0]], json.loads(arguments[1])
     try:
-        answer = guarded(lambda: action(request), request)
+        answer = action(request) if action is upload else patiently(lambda: guarded(action, request))
     except HubError as error:
         print(json.dumps({"error": str(error)}) if action is not upload else str(error))
         return 1
@@ -78,10 +81,10 @@ def api() -> Any:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
 
 
-def guarded(work: Callable[[], Answer], request: Request) -> Answer:
-    """The work's answer, or a HubError for whatever huggingface_hub raised."""
+def guarded(action: Callable[[Request], Answer], request: Request) -> Answer:
+    """The action's answer, or a HubError for whatever huggingface_hub raised."""
     try:
-        return work()
+        return action(request)
     except HubError:
         raise
     except Exception as error:
@@ -92,6 +95,28 @@ def guarded(work: Callable[[], Answer], request: Request) -> Answer:
         if explanation is None:
             raise
         raise explanation from error
+
+
+def patiently(
+    work: Callable[[], Result],
+    attempts: int = ATTEMPTS,
+    pause: float = PAUSE,
+    tell: Callable[[str], None] = lambda _text: None,
+) -> Result:
+    """The work's result, across faults that pass. The work must be safe to repeat.
+
+    pause: seconds after the first attempt, doubled each time. tell: gets a sentence before each pause.
+    """
+    for attempt in range(1, attempts + 1):
+        try:
+            return work()
+        except Transient as error:
+            if attempt == attempts:
+                raise HubError(f"{error} (given up after {attempts} attempts)") from error
+            tell(f"{error}; trying again in {pause:.0f} s")
+            time.sleep(pause)
+            pause *= 2
+    raise AssertionError("unreachable")
 
 
 def explain(error: Exception, repo: str, option: str, endpoint: str, has_token: bool) -> HubError | None:
@@ -220,17 +245,12 @@ def digest(path: str, state: Any) -> str:
 
 def upload(request: Request) -> Answer:
     """Make the repository hold the folder's files, in one commit, across faults that pass."""
-    pause = FIRST_PAUSE
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return guarded(lambda: upload_once(request), request)
-        except Transient as error:
-            if attempt == ATTEMPTS:
-                raise HubError(f"{error} (given up after {ATTEMPTS} attempts)") from error
-            print(f"{error}; trying again in {pause:.0f} s", flush=True)
-            time.sleep(pause)
-            pause *= 2
-    raise AssertionError("unreachable")
+    return patiently(
+        lambda: guarded(upload_once, request),
+        UPLOAD_ATTEMPTS,
+        UPLOAD_PAUSE,
+        lambda text: print(text, flush=True),
+    )
 
 
 def upload_once(request: Request) -> Answer:

@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import columns
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError, explain
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import (
+    HubError,
+    Result,
+    explain,
+    patiently,
+)
 
 TIMEOUT = 30.0  # seconds, for each request
 
@@ -36,10 +42,7 @@ class Preflight:
     def whoami(self) -> dict[str, Any]:
         """The Hub's answer, asked for once: the Hub limits the rate of this request strictly."""
         if self.known_identity is None:
-            try:
-                self.known_identity = dict(self.api.whoami())
-            except Exception as error:
-                raise self.explained(error, "the account", "token") from error
+            self.known_identity = self.asked(lambda: dict(self.api.whoami()), "the account", "token")
         return self.known_identity
 
     def check_write(self, repo_id: str) -> None:
@@ -85,10 +88,11 @@ class Preflight:
         from huggingface_hub import hf_hub_url
 
         url = hf_hub_url(repo_id, files[0], repo_type="dataset", revision=revision, endpoint=self.endpoint)
-        try:
-            return columns.file_columns(files[0], lambda first, last: self.read(url, first, last))
-        except Exception as error:
-            raise self.explained(error, repo_id, "datasets") from error
+        return self.asked(
+            lambda: columns.file_columns(files[0], lambda first, last: self.read(url, first, last)),
+            repo_id,
+            "datasets",
+        )
 
     def read(self, url: str, first: int, last: int | None) -> bytes:
         """A range of a file; a negative first byte counts from its end."""
@@ -104,10 +108,11 @@ class Preflight:
         return answer.content
 
     def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:
-        try:
-            info = self.api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=TIMEOUT)
-        except Exception as error:
-            raise self.explained(error, repo_id, option) from error
+        info = self.asked(
+            lambda: self.api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=TIMEOUT),
+            repo_id,
+            option,
+        )
         if info.gated:
             self.check_gate(option, repo_type, repo_id)
         return info
@@ -116,16 +121,27 @@ class Preflight:
         """That the token may read a gated repository, which anyone may see."""
         from huggingface_hub.errors import GatedRepoError
 
-        try:
-            self.api.auth_check(repo_id, repo_type=repo_type)
-        except GatedRepoError as error:
-            page = f"{self.endpoint}/{'' if repo_type == 'model' else 'datasets/'}{repo_id}"
-            raise HubError(f"{option}: {repo_id} is gated: ask for access at {page}") from error
-        except Exception as error:
-            raise self.explained(error, repo_id, option) from error
+        def check() -> None:
+            try:
+                self.api.auth_check(repo_id, repo_type=repo_type)
+            except GatedRepoError as error:
+                page = f"{self.endpoint}/{'' if repo_type == 'model' else 'datasets/'}{repo_id}"
+                raise HubError(f"{option}: {repo_id} is gated: ask for access at {page}") from error
 
-    def explained(self, error: Exception, repo: str, option: str) -> Exception:
-        return explain(error, repo, option, self.endpoint, bool(self.token)) or error
+        self.asked(check, repo_id, option)
+
+    def asked(self, question: Callable[[], Result], repo: str, option: str) -> Result:
+        """The Hub's answer, asked again while a fault may pass; the HubError that explains any other."""
+
+        def once() -> Result:
+            try:
+                return question()
+            except HubError:
+                raise
+            except Exception as error:
+                raise explain(error, repo, option, self.endpoint, bool(self.token)) or error from error
+
+        return patiently(once)
 
 
 def require(option: str, repo_id: str, what: str, wanted: list[str], there: list[str] | None) -> None:

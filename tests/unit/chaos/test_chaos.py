@@ -10,34 +10,42 @@ import pytest
 import yaml
 
 from tests.chaos import table
-from tests.chaos.__main__ import draw, share_out
-from tests.chaos.cuts import CUTS, PLAYS, STAGES, cells
+from tests.chaos.__main__ import choose, draw, share_out
+from tests.chaos.cuts import CUTS, PLAYS, STAGES
 from tests.chaos.runs import Cost, Outcome, Playbook, Run, stage_of
 
 ROOT = Path(__file__).resolve().parents[3]
-NUMBER = len(cells())
+ALL = choose((), (), ())
+NUMBER = len(ALL)
 TASK = "TASK [tpuops.maxtext."
 KILLED = "controller killed (kill -9)"
 
 
 def test_every_cell_is_drawn_before_one_comes_twice() -> None:
-    drawn = [(cut.cut, cut.stage) for cut in draw(NUMBER, 7, (), ())]
-    assert sorted(drawn) == sorted((cut.name, stage) for cut, stage in cells())
-    assert len(draw(NUMBER + 3, 7, (), ())) == NUMBER + 3
+    drawn = [(cut.cut, cut.stage) for cut in draw(NUMBER, 7, ALL)]
+    assert sorted(drawn) == sorted(ALL)
+    assert len(draw(NUMBER + 3, 7, ALL)) == NUMBER + 3
 
 
 def test_a_seed_draws_the_same_cuts_again() -> None:
-    assert draw(50, 7, (), ()) == draw(50, 7, (), ())
-    assert draw(50, 7, (), ()) != draw(50, 8, (), ())
+    assert draw(50, 7, ALL) == draw(50, 7, ALL)
+    assert draw(50, 7, ALL) != draw(50, 8, ALL)
 
 
 def test_only_what_was_asked_for_is_drawn() -> None:
-    drawn = draw(4, 7, (KILLED,), ("sft", "convert"))
+    drawn = draw(4, 7, choose((KILLED,), ("sft", "convert"), ()))
     assert {(cut.cut, cut.stage) for cut in drawn} == {(KILLED, "sft"), (KILLED, "convert")}
 
 
+def test_cells_that_are_known_are_not_drawn_again() -> None:
+    known = {(KILLED, "sft"), ("node preempted", "convert")}
+    drawn = draw(NUMBER - 2, 7, choose((), (), known))
+    assert {(cut.cut, cut.stage) for cut in drawn} == set(ALL) - known
+    assert draw(3, 7, choose((KILLED,), ("sft",), known)) == []
+
+
 def test_a_run_gets_one_cut_a_stage_and_all_are_shared_out() -> None:
-    drawn = draw(50, 7, (), ())
+    drawn = draw(50, 7, ALL)
     plans = share_out(drawn, 6)
     assert max(map(len, plans)) <= 6
     assert all(len({cut.stage for cut in plan}) == len(plan) for plan in plans)
@@ -53,9 +61,9 @@ def test_the_table_has_a_row_for_every_stage_of_every_cut(tmp_path: Path) -> Non
     page = tmp_path / "page.md"
     page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
     outcomes = [
-        Outcome(KILLED, "sft", 3.0, "", 1, 12.6, 4, 2_500_000),
-        Outcome(KILLED, "sft", 3.0, "", 0, 30.0, 0, 0),
-        Outcome("node preempted", "convert", 1.0, "a <b> | c", 2, 60.0),
+        Outcome(KILLED, "sft", "", 1, 12.6, 4, 2_500_000),
+        Outcome(KILLED, "sft", "", 0, 30.0, 0, 0),
+        Outcome("node preempted", "convert", "a <b> | c", 2, 60.0),
     ]
     table.write(outcomes, page)
     text = page.read_text()
@@ -68,7 +76,7 @@ def test_the_table_has_a_row_for_every_stage_of_every_cut(tmp_path: Path) -> Non
 
 def test_outcomes_outlive_a_run_of_the_program(tmp_path: Path) -> None:
     path = tmp_path / "outcomes.jsonl"
-    first, second = Outcome(KILLED, "sft", 3.0), Outcome(KILLED, "convert", 4.0, "why", 1, 2.0, 3, 4)
+    first, second = Outcome(KILLED, "sft"), Outcome(KILLED, "convert", "why", 1, 2.0, 3, 4)
     table.save(path, [first])
     table.save(path, [second])
     assert table.load(path) == [first, second]

@@ -202,12 +202,35 @@ def test_faults_that_pass_are_waited_out_and_others_are_not(
     monkeypatch.setattr(program, "upload_once", once)
     assert program.upload(request(common, folder))["revision"] == "abc"
     assert pauses == [4.0, 8.0]
-    answers[:] = [program.Transient("503")] * program.ATTEMPTS
+    answers[:] = [program.Transient("503")] * program.UPLOAD_ATTEMPTS
     assert program.main(["upload", json.dumps(request(common, folder))]) == 1
     answers[:] = [program.HubError("token: refused")]
     assert program.main(["upload", json.dumps(request(common, folder))]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["503 (given up after 6 attempts)", "token: refused"]
+
+
+def test_a_question_is_asked_again_too(
+    common: dict[str, Any],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    answers: list[Any] = [program.Transient("429"), program.Transient("503"), {"exists": False}]
+
+    def show(_request: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        assert isinstance(answer, dict)
+        return answer
+
+    monkeypatch.setitem(program.ACTIONS, "show", show)
+    assert program.main(["show", json.dumps(request(common, folder))]) == 0
+    assert json.loads(capsys.readouterr().out) == {"exists": False}
+    answers[:] = [program.Transient("429")] * program.ATTEMPTS
+    assert program.main(["show", json.dumps(request(common, folder))]) == 1
+    assert json.loads(capsys.readouterr().out) == {"error": "429 (given up after 4 attempts)"}
 
 
 def test_an_upload_that_the_hub_got_wrong_is_no_success(
