@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
-from collections.abc import Iterator
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
@@ -21,7 +17,11 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
     Candidate,
     Ladder,
     LadderError,
+)
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
+    ModuleAction,
     ModuleFailed,
+    failed,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import Cost, cost, origin
 
@@ -64,21 +64,14 @@ OPTIONS = {
 display = Display()
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ModuleAction):
     """Plays the ladder with Ansible's modules, and shows what comes of it."""
 
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = OPTIONS
     _supports_diff = True
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
-        super().run(tmp, task_vars)
-        spec = gcp_argument_spec(**OPTIONS)
-        _validated, options = self.validate_argument_spec(argument_spec=spec)
-        connection = {
-            key: value for key, value in self._task.args.items() if key in spec.keys() - OPTIONS.keys()
-        }
-        ladder = self.make_ladder(options, connection, task_vars or {})
+    def operate(self, options: Result) -> Result:
+        ladder = self.make_ladder(options)
         plan = self.make_plan(ladder, options["prices"]) if options["state"] == "present" else {}
         try:
             if options["state"] == "absent":
@@ -89,21 +82,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except LadderError as error:
             result = {**failed(str(error), error.failure), "refusals": error.refusals}
         except ModuleFailed as error:
-            result = failed(str(error), error.result.get("failure", {"kind": error.kind}))
+            result = failed(str(error), error.failure)
         if plan and not result.get("failed"):
             self.show_plan(ladder, plan, result)
         return {**result, "plan": plan, "warnings": list(dict.fromkeys(map(str, ladder.warnings)))}
 
-    def make_ladder(self, options: Result, connection: Result, variables: Result) -> Ladder:
-        def play(module: str, arguments: Result, check: bool = False) -> Result:
-            with self.checking(check):
-                result: Result = self._execute_module(
-                    module_name=f"tpuops.maxtext.{module}",
-                    module_args={**connection, **arguments},
-                    task_vars=variables,
-                )
-                return result
-
+    def make_ladder(self, options: Result) -> Ladder:
         if not options["candidates"]:
             raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
         try:
@@ -113,7 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return Ladder(
             name=options["name"],
             candidates=[self.make_candidate(given, options) for given in options["candidates"]],
-            play=play,
+            play=self.play,
             say=display.display,
             node=options["node"],
             disk=options["disk"],
@@ -141,16 +125,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             valid_for=given["valid_for"],
             timeout=given["timeout"] or options["wait_timeout"],
         )
-
-    @contextlib.contextmanager
-    def checking(self, check: bool) -> Iterator[None]:
-        """Within it modules are played as in a check run, if `check`."""
-        before = self._task.check_mode
-        self._task.check_mode = bool(check or before)
-        try:
-            yield
-        finally:
-            self._task.check_mode = before
 
     @staticmethod
     def make_plan(ladder: Ladder, prices: Result) -> Result:
@@ -209,7 +183,3 @@ def priced(candidate: Candidate, ladder: Ladder, prices: Result) -> Result:
         "total_hour": found.total,
         "currency": found.currency,
     }
-
-
-def failed(message: str, failure: Result) -> Result:
-    return {"failed": True, "msg": message, "failure": failure}

@@ -10,11 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import leftovers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import DISK, NODE, QUEUED, Leftover
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleAction, ModuleFailed
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
 
 Result = dict[str, Any]
@@ -35,33 +34,11 @@ DELETE: dict[str, tuple[str, Result]] = {
 display = Display()
 
 
-class ModuleFailed(Exception):
-    """A module failed; its result."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__(str(result.get("msg")))
-        self.result = result
-
-
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ModuleAction):
     """Lists what is ours, and deletes what is named."""
 
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = OPTIONS
     _supports_diff = False
-
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
-        super().run(tmp, task_vars)
-        spec = gcp_argument_spec(**OPTIONS)
-        _validated, options = self.validate_argument_spec(argument_spec=spec)
-        self.variables = task_vars or {}
-        self.connection = {
-            key: value for key, value in self._task.args.items() if key in spec.keys() - OPTIONS.keys()
-        }
-        try:
-            return self.operate(options)
-        except ModuleFailed as error:
-            return {"failed": True, "msg": str(error), "failure": error.result.get("failure", {})}
 
     def operate(self, options: Result) -> Result:
         missing: set[str] = set()
@@ -99,7 +76,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             result = self.play(module, {})
         except ModuleFailed as failed:
-            if failed.result.get("failure", {}).get("kind") == "api_disabled":
+            if failed.kind == "api_disabled":
                 return []
             raise
         missing.update(result.get("unreachable_zones", []))
@@ -110,16 +87,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         module, arguments = DELETE[leftover.kind]
         place = {"name": leftover.name, "zone": leftover.zone, "state": "absent"}
         self.play(module, {**place, **arguments, "wait_timeout": wait_timeout})
-
-    def play(self, module: str, arguments: Result) -> Result:
-        result: Result = self._execute_module(
-            module_name=f"tpuops.maxtext.{module}",
-            module_args={**self.connection, **arguments},
-            task_vars=self.variables,
-        )
-        if result.get("failed"):
-            raise ModuleFailed(result)
-        return result
 
     @staticmethod
     def show(there: Sequence[Leftover], now: datetime, prices: Result) -> None:

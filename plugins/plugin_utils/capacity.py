@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The capacity ladder: a node from the first of several places that has one, with its data disk.
 
-It decides; what is done, the modules of this collection do. No Ansible in it: whoever uses it says how a
-module is played and where lines are shown.
+It decides; what is done, the modules of this collection do. Whoever uses it says how a module is played and
+where lines are shown.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
 Json = dict[str, Any]
 
@@ -33,7 +34,7 @@ CLEAN_UP_TIMEOUT = 300
 
 
 class Play(Protocol):
-    """Plays a module of this collection; its result, failed or not. check: as in a check run, always."""
+    """Plays a module of this collection. check: as in a check run, always. Raises ModuleFailed."""
 
     def __call__(self, module: str, arguments: Json, check: bool = False) -> Json: ...
 
@@ -96,15 +97,6 @@ class Candidate:
         how = next((tier for tier in ("spot", "reserved") if scheduling.get(tier)), "on-demand")
         same = self.queued if found.get("queuedResource") else self.provisioning == how
         return same and found.get("acceleratorType") == self.accelerator_type
-
-
-class ModuleFailed(Exception):
-    """A module failed. result: what it returned; kind: of the cause, "api" where the module says none."""
-
-    def __init__(self, result: Json) -> None:
-        super().__init__(str(result.get("msg", "failed")))
-        self.result = result
-        self.kind = str(result.get("failure", {}).get("kind", "api"))
 
 
 class DiskRefused(ModuleFailed):
@@ -193,7 +185,7 @@ class Ladder:
     def _survey(self, module: str, arguments: Json, key: str) -> list[Json]:
         """What there is; nothing in a check run of a project whose API is yet to be enabled."""
         try:
-            found = self._run(module, arguments)
+            found = self.play(module, arguments)
         except ModuleFailed as failed:
             if failed.kind == "api_disabled" and self.check:
                 return []
@@ -215,7 +207,7 @@ class Ladder:
             what = (candidate.zone, candidate.accelerator_type, candidate.runtime_version)
             if what not in seen:
                 seen.append(what)
-                self._run("tpu_vm", self._node_arguments(candidate), check=True)
+                self.play("tpu_vm", self._node_arguments(candidate), check=True)
 
     def _allowed(self) -> list[Candidate]:
         """The candidates in the zone of the data, all of them where there is no data yet."""
@@ -301,7 +293,7 @@ class Ladder:
         """Bring a node that lives, and its disk, to what the options say."""
         self.there = True
         self._make_disk(candidate, keeps=True)
-        return self._won(candidate, self._run("tpu_vm", self._node_arguments(candidate)))
+        return self._won(candidate, self.play("tpu_vm", self._node_arguments(candidate)))
 
     def _make_disk(self, candidate: Candidate, keeps: bool = False) -> bool:
         """Whether the disk was made just now. keeps: it is there already, so its type is no question."""
@@ -312,7 +304,7 @@ class Ladder:
         if not arguments.get("type") and kind and not keeps and not self.pinned:
             arguments["type"] = kind.disk_type
         try:
-            result = self._run("gcp_disk", {key: value for key, value in arguments.items() if value})
+            result = self.play("gcp_disk", {key: value for key, value in arguments.items() if value})
         except ModuleFailed as refusal:
             raise DiskRefused(refusal.result) from refusal
         self._count(result, f"disk {self.disk['name']} in {candidate.zone}")
@@ -321,15 +313,15 @@ class Ladder:
     def _acquire(self, candidate: Candidate) -> Json:
         """The node, as soon as the candidate gives it; in a check run what asking for it would say."""
         if not candidate.queued:
-            return self._run("tpu_vm", self._node_arguments(candidate))
+            return self.play("tpu_vm", self._node_arguments(candidate))
         arguments = {**self._shared(candidate), **candidate.queue_options, "force": True}
-        result = self._run("tpu_queued_resource", arguments)
+        result = self.play("tpu_queued_resource", arguments)
         self._count(result, f"queued resource {self.name} in {candidate.zone}")
         return result
 
     def _won(self, candidate: Candidate, result: Json) -> Json:
         if candidate.queued and "queued_resource" in result and not self.check:
-            result = self._run("tpu_vm", self._node_arguments(candidate))
+            result = self.play("tpu_vm", self._node_arguments(candidate))
         if "node" in result:
             self._count(result, f"TPU VM {self.name} in {candidate.zone}")
         if self.changed and not self.check:
@@ -358,23 +350,22 @@ class Ladder:
                 self._delete_node(candidate.zone)
             if new_disk and self.disk is not None:
                 arguments = {"name": self.disk["name"], "zone": candidate.zone, "state": "absent"}
-                self._run("gcp_disk", arguments)
+                self.play("gcp_disk", arguments)
         except ModuleFailed as left:
             raise LadderError(
                 f"{candidate}: {refusal} What was made for it could not be taken back: {left}",
-                left.result.get("failure", {}),
+                left.failure,
                 self._told(),
             ) from left
 
     def _note(self, candidate: Candidate, refusal: ModuleFailed) -> None:
-        failure = refusal.result.get("failure", {"kind": refusal.kind})
         self.refusals.append(
             {
                 "candidate": described(candidate),
                 "label": str(candidate),
                 "kind": refusal.kind,
                 "message": str(refusal),
-                "failure": failure,
+                "failure": refusal.failure,
             }
         )
         self.say(f"{self.name}  {candidate}: {refusal.kind}. {refusal}")
@@ -411,7 +402,7 @@ class Ladder:
     def _there(self, module: str, key: str, zones: list[str]) -> list[Json]:
         """What there is to delete: nothing in a project whose API is off."""
         try:
-            items: list[Json] = self._run(module, {"zones": zones, "name": self.name})[key]
+            items: list[Json] = self.play(module, {"zones": zones, "name": self.name})[key]
         except ModuleFailed as failed:
             if failed.kind == "api_disabled":
                 return []
@@ -419,7 +410,7 @@ class Ladder:
         return items
 
     def _delete_disk(self, name: str) -> None:
-        disks = self._run("gcp_disk_info", {"name": name})["disks"]
+        disks = self.play("gcp_disk_info", {"name": name})["disks"]
         here = [disk["zone"] for disk in disks if disk["zone"] in self.zones]
         if len(here) > 1:
             raise self._refused(
@@ -427,19 +418,19 @@ class Ladder:
                 "one that is to be deleted alone."
             )
         for zone in here:
-            result = self._run("gcp_disk", {"name": name, "zone": zone, "state": "absent"})
+            result = self.play("gcp_disk", {"name": name, "zone": zone, "state": "absent"})
             self._count(result, f"disk {name} in {zone}")
 
     # ---- modules
 
     def _delete_node(self, zone: str, wait: bool = True) -> None:
         arguments = {"name": self.name, "zone": zone, "state": "absent", "wait": wait}
-        result = self._run("tpu_vm", {**arguments, "wait_timeout": self.delete_timeout})
+        result = self.play("tpu_vm", {**arguments, "wait_timeout": self.delete_timeout})
         self._count(result, f"TPU VM {self.name} in {zone}")
 
     def _delete_queued(self, zone: str, name: str) -> None:
         arguments = {"name": name, "zone": zone, "state": "absent", "force": True}
-        result = self._run("tpu_queued_resource", {**arguments, "wait_timeout": self.delete_timeout})
+        result = self.play("tpu_queued_resource", {**arguments, "wait_timeout": self.delete_timeout})
         self._count(result, f"queued resource {name} in {zone}")
 
     def _shared(self, candidate: Candidate) -> Json:
@@ -454,12 +445,6 @@ class Ladder:
 
     def _node_arguments(self, candidate: Candidate) -> Json:
         return {**self._shared(candidate), **candidate.node_options}
-
-    def _run(self, module: str, arguments: Json, check: bool = False) -> Json:
-        result = self.play(module, arguments, check)
-        if result.get("failed"):
-            raise ModuleFailed(result)
-        return result
 
     def _count(self, result: Json, what: str) -> None:
         """Take a result into that of the task."""

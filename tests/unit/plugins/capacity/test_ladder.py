@@ -10,8 +10,8 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
     Candidate,
     Ladder,
     LadderError,
-    ModuleFailed,
 )
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
 from .fakes import FakeCloud
 
@@ -31,7 +31,14 @@ def ladder(cloud: FakeCloud, *candidates: Candidate, **more: Any) -> Ladder:
         "check": cloud.check,
         **more,
     }
-    return Ladder("n", candidates, cloud, said.append, **options)
+
+    def play(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        result = cloud(module, arguments, check)
+        if result.get("failed"):
+            raise ModuleFailed(result)
+        return result
+
+    return Ladder("n", candidates, play, said.append, **options)
 
 
 def kinds(result: dict[str, Any]) -> list[tuple[str, str]]:

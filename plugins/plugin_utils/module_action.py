@@ -1,0 +1,79 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugins that play other modules of this collection with the connection of their own task."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+
+Result = dict[str, Any]
+
+
+class ModuleFailed(Exception):
+    """A module failed. result: what it returned; kind: of the cause, "api" where the module says none."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(str(result.get("msg", "failed")))
+        self.result = result
+        self.failure: Result = result.get("failure", {"kind": "api"})
+        self.kind = str(self.failure.get("kind", "api"))
+
+
+class ModuleAction(ActionBase):  # type: ignore[misc]
+    """Checks the task's options, and goes through `operate`; a module that fails there fails the task.
+
+    OPTIONS: the argument spec beside the options that lead to Google, which every module gets that is played.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Any]] = {}
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        spec = gcp_argument_spec(**self.OPTIONS)
+        _validated, options = self.validate_argument_spec(argument_spec=spec)
+        self._variables = task_vars or {}
+        self._connection = {
+            key: value for key, value in self._task.args.items() if key in spec.keys() - self.OPTIONS.keys()
+        }
+        try:
+            return self.operate(options)
+        except ModuleFailed as error:
+            return failed(str(error), error.failure)
+
+    def operate(self, options: Result) -> Result:
+        """What the task is for: its result."""
+        raise NotImplementedError
+
+    def play(self, module: str, arguments: Result, check: bool = False) -> Result:
+        """The result of a module. check: play it as in a check run, always. Raises ModuleFailed."""
+        with self._checking(check):
+            result: Result = self._execute_module(
+                module_name=f"tpuops.maxtext.{module}",
+                module_args={**self._connection, **arguments},
+                task_vars=self._variables,
+            )
+        if result.get("failed"):
+            raise ModuleFailed(result)
+        return result
+
+    @contextlib.contextmanager
+    def _checking(self, check: bool) -> Iterator[None]:
+        before = self._task.check_mode
+        self._task.check_mode = bool(check or before)
+        try:
+            yield
+        finally:
+            self._task.check_mode = before
+
+
+def failed(message: str, failure: Result) -> Result:
+    """The result of a task that failed, with the cause in the words of the modules."""
+    return {"failed": True, "msg": message, "failure": failure}
