@@ -73,6 +73,15 @@ def test_the_second_run_changes_nothing(cloud: Cloud, first_run: str) -> None:
     assert commits(cloud) == commits_before
 
 
+@pytest.mark.parametrize("playbook", ["follow", "stop"])
+def test_a_job_that_has_ended_is_told_of_and_left_alone(cloud: Cloud, first_run: str, playbook: str) -> None:
+    before = records(cloud)
+    played = cloud.play("-e", f"job_name=sft-{RUN}", playbook=f"playbooks/{playbook}.yml")
+    assert played.status == 0, played.output[-5000:]
+    assert "changed=0" in played.output and "changed=1" not in played.output
+    assert records(cloud) == before
+
+
 def test_training_is_refused_beside_the_server(cloud: Cloud, first_run: str) -> None:
     before = records(cloud)
     played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
