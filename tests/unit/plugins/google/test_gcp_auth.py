@@ -89,6 +89,22 @@ def test_a_refused_token_is_renewed_once(api: Api, key_file: str) -> None:
         client.get("tpu", "v2/x")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_token_endpoint_that_is_busy_is_asked_again(api: Api, key_file: str, status: int) -> None:
+    client = Client(AuthSettings(kind="serviceaccount", service_account_contents=key_file))
+    for _ in range(3):  # as often as google-auth itself asks
+        api.error("POST oauth2/token", status, "UNAVAILABLE", body=JWT)
+    api.on("POST oauth2/token", token("first"), body=JWT).on(GET, {"ok": True})
+    assert client.get("tpu", "v2/x") == {"ok": True}
+
+
+def test_refused_credentials_are_not_tried_again(api: Api, key_file: str) -> None:
+    client = Client(AuthSettings(kind="serviceaccount", service_account_contents=key_file))
+    api.on("POST oauth2/token", {"error": "invalid_grant"}, status=400, body=JWT)
+    with pytest.raises(Unauthenticated, match="credentials do not work: .*invalid_grant"):
+        client.get("tpu", "v2/x")
+
+
 def test_the_machines_account_asks_the_metadata_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GCE_METADATA_HOST", "meta.test")
     account = "/computeMetadata/v1/instance/service-accounts"
