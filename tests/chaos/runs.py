@@ -27,6 +27,14 @@ ERROR = re.compile(r"^\[ERROR\]: (.*(?:\n(?!\s*$|Origin:|PLAY|TASK|fatal|<<<).*)
 PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 
+#: Tasks, as (role, task), that start a long job, and how often one may end in a run, whatever befalls that.
+ENDS = {
+    ("locked_env", "Install what the lock names"): 2,  # for training and for vLLM
+    ("convert", "Download the model and convert it"): 1,
+    ("sft", "Train"): 1,
+    ("export", "Convert the checkpoint to the Hub's format"): 1,
+}
+
 
 class RunError(AssertionError):
     """What a run did that it must not."""

@@ -12,7 +12,7 @@ import yaml
 from tests.chaos import table
 from tests.chaos.__main__ import choose, draw, share_out
 from tests.chaos.cuts import CUTS, PLAYS, STAGES
-from tests.chaos.runs import Cost, Outcome, Playbook, Run, stage_of
+from tests.chaos.runs import ENDS, Cost, Outcome, Playbook, Run, stage_of
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = choose((), (), ())
@@ -72,6 +72,11 @@ def test_the_table_has_a_row_for_every_stage_of_every_cut(tmp_path: Path) -> Non
     assert "| sft | goes on by itself | 1 | 13 | 4 | 2.5 |" in text
     assert "| convert | a &lt;b> \\| c | 2 | 60 | 0 | 0.0 |" in text
     assert "| preflight | *Nothing is made yet.* | | | | |" in text
+
+
+@pytest.mark.parametrize(("role", "task"), ENDS)
+def test_the_tasks_that_must_not_end_twice_are_the_roles_own(role: str, task: str) -> None:
+    assert f"- name: {task}\n" in (ROOT / "roles" / role / "tasks" / "main.yml").read_text()
 
 
 def test_outcomes_outlive_a_run_of_the_program(tmp_path: Path) -> None:

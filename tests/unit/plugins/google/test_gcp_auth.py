@@ -101,7 +101,7 @@ def test_a_token_endpoint_that_is_busy_is_asked_again(api: Api, key_file: str, s
 def test_refused_credentials_are_not_tried_again(api: Api, key_file: str) -> None:
     client = Client(AuthSettings(kind="serviceaccount", service_account_contents=key_file))
     api.on("POST oauth2/token", {"error": "invalid_grant"}, status=400, body=JWT)
-    with pytest.raises(Unauthenticated, match="credentials do not work: .*invalid_grant"):
+    with pytest.raises(Unauthenticated, match=r"credentials do not work: .*invalid_grant"):
         client.get("tpu", "v2/x")
 
 
