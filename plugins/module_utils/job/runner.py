@@ -22,6 +22,7 @@ machine_id, runs (how often the job ran with this fingerprint). Its status is on
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import os
 import pwd
@@ -40,6 +41,7 @@ STOP_REQUEST = "stop-requested"
 OUTCOME_DIRECTORY = "outcome"
 OUTCOME_LIMIT = 65536  # the job's user writes it, root reads it
 RESERVED_BYTES = 65536
+FULL_BYTES = 1 << 20  # what is left on a disk that is called full: programs give up before the last byte
 RESTART_PAUSE = 5.0  # seconds, for whatever holds a port or a chip to let go of it
 
 # Set by systemd for the unit; of no use to the command.
@@ -218,7 +220,11 @@ def ending(spec: dict[str, Any], outcome: dict[str, Any], directory: str, enviro
         reason = "the machine shut down" if status == "interrupted" else reason
     elif exit_code != 0:
         status = "failed"
-        reason = "the machine ran out of memory" if result == "oom-kill" else reason
+        if result == "oom-kill":
+            reason = "the machine ran out of memory"
+        elif not reason and full(record.get("disk")):
+            # Its log lies on the same disk, and seldom has got the words.
+            reason = os.strerror(errno.ENOSPC)
     else:
         absent = missing(record["outputs"])
         status = "failed" if absent else "finished"
@@ -234,6 +240,15 @@ def ending(spec: dict[str, Any], outcome: dict[str, Any], directory: str, enviro
         "cpu_seconds": number(outcome, "cpu_seconds"),
         "attempts": number(outcome, "attempts") or 1,
     }
+
+
+def full(disk: Any) -> bool:
+    """Whether next to nothing is left on the disk that a job wrote to, a record's ``disk``."""
+    try:
+        state = os.statvfs(disk["path"])
+    except (TypeError, OSError):  # nobody noted it, or it is gone: the record must be written all the same
+        return False
+    return state.f_bavail * state.f_frsize < FULL_BYTES
 
 
 def number(outcome: dict[str, Any], field: str) -> Any:

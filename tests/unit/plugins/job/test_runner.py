@@ -264,6 +264,29 @@ def test_ending(
     assert (end["status"], end["reason"], end["exit_code"], end["signal"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("free", "reason"), [(0, "No space left on device"), (runner.FULL_BYTES, None), (OSError(), None)]
+)
+def test_a_failure_on_a_full_disk_has_that_reason(
+    make_unit: MakeUnit, monkeypatch: pytest.MonkeyPatch, free: int | OSError, reason: str | None
+) -> None:
+    unit = make_unit(["true"])
+    spec = unit.spec(disk={"path": "/data", "used": 0, "needed": None})
+
+    def statvfs(path: str) -> os.statvfs_result:
+        assert path == "/data"
+        if isinstance(free, OSError):
+            raise free
+        return os.statvfs_result((1, 1, 10, 5, free, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr("os.statvfs", statvfs)
+    assert runner.ending(spec, {}, str(unit.directory), FAILED)["reason"] == reason
+    assert (
+        runner.ending(spec, {"reason": "cannot run x"}, str(unit.directory), FAILED)["reason"]
+        == "cannot run x"
+    )
+
+
 def test_a_shutdown_interrupts_and_a_request_stops(
     make_unit: MakeUnit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
