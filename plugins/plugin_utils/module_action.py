@@ -39,8 +39,8 @@ class ModuleAction(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         spec = gcp_argument_spec(**self.OPTIONS)
         _validated, options = self.validate_argument_spec(argument_spec=spec)
-        self._variables = task_vars or {}
-        self._connection = {
+        self._task_variables = task_vars or {}
+        self._google_options = {
             key: value for key, value in self._task.args.items() if key in spec.keys() - self.OPTIONS.keys()
         }
         try:
@@ -57,8 +57,8 @@ class ModuleAction(ActionBase):  # type: ignore[misc]
         with self._checking(check):
             result: Result = self._execute_module(
                 module_name=f"tpuops.maxtext.{module}",
-                module_args={**self._connection, **arguments},
-                task_vars=self._variables,
+                module_args={**self._google_options, **arguments},
+                task_vars=self._task_variables,
             )
         if result.get("failed"):
             raise ModuleFailed(result)
