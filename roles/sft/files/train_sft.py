@@ -4,13 +4,15 @@
     train_sft.py --keep N [--minutes M] MODULE CONFIG KEY=VALUE...
 
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
-MaxText tells Orbax in how many steps to save, and nothing more. Here three things are added:
+MaxText tells Orbax in how many steps to save, and nothing more. Here four things are added:
 
 - Only the last checkpoints are kept; and they may be saved by time instead of by steps.
 - Training goes on from a whole checkpoint. Orbax takes the highest number for the last checkpoint, also when
   a machine that lost its power left empty files there; such a directory is renamed to ``STEP.incomplete``.
   What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
 - It goes on with the data behind what the checkpoint was trained on. MaxText would begin anew.
+- An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it for
+  ever, on chips that cost money.
 
 Runs in the training environment, beside the collection's ``checkpoints.py``. Needs Tunix 0.1.0 and an Orbax
 that has policies (0.11.11).
@@ -21,7 +23,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import os
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -117,6 +121,22 @@ def change_data(trainer: ModuleType) -> None:
     trainer.hooks.SFTDataHooks = ContinuedData
 
 
+def end_with_any_thread() -> None:
+    """Let an error that nobody catches in a thread end the process, as one in the main thread does."""
+    report = threading.excepthook
+
+    def end(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_type is SystemExit:
+            return
+        try:
+            report(failed)
+            sys.stderr.flush()
+        finally:  # also where the log has no room for the report
+            os._exit(1)
+
+    threading.excepthook = end
+
+
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     option = parser.add_argument
@@ -129,6 +149,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
+    end_with_any_thread()
     from absl import app
 
     trainer = importlib.import_module(options.module)

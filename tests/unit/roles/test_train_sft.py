@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,3 +148,33 @@ def test_the_trainers_own_arguments_stay_as_they_are(trainer: ModuleType) -> Non
     options = trainer.parse_arguments(given)
     assert (options.keep, options.minutes, options.module) == (3, 2.5, "maxtext.train")
     assert options.arguments == ["sft.yml", "run_name=x", "--flag"]
+
+
+@pytest.mark.parametrize("log_has_room", [True, False])
+@pytest.mark.parametrize(
+    ("error", "status"), [("OSError(28, 'No space left on device')", 1), ("SystemExit(3)", 0)]
+)
+def test_a_thread_that_dies_ends_the_training(error: str, status: int, log_has_room: bool) -> None:
+    root = Path(__file__).resolve().parents[3]
+    program = (
+        "import threading, train_sft\n"
+        "train_sft.end_with_any_thread()\n"
+        "waited_for = threading.Event()\n"
+        "def die():\n"
+        f"    raise {error}\n"
+        "thread = threading.Thread(target=die)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        f"waited_for.wait({None if status else 0})\n"  # what would wait for ever
+    )
+    folders = [root / "roles" / "sft" / "files", root / "plugins" / "module_utils"]
+    with open(os.devnull if log_has_room else "/dev/full", "wb") as nowhere:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+            stderr=subprocess.PIPE if log_has_room else nowhere,
+            timeout=60,
+        )
+    assert done.returncode == status
+    if log_has_room and status:
+        assert b"No space left on device" in done.stderr
