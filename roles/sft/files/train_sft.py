@@ -11,8 +11,8 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here four thing
   a machine that lost its power left empty files there; such a directory is renamed to ``STEP.incomplete``.
   What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
 - It goes on with the data behind what the checkpoint was trained on. MaxText would begin anew.
-- An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it for
-  ever, on chips that cost money.
+- An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it
+  for ever, on chips that cost money.
 
 Runs in the training environment, beside the collection's ``checkpoints.py``. Needs Tunix 0.1.0 and an Orbax
 that has policies (0.11.11).

@@ -168,7 +168,7 @@ def test_a_thread_that_dies_ends_the_training(error: str, status: int, log_has_r
         f"waited_for.wait({None if status else 0})\n"  # what would wait for ever
     )
     folders = [root / "roles" / "sft" / "files", root / "plugins" / "module_utils"]
-    with open(os.devnull if log_has_room else "/dev/full", "wb") as nowhere:
+    with Path(os.devnull if log_has_room else "/dev/full").open("wb") as nowhere:
         done = subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
