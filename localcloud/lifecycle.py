@@ -47,13 +47,13 @@ def up(config: CloudConfig, progress: Progress) -> None:
 
 
 def _start(config: CloudConfig, server: ServerProcess, progress: Progress) -> None:
-    offset = server.log_file.stat().st_size if server.log_file.exists() else 0
+    begin = offset = server.log_file.stat().st_size if server.log_file.exists() else 0
     process = server.start()
     while admin.status(config) is None:
-        ended = process.poll() is not None
-        lines, offset = _new_lines(server.log_file, offset)
-        if ended:
+        if process.poll() is not None:
+            lines, _end = _new_lines(server.log_file, begin)
             raise CloudError("\n".join(["the server did not start:", *lines[-10:]]))
+        lines, offset = _new_lines(server.log_file, offset)
         for line in lines:
             progress(line[_LOG_PREFIX:])
         time.sleep(POLL_SECONDS)

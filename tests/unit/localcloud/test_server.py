@@ -153,10 +153,14 @@ def test_a_torn_pid_file_is_no_server(config: CloudConfig, content: str) -> None
     assert ServerProcess(config).pid() is None
 
 
-def test_a_server_that_ends_at_once_is_explained(
-    config: CloudConfig, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seconds", [0, 3 * lifecycle.POLL_SECONDS])
+def test_a_server_that_ends_before_it_serves_is_explained(
+    config: CloudConfig, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    script = "import sys; print('12:00:00 ERROR no bridge', file=sys.stderr); sys.exit(1)"
+    script = (
+        "import sys, time; print('12:00:00 ERROR no bridge', file=sys.stderr, flush=True);"
+        f"time.sleep({seconds}); sys.exit(1)"
+    )
     monkeypatch.setattr(ServerProcess, "_argv", [sys.executable, "-c", script])
     with pytest.raises(lifecycle.CloudError, match=r"did not start:\n.*no bridge"):
         lifecycle.up(config, lambda line: None)
