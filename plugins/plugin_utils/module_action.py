@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -48,9 +49,9 @@ class ModuleAction(ActionBase):  # type: ignore[misc]
         except ModuleFailed as error:
             return failed(str(error), error.failure)
 
+    @abstractmethod
     def operate(self, options: Result) -> Result:
         """What the task is for: its result."""
-        raise NotImplementedError
 
     def play(self, module: str, arguments: Result, check: bool = False) -> Result:
         """The result of a module. check: play it as in a check run, always. Raises ModuleFailed."""
