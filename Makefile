@@ -59,5 +59,5 @@ lint unit contract machines molecule e2e: system-packages deps
 chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour. Writes docs/reliability.md.
 	python -m tests.chaos $(CHAOS_ARGS)
 
-bench: deps ## Measure the inventory of 10,000 nodes: half an hour. Writes docs/performance.md.
+bench: deps ## Measure the inventory of 10,000 nodes: ten minutes. Writes docs/performance.md.
 	python -m bench.inventory $(BENCH_ARGS)
