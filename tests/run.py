@@ -2,6 +2,8 @@
 """Runs everything that guards the project: `python -m tests.run [STAGE...]`. Closes with the count of tests.
 
 A lint command counts as one test, a molecule scenario's action too; everything else is counted by pytest.
+Stages of different tracks run side by side; their output then goes to build/tests/STAGE.log and is shown when
+the stage ends.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
 import click
@@ -35,9 +40,16 @@ class Count:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
+# Where a stage's commands write: the terminal, unless another stage runs at the same time.
+OUTPUT: ContextVar[IO[str] | None] = ContextVar("OUTPUT", default=None)
+
+
 def run(command: list[str], **environment: str) -> int:
-    click.secho(f"$ {' '.join(command)}", bold=True)
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+    file = OUTPUT.get()
+    click.secho(f"$ {' '.join(command)}", bold=True, file=file)
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=file, stderr=file, check=False
+    ).returncode
 
 
 def check(command: list[str], **environment: str) -> Count:
@@ -112,6 +124,41 @@ def e2e() -> Count:
 STAGES: dict[str, Callable[[], Count]] = {
     stage.__name__: stage for stage in (lint, unit, contract, machines, molecule, e2e)
 }
+# One after the other; the tracks of a phase at once, for each stage has a local cloud of its own.
+PHASES = ((("lint",),), (("unit",),), (("contract",), ("machines", "molecule")), (("e2e",),))
+
+
+def play(name: str) -> Count:
+    """Run a stage and say how it went."""
+    file = OUTPUT.get()
+    click.secho(f"\n== {name}", bold=True, file=file)
+    started = time.monotonic()
+    count = STAGES[name]()
+    seconds = time.monotonic() - started
+    click.secho(f"== {name}: {count} in {seconds:.0f} s", fg="red" if count.failed else "green", file=file)
+    return count
+
+
+def play_aside(names: Iterable[str]) -> Count:
+    """Run stages while others run: what a stage prints is shown in one piece at its end."""
+    total = Count()
+    for name in names:
+        log = REPORTS / f"{name}.log"
+        with log.open("w", encoding="utf-8", buffering=1) as file:
+            OUTPUT.set(file)
+            total += play(name)
+        click.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+    return total
+
+
+def play_phase(tracks: Sequence[Sequence[str]]) -> Count:
+    if len(tracks) < 2:
+        return sum((play(name) for track in tracks for name in track), start=Count())
+    click.echo(
+        f"\nAt once: {'; '.join(' and then '.join(track) for track in tracks)}. Their output: {REPORTS}/*.log"
+    )
+    with ThreadPoolExecutor(len(tracks)) as pool:
+        return sum(pool.map(play_aside, tracks), start=Count())
 
 
 @click.command()
@@ -119,15 +166,11 @@ STAGES: dict[str, Callable[[], Count]] = {
 def main(stages: tuple[str, ...]) -> None:
     """Run the STAGES, by default all of them."""
     REPORTS.mkdir(parents=True, exist_ok=True)
+    chosen = stages or tuple(STAGES)
     total = Count()
-    for name in stages or STAGES:
-        click.secho(f"\n== {name}", bold=True)
-        started = time.monotonic()
-        count = STAGES[name]()
-        click.secho(
-            f"== {name}: {count} in {time.monotonic() - started:.0f} s", fg="red" if count.failed else "green"
-        )
-        total += count
+    for phase in PHASES:
+        tracks = [[name for name in track if name in chosen] for track in phase]
+        total += play_phase([track for track in tracks if track])
     click.echo(f"\n{total}")
     sys.exit(1 if total.failed or not total.passed else 0)
 
