@@ -205,6 +205,8 @@ def show_faults(faults: list[dict[str, Any]], as_json: bool) -> None:
 def describe_fault(found: dict[str, Any]) -> str:
     """An armed fault as one line."""
     words = [found["name"], found["kind"], *(f"{key}={value}" for key, value in found["where"].items())]
+    if found["struck"]:
+        words.append(f"struck={found['struck']}")
     if found["left"] is not None:
         words.append(f"left={found['left']}")
     if found["seconds"] is not None:

@@ -134,7 +134,7 @@ class Fault:
     """An armed fault.
 
     left: how often it strikes yet, None for ever; seconds: its duration, if it has one; size: how many bytes
-    go through before it strikes, likewise.
+    go through before it strikes, likewise; struck: how often it has struck.
     """
 
     name: str
@@ -143,6 +143,7 @@ class Fault:
     left: int | None
     seconds: float | None
     size: int | None = None
+    struck: int = 0
 
     def matches(self, traits: dict[str, str]) -> bool:
         """Whether a request, described by a value for each selector, is one that the fault strikes."""
@@ -235,10 +236,13 @@ class Faults:
         return None
 
     def _use(self, fault: Fault) -> None:
-        if fault.left is None:
-            return
         if fault.left == 1 and not KINDS[fault.kind].lasting:
             self._store.delete(self.KIND, fault.name)
-        else:
-            record: Json = {**(self._store.get(self.KIND, fault.name) or {}), "left": fault.left - 1}
-            self._store.put(self.KIND, fault.name, record)
+            return
+        left = None if fault.left is None else fault.left - 1
+        record: Json = {
+            **(self._store.get(self.KIND, fault.name) or {}),
+            "left": left,
+            "struck": fault.struck + 1,
+        }
+        self._store.put(self.KIND, fault.name, record)

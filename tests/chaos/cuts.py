@@ -68,6 +68,7 @@ PROCESSES = {
     "sft": "train_sft",
     "export": "maxtext|to_huggingface",
     "vllm_serve": "vllm|install_environment",
+    "evaluate": "vllm",
 }
 
 
@@ -87,52 +88,51 @@ def delete_node(run: Struck) -> None:
         raise CutError(response.text)
 
 
-NO_MACHINE = {
-    "preflight": "Nothing is made yet.",
-    "tpu_vm": "The machine boots within this stage; before it there is nothing to hit.",
-}
-ASKS_NO_HUB = {
-    "tpu_vm": "It asks nothing of the Hub.",
-    "data_disk": "It asks nothing of the Hub.",
-    "maxtext_env": "It asks nothing of the Hub.",
-}
+NO_NODE = {"preflight": "Nothing is made yet."}
+NO_MACHINE = {**NO_NODE, "tpu_vm": "The machine boots within this stage; nothing of ours runs on it yet."}
+ASKS_NO_HUB = dict.fromkeys(("tpu_vm", "data_disk", "maxtext_env"), "It asks nothing of the Hub.")
 ASKS_NO_GOOGLE = dict.fromkeys(
-    ("preflight", *STAGES[2:]), "It asks nothing of Google: the inventory was read before."
+    ("preflight", *STAGES[2:]),
+    "It asks nothing of Google while its node answers; the inventory was read before.",
 )
-NO_PROCESS = {
-    **NO_MACHINE,
-    "data_disk": "It runs no job.",
-    "evaluate": "It asks the server, whose death is a cut of the stage before.",
-}
+NO_PROCESS = {**NO_MACHINE, "data_disk": "It runs no job."}
 
 
 @dataclass(frozen=True)
 class Cut:
     """name: as the table calls it; spares: stage -> why the cut cannot hit there.
 
-    lasts: seconds from the strike to the healing; None where it heals when its stage is over.
+    heal: returns whether the strike met anything; lasts: seconds from the strike to the healing, None where
+    it heals when its stage is over.
     """
 
     name: str
     strike: Callable[[Struck], object]
     spares: Mapping[str, str] = field(default_factory=dict)
-    heal: Callable[[Struck], object] | None = None
+    heal: Callable[[Struck], bool] | None = None
     lasts: float | None = None
 
 
-HEAL = command("machine", "heal", NODE)
-CLEAR = command("fault", "clear")
+def heal_machine(run: Struck) -> bool:
+    localcloud(run, "machine", "heal", NODE)
+    return True
 
 
-def heal_disk(run: Struck) -> None:
+def heal_disk(run: Struck) -> bool:
     """A file system that met a bad disk takes no more writes until the machine has booted again."""
-    HEAL(run)
+    heal_machine(run)
     localcloud(run, "machine", "reboot", NODE)
+    return True
 
 
-def armed(name: str, spares: Mapping[str, str], *arguments: str) -> Cut:
+def clear(run: Struck) -> bool:
+    """A fault that is used up is gone; of one that is still there it is said how often it struck."""
+    return all("struck=" in fault for fault in localcloud(run, "fault", "clear").splitlines())
+
+
+def armed(name: str, spares: Mapping[str, str], *arguments: str, lasts: float | None = None) -> Cut:
     """A fault of the local cloud that is armed, and cleared when the stage is over."""
-    return Cut(name, command("fault", *arguments), spares, CLEAR)
+    return Cut(name, command("fault", *arguments), spares, clear, lasts)
 
 
 CUTS = {
@@ -140,14 +140,21 @@ CUTS = {
     for cut in (
         Cut("controller killed (kill -9)", signalled(signal.SIGKILL)),
         Cut("Ctrl-C", signalled(signal.SIGINT)),
-        Cut("network cut for 20 s", command("machine", "cut", NODE), NO_MACHINE, HEAL, 20),
-        Cut("network cut for 3 min", command("machine", "cut", NODE), NO_MACHINE, HEAL, 180),
-        Cut("network slow for 30 s", command("machine", "slow", NODE, "--rate", "200"), NO_MACHINE, HEAL, 30),
-        Cut("machine rebooted", command("machine", "reboot", NODE), NO_MACHINE),
+        Cut("network cut for 20 s", command("machine", "cut", NODE), NO_NODE, heal_machine, 20),
+        Cut("network cut for 3 min", command("machine", "cut", NODE), NO_NODE, heal_machine, 180),
+        Cut(
+            "network slow for 30 s",
+            command("machine", "slow", NODE, "--rate", "200"),
+            NO_MACHINE,
+            heal_machine,
+            30,
+        ),
+        Cut("machine rebooted", command("machine", "reboot", NODE), NO_NODE),
+        Cut("node under maintenance for 20 s", command("maintenance", NODE, "--seconds", "20"), NO_NODE),
         Cut("process killed", kill_process, NO_PROCESS),
-        Cut("node preempted", command("preempt", NODE), NO_MACHINE),
-        Cut("node deleted", delete_node, NO_MACHINE),
-        Cut("disk full for 20 s", command("machine", "fill-disk", NODE), NO_MACHINE, HEAL, 20),
+        Cut("node preempted", command("preempt", NODE), NO_NODE),
+        Cut("node deleted", delete_node, NO_NODE),
+        Cut("disk full for 20 s", command("machine", "fill-disk", NODE), NO_MACHINE, heal_machine, 20),
         Cut("disk failing for 20 s", command("machine", "io-error", NODE), NO_MACHINE, heal_disk, 20),
         armed("Hub 503, three times", ASKS_NO_HUB, "hub-error-503", "--count", "3"),
         armed("Hub 500, three times", ASKS_NO_HUB, "hub-error-500", "--count", "3"),
@@ -159,13 +166,7 @@ CUTS = {
             dict.fromkeys((*STAGES[:6], *STAGES[7:]), "It uploads nothing."),
             *("hub-drop-upload", "--count", "1", "--bytes", "100000"),
         ),
-        Cut(
-            "token revoked for 20 s",
-            command("fault", "hub-unauthorized"),
-            ASKS_NO_HUB,
-            command("fault", "clear"),
-            20,
-        ),
+        armed("token revoked for 20 s", ASKS_NO_HUB, "hub-unauthorized", lasts=20),
         armed("Google 503, three times", ASKS_NO_GOOGLE, "error-503", "--count", "3"),
         armed("Google 429, three times", ASKS_NO_GOOGLE, "rate-limit", "--count", "3"),
         armed("answer of Google lost", ASKS_NO_GOOGLE, "drop", "--count", "1"),

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import math
 import os
 import re
 import signal
@@ -15,17 +15,21 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from tests.e2e.support import ROOT, Cloud
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import progress
+
+from tests.e2e.support import MOUNT, RECORDS, ROOT, Cloud
 
 from .cuts import CUTS, PLAYS, STAGES, Cut, CutError
 
-MOUNT = "/mnt/disks/checkpoints"
 DISK = "tpu-data-disk"
 STARTS = 6  # of the same command, at most; a run with more cuts gets one more for each
 TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE)
 ERROR = re.compile(r"^\[ERROR\]: (.*(?:\n(?!\s*$|Origin:|PLAY|TASK|fatal|<<<).*)*)", re.MULTILINE)
 PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
+LOSS_TOLERANCE = 1e-3  # of a loss, which the log gives with three digits behind the point
+#: Cuts that leave the node and what runs on it alone.
+OF_THE_CONTROLLER = ("controller killed (kill -9)", "Ctrl-C")
 
 #: Tasks, as (role, task), that start a long job, and how often one may end in a run, whatever befalls that.
 ENDS = {
@@ -150,7 +154,10 @@ class Cost:
 
 @dataclass
 class Run:
-    """A run with a plan of cuts, one a stage at most."""
+    """A run with a plan of cuts, each once the one before has healed.
+
+    missed: those of the plan that did not strike, because their stage was over or asked for nothing any more.
+    """
 
     cloud: Cloud
     name: str
@@ -158,11 +165,12 @@ class Run:
     plan: list[Planned]
     usual: dict[str, Cost]
     outcomes: list[Outcome] = field(default_factory=list)
+    missed: list[Planned] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
     stage: str = ""
     entered: dict[str, Cost] = field(default_factory=dict)
     left: dict[str, Cost] = field(default_factory=dict)
-    _healing: tuple[Cut, float] | None = None
+    _healing: tuple[Planned, float] | None = None
 
     def __post_init__(self) -> None:
         self._traffic = Traffic(self.cloud)
@@ -173,10 +181,11 @@ class Run:
 
     def finish(self) -> None:
         """Start the command until it has ended well. RunError when it does not within so many starts."""
-        self.plan.sort(key=lambda planned: STAGES.index(planned.stage))
+        self.plan.sort(key=lambda planned: (STAGES.index(planned.stage), planned.moment))
         allowed = STARTS + len(self.plan)
         for start in range(1, allowed + 1):
             if self._start(start) == 0:
+                self.missed += self.plan
                 return
         raise RunError(f"{self.name} did not finish within {allowed} starts; see {self.logs[-1]}")
 
@@ -207,10 +216,16 @@ class Run:
         else:
             raise RunError(f"{self.name} failed before it was cut: {self._playbook.failure()}; see {log}")
         # Who starts the command again does so when the fault has passed.
-        while self._healing and self._healing[0].lasts is not None:
+        while self._healing and self._cut.lasts is not None:
             self._heal_when_due()
             time.sleep(0.05)
         return status
+
+    @property
+    def _cut(self) -> Cut:
+        """The one that is to be healed."""
+        assert self._healing
+        return CUTS[self._healing[0].cut]
 
     def _observe(self) -> None:
         self.stage = self._playbook.stage
@@ -222,7 +237,7 @@ class Run:
         """Every stage that was entered is over."""
         for stage in self.entered.keys() - self.left.keys():
             self.left[stage] = self._now()
-            if self._healing and self._healing[0].lasts is None:
+            if self._healing and self._cut.lasts is None:
                 self._heal()
 
     def _now(self) -> Cost:
@@ -234,7 +249,7 @@ class Run:
         planned = self.plan[0]
         later = STAGES.index(self.stage) > STAGES.index(planned.stage)
         if later and (planned.stage in self.left or planned.stage not in self.entered):
-            self.plan.pop(0)  # the stage was over before the moment came
+            self.missed.append(self.plan.pop(0))  # the stage was over before the moment came
             return
         if self.stage != planned.stage:
             return
@@ -249,19 +264,21 @@ class Run:
         self.plan.pop(0)
         self.outcomes.append(Outcome(cut.name, planned.stage))
         if cut.heal:
-            self._healing = (cut, time.monotonic() + (cut.lasts or 0))
+            self._healing = (planned, time.monotonic() + (cut.lasts or 0))
 
     def _heal_when_due(self) -> None:
-        if self._healing and self._healing[0].lasts is not None and time.monotonic() >= self._healing[1]:
+        if self._healing and self._cut.lasts is not None and time.monotonic() >= self._healing[1]:
             self._heal()
 
     def _heal(self) -> None:
-        assert self._healing
-        heal = self._healing[0].heal
-        assert heal
-        # Where the machine is gone there is nothing to heal.
-        with contextlib.suppress(CutError):
-            heal(self)
+        assert self._healing and self._cut.heal
+        try:
+            struck = self._cut.heal(self)
+        except CutError:
+            struck = True  # where the machine is gone there is nothing to heal
+        if not struck:
+            self.missed.append(self._healing[0])
+            self.outcomes.pop()
         self._healing = None
 
     def reckon(self) -> None:
@@ -286,7 +303,7 @@ class Run:
 def check(run: Run) -> None:
     """RunError unless no job that had ended ran again and the Hub has, byte for byte, what was exported.
 
-    And unless no error told the token of the Hub.
+    And unless training knows one loss for each step, and no error told the token of the Hub.
     """
     changed: dict[tuple[str, str], int] = {}
     for log in run.logs:
@@ -299,9 +316,14 @@ def check(run: Run) -> None:
             if re.search(r"^changed: ", text[match.end() : end], re.MULTILINE):
                 key = (match.group(1), match.group(2))
                 changed[key] = changed.get(key, 0) + 1
-    for task in (("convert", "Download the model and convert it"), ("sft", "Train")):
-        if changed.get(task, 0) > 1:
-            raise RunError(f"{run.name}: {': '.join(task)} ran {changed[task]} times to its end")
+    for task, allowed in ENDS.items():
+        if changed.get(task, 0) > allowed:
+            raise RunError(f"{run.name}: {', '.join(task)} ran {changed[task]} times to its end")
+    if all(outcome.cut in OF_THE_CONTROLLER for outcome in run.outcomes):
+        again = {name: record["runs"] for name, record in run.cloud.records().items() if record["runs"] > 1}
+        if again:
+            raise RunError(f"{run.name}: jobs ran more than once: {again}")
+    losses(run)
     target = run.directory / f"{run.name}-download"
     settings = run.cloud.settings
     done = run.cloud.command(
@@ -318,6 +340,23 @@ def check(run: Run) -> None:
     uploaded = {name: hashlib.sha256((target / name).read_bytes()).hexdigest() for name in exported}
     if uploaded != exported:
         raise RunError(f"{run.name}: the Hub has {uploaded}, the export is {exported}")
+
+
+def losses(run: Run) -> dict[int, float]:
+    """The loss of each step. RunError where there is none, or where a step that was trained twice has two."""
+    parse = progress.parser("maxtext", None)
+    found: dict[int, float] = {}
+    for line in run.cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/sft-{run.name}.log*'").splitlines():
+        fields = parse(line)
+        if not fields or "loss" not in fields:
+            continue
+        step, loss = int(fields["step"]), float(fields["loss"])
+        if not math.isclose(found.setdefault(step, loss), loss, rel_tol=LOSS_TOLERANCE):
+            raise RunError(f"{run.name}: step {step} had loss {found[step]}, and then {loss}")
+    missing = set(range(min(found), max(found))) - set(found)
+    if missing:
+        raise RunError(f"{run.name}: the losses of the steps {sorted(missing)} are nowhere")
+    return found
 
 
 def clear(cloud: Cloud, log: Path) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+MOUNT = "/mnt/disks/checkpoints"  # the data disk of the TPU VM
+RECORDS = f"{MOUNT}/.tpuops/jobs"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,16 @@ class Cloud:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The records of all jobs of the data disk, by name."""
+        text = self.ssh(f"sudo -n sh -c 'cat {RECORDS}/*.json | tr -d \"\\n\"'")
+        decoder, found = json.JSONDecoder(), {}
+        while text := text.lstrip():
+            record, end = decoder.raw_decode(text)
+            found[record["name"]] = record
+            text = text[end:]
+        return found
 
 
 @contextmanager

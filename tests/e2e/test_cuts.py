@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller dies in every stage; the same command finishes the run. `make chaos` has the other cuts."""
+"""The controller dies in every stage and the node goes away under the training; the same command finishes the run.
+
+`make chaos` has the other cuts.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,24 @@ USUAL = {
 }
 
 
-def test_a_run_whose_controller_dies_in_every_stage_finishes(cloud: Cloud, tmp_path: Path) -> None:
+KILLED, PREEMPTED = "controller killed (kill -9)", "node preempted"
+
+
+def test_a_run_that_is_cut_in_every_stage_finishes(cloud: Cloud, tmp_path: Path) -> None:
     dice = random.Random(4)
-    plan = [Planned("controller killed (kill -9)", stage, dice.uniform(0, 0.8)) for stage in STAGES]
+    plan = [Planned(KILLED, stage, dice.uniform(0, 0.8)) for stage in STAGES if stage != "sft"]
+    # The training goes on by itself while the controller is away, and is preempted half way through.
+    plan += [Planned(KILLED, "sft", 0.2), Planned(PREEMPTED, "sft", 0.9)]
     usual = {stage: Cost(seconds, 0) for stage, seconds in USUAL.items()}
     run = runs.take(cloud, "killed", tmp_path, plan, usual)
-    struck = [outcome.stage for outcome in run.outcomes]
-    assert {"maxtext_env", "convert", "sft", "export", "vllm_serve"} <= set(struck)
-    assert [outcome.starts for outcome in run.outcomes] == [1] * len(struck)
+    killed = {outcome.stage: outcome.starts for outcome in run.outcomes if outcome.cut == KILLED}
+    assert {"maxtext_env", "convert", "sft", "export", "vllm_serve"} <= set(killed)
+    assert set(killed.values()) == {1}
+    assert [outcome.starts for outcome in run.outcomes if outcome.cut == PREEMPTED] == [0]
+    # No job but the training ran again, and that has one loss a step.
+    assert {name: record["runs"] for name, record in cloud.records().items() if record["runs"] != 1} == {
+        "sft-killed": 2
+    }
+    assert sorted(runs.losses(run)) == list(range(60))
     assert cloud.play("-e", "run_name=killed").recap["changed"] == 0
     runs.clear(cloud, tmp_path / "clear.log")

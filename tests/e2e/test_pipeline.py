@@ -7,7 +7,6 @@ The tests build on each other, in this order.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 
@@ -16,23 +15,10 @@ import pytest
 from localcloud.config import CloudConfig
 from tests.machines.support import traces
 
-from .support import Cloud, CommandLines
+from .support import MOUNT, RECORDS, Cloud, CommandLines
 
-MOUNT = "/mnt/disks/checkpoints"
-RECORDS = f"{MOUNT}/.tpuops/jobs"
 RUN = "qwen3-4b-sft"
 PIPELINE_JOBS = {"convert-qwen3-4b", f"sft-{RUN}", f"export-{RUN}"}
-
-
-def records(cloud: Cloud) -> dict[str, dict[str, object]]:
-    """The records of all jobs of the data disk, by name."""
-    text = cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/*.json | tr -d \"\\n\"'")
-    decoder, found = json.JSONDecoder(), {}
-    while text := text.lstrip():
-        record, end = decoder.raw_decode(text)
-        found[record["name"]] = record
-        text = text[end:]
-    return found
 
 
 def commits(cloud: Cloud) -> list[str]:
@@ -64,39 +50,39 @@ def test_from_nothing_to_an_answer(first_run: str) -> None:
 
 
 def test_the_second_run_changes_nothing(cloud: Cloud, first_run: str) -> None:
-    jobs_before, commits_before = records(cloud), commits(cloud)
+    jobs_before, commits_before = cloud.records(), commits(cloud)
     played = cloud.play()
     assert played.status == 0, played.output[-5000:]
     assert played.recap["changed"] == 0
     assert len(played.tasks) < 60
-    assert records(cloud) == jobs_before
+    assert cloud.records() == jobs_before
     assert commits(cloud) == commits_before
 
 
 @pytest.mark.parametrize("playbook", ["follow", "stop"])
 def test_a_job_that_has_ended_is_told_of_and_left_alone(cloud: Cloud, first_run: str, playbook: str) -> None:
-    before = records(cloud)
+    before = cloud.records()
     played = cloud.play("-e", f"job_name=sft-{RUN}", playbook=f"playbooks/{playbook}.yml")
     assert played.status == 0, played.output[-5000:]
     assert "changed=0" in played.output and "changed=1" not in played.output
-    assert records(cloud) == before
+    assert cloud.records() == before
 
 
 def test_training_is_refused_beside_the_server(cloud: Cloud, first_run: str) -> None:
-    before = records(cloud)
+    before = cloud.records()
     played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
     assert played.status != 0
     assert f"job sft-{RUN} cannot run beside vllm.service" in played.output
-    assert records(cloud) == before
+    assert cloud.records() == before
     played = cloud.play("--tags", "vllm_serve", "-e", "vllm_serve_state=stopped")
     assert played.status == 0, played.output[-5000:]
 
 
 def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: str) -> None:
-    before = records(cloud)
+    before = cloud.records()
     played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
     assert played.status == 0, played.output[-5000:]
-    after = records(cloud)
+    after = cloud.records()
     assert {name for name in after if after[name] != before.get(name)} == {f"sft-{RUN}"}
     log = cloud.ssh(f"sudo -n cat {RECORDS}/sft-{RUN}.log")
     assert "Restored params from step: 60" in log
@@ -146,7 +132,7 @@ def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines:
 
 
 def test_the_disk_survives_the_node(cloud: Cloud, first_run: str) -> None:
-    before = records(cloud)
+    before = cloud.records()
     cloud.ssh(f"echo precious > {MOUNT}/mine")
     played = cloud.play(playbook="playbooks/teardown.yml")
     assert played.status == 0, played.output[-5000:]
@@ -155,7 +141,7 @@ def test_the_disk_survives_the_node(cloud: Cloud, first_run: str) -> None:
     played = cloud.play("-e", "sft_steps=70")
     assert played.status == 0, played.output[-5000:]
     assert cloud.ssh(f"cat {MOUNT}/mine") == "precious\n"
-    after = records(cloud)
+    after = cloud.records()
     assert after["convert-qwen3-4b"] == before["convert-qwen3-4b"]
     assert after[f"sft-{RUN}"] == before[f"sft-{RUN}"]
 

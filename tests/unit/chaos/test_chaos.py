@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chaos import table
+from tests.chaos import cuts, table
 from tests.chaos.__main__ import choose, draw, share_out
 from tests.chaos.cuts import CUTS, PLAYS, STAGES
-from tests.chaos.runs import ENDS, Cost, Outcome, Playbook, Run, stage_of
+from tests.chaos.runs import ENDS, Cost, Outcome, Planned, Playbook, Run, RunError, check, losses, stage_of
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = choose((), (), ())
@@ -161,3 +161,80 @@ def test_steps_that_were_trained_twice_are_counted_over_all_starts(tmp_path: Pat
 
 def test_a_cost_is_what_lies_between_two_moments() -> None:
     assert Cost(5.0, 100) - Cost(2.0, 30) == Cost(3.0, 70)
+
+
+@pytest.mark.parametrize(
+    ("cleared", "struck"),
+    [
+        ("", True),
+        ("fault-1  hub-slow  left=3  seconds=5\n", False),
+        ("fault-1  hub-slow  struck=1  left=2  seconds=5\n", True),
+        ("fault-1  hub-unauthorized\n", False),
+        ("fault-1  hub-unauthorized  struck=4\n", True),
+    ],
+)
+def test_a_fault_that_met_no_request_did_not_strike(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cleared: str, struck: bool
+) -> None:
+    monkeypatch.setattr(cuts, "localcloud", lambda *_: cleared)
+    planned = Planned("Hub slow (5 s), three times", "sft", 0.5)
+    run = made(tmp_path)
+    run.outcomes.append(Outcome(planned.cut, planned.stage))
+    run._healing = (planned, 0.0)
+    run._heal()
+    assert run._healing is None
+    assert (len(run.outcomes), run.missed) == ((1, []) if struck else (0, [planned]))
+
+
+def made(tmp_path: Path, log: str = "", trained: str = "") -> Run:
+    """A run with what its playbook and its trainer said."""
+    (tmp_path / "server.log").touch()
+    run = Run(Ssh({"state_dir": str(tmp_path)}, trained), "x", tmp_path, [], {})  # type: ignore[arg-type]
+    run.logs.append(tmp_path / "log")
+    run.logs[0].write_text(log)
+    return run
+
+
+@dataclass
+class Ssh:
+    """A cloud whose node has one file to show."""
+
+    settings: dict[str, str]
+    shown: str
+    hf_token: str = "hf_secret"
+
+    def ssh(self, _: str) -> str:
+        return self.shown
+
+
+@pytest.mark.parametrize(("role", "task"), ENDS)
+def test_a_job_that_ends_too_often_is_found(tmp_path: Path, role: str, task: str) -> None:
+    once = f"{TASK}{role} : {task}] ***\nchanged: [tpu]\n"
+    with pytest.raises(RunError, match=f"{task} ran {ENDS[role, task] + 1} times to its end"):
+        check(made(tmp_path, once * (ENDS[role, task] + 1)))
+
+
+def test_a_token_in_a_log_is_found(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has the token"):
+        check(made(tmp_path, "hf_secret"))
+
+
+def steps(*losses: tuple[int, float]) -> str:
+    return "\n".join(f"completed step: {step}, seconds: 1.0, loss: {loss}" for step, loss in losses)
+
+
+def test_a_loss_curve_is_one_however_often_training_began(tmp_path: Path) -> None:
+    trained = steps((0, 4.0), (1, 3.0), (2, 2.0), (1, 3.001), (2, 2.0), (3, 1.5))
+    assert losses(made(tmp_path, trained=trained)) == {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.5}
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        (steps((0, 4.0), (1, 3.0), (1, 2.5)), "step 1 had loss 3.0, and then 2.5"),
+        (steps((0, 4.0), (2, 3.0)), r"steps \[1\] are nowhere"),
+    ],
+)
+def test_a_broken_loss_curve_is_found(tmp_path: Path, trained: str, said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        losses(made(tmp_path, trained=trained))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,12 @@ def test_a_fault_strikes_as_often_as_asked(faults: Faults) -> None:
 
 def test_a_fault_without_a_count_strikes_until_it_is_cleared(faults: Faults) -> None:
     fault = faults.arm("error-503", {})
-    assert [faults.meet("call", **CREATE) for _ in range(3)] == [fault] * 3
-    assert faults.clear([fault.name]) == [fault]
+    assert [faults.meet("call", **CREATE) for _ in range(3)] == [
+        fault,
+        replace(fault, struck=1),
+        replace(fault, struck=2),
+    ]
+    assert faults.clear([fault.name]) == [replace(fault, struck=3)]
     assert faults.meet("call", **CREATE) is None
 
 
