@@ -79,13 +79,15 @@ options:
     type: str
   valid_until_time:
     description: Point in time after which the request fails if it was not served, as
-      V(2026-12-24T18:00:00Z).
+      V(2026-12-24T18:00:00Z). Google takes it together with O(valid_after_time), and with no other of these
+      options.
     type: str
   valid_after_duration:
     description: Seconds from now before which the request is not served.
     type: str
   valid_after_time:
-    description: Point in time before which the request is not served.
+    description: Point in time before which the request is not served. Google takes it together with
+      O(valid_until_time), and with no other of these options.
     type: str
   force:
     description: Whether its nodes may be deleted with it, by O(state=absent) or by O(recreate).
@@ -248,12 +250,6 @@ class QueuedResource(Resource):
         spec = {"parent": self.tpus.parent, "node": wanted}
         multislice = given(nodeCount=options["node_count"], nodeIdPrefix=options["node_id_prefix"])
         guaranteed = given(minDuration=options["guaranteed_min_duration"])
-        policy = {
-            "validUntilDuration": "valid_until_duration",
-            "validUntilTime": "valid_until_time",
-            "validAfterDuration": "valid_after_duration",
-            "validAfterTime": "valid_after_time",
-        }
         return given(
             tpu={
                 "nodeSpec": [{**spec, "multisliceParams": multislice}]
@@ -263,7 +259,19 @@ class QueuedResource(Resource):
             spot={} if options["spot"] else None,
             guaranteed=guaranteed if guaranteed or options["guaranteed"] else None,
             reservationName=self._reservation(),
-            queueingPolicy=given(**{field: options[option] for field, option in policy.items()}) or None,
+            queueingPolicy=self._policy() or None,
+        )
+
+    def _policy(self) -> dict[str, Any]:
+        """When it may be served: Google takes one field, of which an interval holds two times."""
+        after, until = self.params["valid_after_time"], self.params["valid_until_time"]
+        if after and until:
+            return {"validInterval": {"startTime": after, "endTime": until}}
+        return given(
+            validUntilDuration=self.params["valid_until_duration"],
+            validUntilTime=until,
+            validAfterDuration=self.params["valid_after_duration"],
+            validAfterTime=after,
         )
 
     def _reservation(self) -> str | None:
@@ -363,8 +371,8 @@ def main() -> None:
             *node.EXCLUSIVE,
             ("node_ids", "node_count"),
             ("spot", "guaranteed", "reservation"),
-            ("valid_until_duration", "valid_until_time"),
-            ("valid_after_duration", "valid_after_time"),
+            ("valid_until_duration", "valid_after_duration", "valid_until_time"),
+            ("valid_until_duration", "valid_after_duration", "valid_after_time"),
         ],
         required_by={"node_id_prefix": ["node_count"]},
     )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 from unittest.mock import ANY
 
@@ -24,6 +25,7 @@ NODE = {
 }
 SPEC = {"parent": PARENT, "nodeId": "tpu", "node": NODE}
 BODY: Json = {"tpu": {"nodeSpec": [SPEC]}}
+VALIDITY = ("valid_until_duration", "valid_until_time", "valid_after_duration", "valid_after_time")
 
 
 def queued(state: str = "ACTIVE", **more: Any) -> Json:
@@ -77,13 +79,23 @@ def test_create_and_wait_for_the_nodes(api: Api, run: Run) -> None:
         ({"reservation": "folders/1/x/-"}, {"reservationName": "folders/1/x/-"}, {}),
         ({"valid_until_duration": "60s"}, {"queueingPolicy": {"validUntilDuration": "60s"}}, {}),
         (
-            {"valid_until_time": "2026-12-24T00:00:00Z", "valid_after_duration": "9s"},
-            {"queueingPolicy": {"validUntilTime": "2026-12-24T00:00:00Z", "validAfterDuration": "9s"}},
+            {"valid_until_time": "2026-12-24T00:00:00Z"},
+            {"queueingPolicy": {"validUntilTime": "2026-12-24T00:00:00Z"}},
             {},
         ),
+        ({"valid_after_duration": "9s"}, {"queueingPolicy": {"validAfterDuration": "9s"}}, {}),
         (
             {"valid_after_time": "2026-12-24T00:00:00Z"},
             {"queueingPolicy": {"validAfterTime": "2026-12-24T00:00:00Z"}},
+            {},
+        ),
+        (
+            {"valid_after_time": "2026-12-24T00:00:00Z", "valid_until_time": "2026-12-25T00:00:00Z"},
+            {
+                "queueingPolicy": {
+                    "validInterval": {"startTime": "2026-12-24T00:00:00Z", "endTime": "2026-12-25T00:00:00Z"}
+                }
+            },
             {},
         ),
         ({"node_id": "a"}, {}, {"nodeId": "a"}),
@@ -322,7 +334,11 @@ def test_a_creation_that_google_ends_with_an_error(api: Api, run: Run) -> None:
         ({"node_ids": ["a"], "node_count": 2}, "mutually exclusive: node_ids|node_count"),
         ({"node_ids": ["A"]}, "name: 'A' is not valid"),
         ({"spot": True, "reservation": "a"}, "mutually exclusive: spot|guaranteed|reservation"),
-        ({"valid_until_time": "a", "valid_until_duration": "b"}, "mutually exclusive: valid_until_duration"),
+        *(
+            ({one: "a", other: "b"}, "mutually exclusive: valid_until_duration|valid_after_duration|valid_")
+            for one, other in combinations(VALIDITY, 2)
+            if {one, other} != {"valid_after_time", "valid_until_time"}
+        ),
         ({"networks": [], "can_ip_forward": True}, "mutually exclusive: networks|can_ip_forward"),
     ],
 )
