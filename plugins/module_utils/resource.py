@@ -279,9 +279,13 @@ class Resource(ABC):
         except Conflict:
             # A lost answer to our own request, or another controller was first.
             found = self.read()
-            if found is None or self.is_dead(found):
-                raise
+        if found is not None and not self.is_dead(found):
             return self._updated(found)
+        # What began behind the lost answer came to nothing, its reason untold: a second try tells it.
+        if found is not None:
+            self.check_replace(found)
+            self._delete(found)
+        return self.create(body)
 
     def _replace(self, current: Json) -> Json:
         self.check_replace(current)

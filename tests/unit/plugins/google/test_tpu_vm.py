@@ -83,6 +83,13 @@ def creating(api: Api, body: Json = BODY, operation: Json = DONE) -> Api:
     return api.on(TYPES, OFFERS, query=BIG).on(f"POST {NODES}", operation, query={"nodeId": "tpu"}, body=body)
 
 
+def lost(api: Api) -> Api:
+    """The answer to a create is lost, and the node that it makes meanwhile in the way of the second try."""
+    absent(api).on(TYPES, OFFERS, query=BIG)
+    api.on(f"POST {NODES}", requests.ConnectionError("cut"), query={"nodeId": "tpu"}, body=BODY)
+    return api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
+
+
 def present(api: Api, found: Json | None = None) -> Api:
     return api.on(f"GET {NODE}", found or node())
 
@@ -214,15 +221,45 @@ def test_without_waiting(api: Api, run: Run) -> None:
 
 
 def test_a_lost_answer_to_a_create_ends_in_adoption(api: Api, run: Run) -> None:
-    absent(api).on(TYPES, OFFERS, query=BIG)
-    api.on(f"POST {NODES}", requests.ConnectionError("cut"), query={"nodeId": "tpu"}, body=BODY)
-    api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
-    present(api, {"name": node()["name"], "state": "CREATING"})
+    present(lost(api), {"name": node()["name"], "state": "CREATING"})
     api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]})
     api.on(OP, DONE)
     published(present(api))
     result = run("tpu_vm", **OPTIONS)
     assert (result["changed"], result["node"]) == (True, node())
+
+
+def test_a_creation_that_failed_behind_a_lost_answer_is_asked_again_for_its_error(api: Api, run: Run) -> None:
+    present(lost(api), {"name": node()["name"], "state": "CREATING"})
+    api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]})
+    stockout = {"code": 8, "message": 'There is no more capacity in the zone "us-west1-c"'}
+    api.on(OP, op(done=True, error=stockout))
+    absent(api)
+    api.on(f"POST {NODES}", op(done=True, error=stockout), query={"nodeId": "tpu"}, body=BODY)
+    absent(api)
+    assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "stockout"
+
+
+def test_a_node_that_was_preempted_behind_a_lost_answer_is_made_again(api: Api, run: Run) -> None:
+    present(lost(api), node(state="PREEMPTED")).on(f"DELETE {NODE}", DONE)
+    api.on(f"POST {NODES}", DONE, query={"nodeId": "tpu"}, body=BODY)
+    published(present(api, node(id="43")))
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["changed"], result["node"]["id"]) == (True, "43")
+
+
+def test_a_dead_node_of_a_queued_resource_behind_a_lost_answer_is_left_alone(api: Api, run: Run) -> None:
+    queued = "projects/my-project/locations/us-west1-c/queuedResources/tpu-q"
+    present(lost(api), node(state="PREEMPTED", queuedResource=queued))
+    result = run("tpu_vm", **OPTIONS)
+    assert result["failure"]["kind"] == "precondition"
+    assert "belongs to the queued resource tpu-q" in result["msg"]
+
+
+def test_a_creation_is_asked_again_once_only(api: Api, run: Run) -> None:
+    absent(lost(api))
+    api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
+    assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "conflict"
 
 
 def test_a_node_that_is_being_created_is_taken_up(api: Api, run: Run) -> None:
