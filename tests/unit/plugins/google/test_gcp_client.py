@@ -73,6 +73,21 @@ def test_pauses_grow_and_differ(api: Api, client: Client, pauses: list[float]) -
     assert first != second
 
 
+@pytest.mark.parametrize("header", ["soon", "", "-1", "Mon, 01 Jan 99999 00:00:00 GMT"])
+def test_a_retry_after_that_makes_no_sense_asks_for_no_pause(
+    api: Api, client: Client, header: str, pauses: list[float]
+) -> None:
+    api.error(GET, 429, "RESOURCE_EXHAUSTED", headers={"Retry-After": header}).on(GET, {"ok": True})
+    assert client.get("tpu", "v2/x") == {"ok": True}
+    assert pauses == [0.0]
+
+
+def test_a_retry_after_of_hours_is_cut_short(api: Api, client: Client, pauses: list[float]) -> None:
+    api.error(GET, 429, "RESOURCE_EXHAUSTED", headers={"Retry-After": "7200"}).on(GET, {"ok": True})
+    assert client.get("tpu", "v2/x") == {"ok": True}
+    assert 120 <= pauses[0] <= 150
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [(requests.ReadTimeout("slow"), TransportError), (requests.ConnectionError(), TransportError)],
