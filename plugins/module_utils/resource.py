@@ -11,6 +11,7 @@ never mixed into it.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from abc import ABC, abstractmethod
@@ -80,13 +81,13 @@ class Resource(ABC):
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         self.module = module
         self.params: Json = module.params
-        self.client = client
+        self.deadline = Deadline(self.params.get("wait_timeout", math.inf))
+        self.client = client.within(self.deadline)
         self.changed = False
         self.recreated = False
         self.api_off = False
         self.name, self.zone, self.project = (self.params.get(key) for key in ("name", "zone", "project"))
         check_names(**{option: self.params[option] for option in self.identity})
-        self.deadline = Deadline(self.params.get("wait_timeout", 0))
 
     # What a module gives.
 
@@ -195,7 +196,7 @@ class Resource(ABC):
 
     def clean_up(self) -> None:
         """Delete what a failed creation left: it would take quota and be in the way of the next try."""
-        self.deadline = Deadline(CLEAN_UP_TIMEOUT)
+        self.deadline.restart(CLEAN_UP_TIMEOUT)
         try:
             left = self.fetch()
             if left is not None and self.is_remains(left):

@@ -103,7 +103,8 @@ created:
   returned: success
   type: bool
 failure:
-  description: The cause of a failure, for a rescue block to act on.
+  description: The cause of a failure, for a rescue block to act on. After a wait that ended too early,
+    C(operation) names what goes on.
   returned: failure
   type: dict
   sample: {kind: quota, code: 403, reason: QUOTA_EXCEEDED, details: []}
@@ -175,7 +176,15 @@ class Disk(Resource):
 
     def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
         what = f"The disk {self.name} ({current['status']})"
-        return poll(lambda: self.fetch() or {}, self.is_settled, self.deadline, what, self.path) or None
+        return poll(lambda: self.fetch() or {}, self.is_settled, self.deadline, what, self._pending()) or None
+
+    def _pending(self) -> str:
+        """The name of the operation that an earlier run left under way on the disk, or the disk's own."""
+        path = f"projects/{self.project}/zones/{self.zone}/operations"
+        for operation in self.client.items("compute", path, "items", {"filter": 'status != "DONE"'}):
+            if operation.get("targetLink", "").endswith(f"/disks/{self.name}"):
+                return str(operation["name"])
+        return self.path
 
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         kind = self.params["type"] or (None if current else DEFAULT_TYPE)

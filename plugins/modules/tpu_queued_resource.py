@@ -167,7 +167,8 @@ failure:
       type: list
       elements: dict
     operation:
-      description: With V(timeout), the operation that goes on, or the queued resource that still waits.
+      description: After a wait that ended too early, as with V(timeout), the operation that goes on, or the
+        queued resource that still waits.
       type: str
 """
 
@@ -214,7 +215,7 @@ class QueuedResource(Resource):
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
-        self.tpus = tpu.Tpus(client, self.project, self.zone)
+        self.tpus = tpu.Tpus(self.client, self.project, self.zone)
         self.ids: list[str] = self.params["node_ids"] or [self.name]
         for name in [*self.ids, self.params["node_id_prefix"] or self.name]:
             check_names(name=name)

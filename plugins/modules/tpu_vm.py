@@ -143,7 +143,7 @@ failure:
       type: list
       elements: dict
     operation:
-      description: With V(timeout), the operation that goes on.
+      description: After a wait that ended too early, as with V(timeout), the operation that goes on.
       type: str
 """
 
@@ -180,7 +180,7 @@ class Node(Resource):
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
-        self.tpus = tpu.Tpus(client, self.project, self.zone)
+        self.tpus = tpu.Tpus(self.client, self.project, self.zone)
 
     def fetch(self) -> dict[str, Any] | None:
         return self.tpus.get_node(self.name)

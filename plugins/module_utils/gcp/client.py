@@ -8,6 +8,8 @@ conflict, which the resource layer adopts), sets absolute values, or carries a `
 
 from __future__ import annotations
 
+import copy
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .auth import Authenticator, AuthSettings
 from .errors import GcpError, MissingLibrary, Retryable, TransportError, Unauthenticated, from_response
+from .operations import Deadline
 
 if TYPE_CHECKING:
     import requests
@@ -62,6 +65,13 @@ class Client:
         self._endpoints = {**ENDPOINTS, **overrides}
         # No more than what urllib3 1.26 has as well, which distributions ship.
         self._retry = Retry(total=RETRIES, backoff_factor=0.5)
+        self._deadline = Deadline(math.inf)
+
+    def within(self, deadline: Deadline) -> Client:
+        """The same connection, which asks again no later than the deadline."""
+        bounded = copy.copy(self)
+        bounded._deadline = deadline
+        return bounded
 
     @property
     def email(self) -> str:
@@ -127,7 +137,7 @@ class Client:
             try:
                 return self._authenticated(method, url, options)
             except Retryable as error:
-                retry = _next(retry, method, url, error)
+                retry = _next(retry, method, url, error, self._deadline)
 
     def _authenticated(self, method: str, url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         headers = self._auth.headers()
@@ -167,16 +177,18 @@ def _decoded(response: requests.Response, call: str) -> dict[str, Any]:
     return body
 
 
-def _next(retry: Any, method: str, url: str, error: Retryable) -> Any:
-    """The retry policy after `error`, its pause taken; raises `error` when the policy is used up."""
+def _next(retry: Any, method: str, url: str, error: Retryable, deadline: Deadline) -> Any:
+    """The retry policy after `error`, its pause taken; raises `error` when policy or time is used up."""
     from urllib3.exceptions import MaxRetryError
 
     try:
         retry = retry.increment(method, url)
     except MaxRetryError:
         raise error from None
+    if not deadline.left:
+        raise error
     pause = max(_asked(retry, error), retry.get_backoff_time())
-    time.sleep(pause * random.uniform(1, 1.25))
+    time.sleep(min(deadline.left, pause * random.uniform(1, 1.25)))
     return retry
 
 

@@ -323,7 +323,7 @@ def test_a_broken_wait_deletes_nothing(api: Api, run: Run) -> None:
     for _attempt in range(5):
         api.error(OP, 503, "UNAVAILABLE")
     result = run("tpu_vm", **OPTIONS)
-    assert result["failure"]["kind"] == "unavailable"
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("unavailable", OP_NAME)
     assert not [call for call in api.calls if call.startswith("DELETE")]
 
 
@@ -338,6 +338,30 @@ def test_a_wait_that_ends_names_the_operation_and_deletes_nothing(
     assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", OP_NAME)
     assert sum(pauses) == pytest.approx(600)
     assert max(pauses) <= 12.5
+
+
+def test_a_wait_ends_in_time_although_google_asks_for_pauses(api: Api, run: Run, pauses: list[float]) -> None:
+    creating(absent(api), operation=op())
+    for _poll in range(5):
+        api.error(OP, 503, "UNAVAILABLE", headers={"Retry-After": "100"})
+    result = run("tpu_vm", **OPTIONS, wait_timeout=30)
+    api.script.clear()
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", OP_NAME)
+    assert sum(pauses) == pytest.approx(30)
+
+
+def test_what_a_failed_creation_left_has_time_of_its_own_to_go(
+    api: Api, run: Run, pauses: list[float]
+) -> None:
+    creating(absent(api), operation=op())
+    api.error(OP, 503, "UNAVAILABLE", headers={"Retry-After": "100"})
+    api.on(OP, op(done=True, error={"code": 8, "message": "none left"}))
+    present(api).error(f"DELETE {NODE}", 503, "UNAVAILABLE", headers={"Retry-After": "100"})
+    api.on(f"DELETE {NODE}", DONE)
+    result = run("tpu_vm", **OPTIONS, wait_timeout=30)
+    assert (result["failure"]["kind"], result["warnings"]) == ("stockout", [])
+    assert pauses[0] == pytest.approx(30)
+    assert pauses[1] >= 100
 
 
 def test_a_node_that_is_preempted_as_soon_as_it_is_there(api: Api, run: Run) -> None:
