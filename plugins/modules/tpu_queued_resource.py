@@ -191,9 +191,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
     Field,
-    Resource,
     given,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu_resource import TpuResource
 
 SPECS = "tpu.nodeSpec"
 #: What a queued resource may be without `force` to be deleted, whatever its nodes.
@@ -208,14 +208,14 @@ def same_nodes(have: list[dict[str, Any]], want: list[dict[str, Any]]) -> bool:
     ]
 
 
-class QueuedResource(Resource):
+class QueuedResource(TpuResource):
     noun = "queued resource"
     result = "queued_resource"
+    collection = "queuedResources"
     transitional = frozenset({"DELETING", "SUSPENDING"})
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
-        self.tpus = tpu.Tpus(self.client, self.project, self.zone)
         self.ids: list[str] = self.params["node_ids"] or [self.name]
         for name in [*self.ids, self.params["node_id_prefix"] or self.name]:
             check_names(name=name)
@@ -235,14 +235,8 @@ class QueuedResource(Resource):
             ),
         )
 
-    def fetch(self) -> dict[str, Any] | None:
-        return self.tpus.find("queuedResources", self.name)
-
     def state_of(self, current: dict[str, Any]) -> str:
         return str(current.get("state", {}).get("state", ""))
-
-    def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
-        return self.tpus.settle(current["name"], self.fetch, self.is_settled, self.deadline)
 
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         options = self.params if current is None else {**self.params, "ssh_keys": None}
