@@ -17,20 +17,18 @@ from .gcp.operations import Deadline, finished_long_running, poll, response_of
 
 Json = dict[str, Any]
 
-# Node.state, by what can be done with the node.
-TRANSITIONAL = frozenset(
-    [
-        "CREATING",
-        "RESTARTING",
-        "REIMAGING",
-        "DELETING",
-        "REPAIRING",
-        "STOPPING",
-        "STARTING",
-        "HIDING",
-        "UNHIDING",
-    ]
-)
+# Node.state, by what can be done with the node; of those in which something is under way, how it ends.
+TRANSITIONAL = {
+    "CREATING": "READY",
+    "RESTARTING": "READY",
+    "REIMAGING": "READY",
+    "DELETING": "",
+    "REPAIRING": "READY",
+    "STOPPING": "STOPPED",
+    "STARTING": "READY",
+    "HIDING": "HIDDEN",
+    "UNHIDING": "READY",
+}
 DEAD = frozenset({"PREEMPTED", "TERMINATED"})
 
 # QueuedResource.state.state: on its way to its nodes, and beyond return.

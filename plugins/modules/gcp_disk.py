@@ -99,7 +99,8 @@ disk:
     status: READY
     type: https://www.googleapis.com/compute/v1/projects/my-project/zones/us-west1-c/diskTypes/pd-balanced
 created:
-  description: Whether this call made the disk, so that nothing can be on it yet. An adopted disk is not.
+  description: Whether this call made the disk, so that nothing can be on it yet. An adopted disk is not. In
+    check mode, whether it would.
   returned: success
   type: bool
 failure:
@@ -111,7 +112,7 @@ failure:
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -157,22 +158,19 @@ class Disk(Resource):
         Field("provisionedIops", "provisioned_iops", mutable=True),
         Field("provisionedThroughput", "provisioned_throughput", mutable=True),
     )
-    transitional = frozenset({"CREATING", "RESTORING", "DELETING"})
+    state_path = "status"
+    transitional: Mapping[str, str] = {"CREATING": "READY", "RESTORING": "READY", "DELETING": ""}
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
         self.disks = f"projects/{self.project}/zones/{self.zone}/disks"
         self.path = f"{self.disks}/{self.name}"
-        self.created = False
 
     def fetch(self) -> dict[str, Any] | None:
         try:
             return self.client.get("compute", self.path)
         except NotFound:
             return None
-
-    def state_of(self, current: dict[str, Any]) -> str:
-        return str(current.get("status", ""))
 
     def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
         what = f"The disk {self.name} ({current['status']})"
@@ -211,7 +209,6 @@ class Disk(Resource):
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         self.made(self._call("POST", self.disks, body))
-        self.created = True
         return self.client.get("compute", self.path)
 
     def facts(self, current: dict[str, Any] | None) -> dict[str, Any]:

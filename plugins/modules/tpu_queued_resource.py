@@ -172,6 +172,7 @@ failure:
       type: str
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -212,7 +213,8 @@ class QueuedResource(TpuResource):
     noun = "queued resource"
     result = "queued_resource"
     collection = "queuedResources"
-    transitional = frozenset({"DELETING", "SUSPENDING"})
+    state_path = "state.state"
+    transitional: Mapping[str, str] = {"DELETING": "", "SUSPENDING": "SUSPENDED"}
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
@@ -234,9 +236,6 @@ class QueuedResource(TpuResource):
                 for field in node.FIELDS
             ),
         )
-
-    def state_of(self, current: dict[str, Any]) -> str:
-        return str(current.get("state", {}).get("state", ""))
 
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         options = self.params if current is None else {**self.params, "ssh_keys": None}

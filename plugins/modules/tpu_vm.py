@@ -177,9 +177,6 @@ class Node(TpuResource):
     fields = node.FIELDS
     transitional = tpu.TRANSITIONAL
 
-    def state_of(self, current: dict[str, Any]) -> str:
-        return str(current.get("state", ""))
-
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         return node.body(self.params, self.tpus, current)
 

@@ -8,7 +8,7 @@ from unittest.mock import ANY
 import pytest
 import requests
 
-from .conftest import Api, Json, Run
+from .conftest import Api, Json, Run, assert_foretold
 
 DISKS = "compute/compute/v1/projects/my-project/zones/us-west1-c/disks"
 DISK = f"{DISKS}/data"
@@ -178,6 +178,74 @@ def test_check_mode_predicts_and_writes_nothing(
     assert (result["changed"], api.writes) == (changed, [])
     if options.get("size_gb") == 20:
         assert result["disk"] == disk(sizeGb="20")
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "call", "query", "body", "after"),
+    [
+        (
+            None,
+            {"labels": {"n": 1}},
+            f"POST {DISKS}",
+            {},
+            {**BODY, "labels": {"n": "1"}},
+            {"labels": {"n": "1"}},
+        ),
+        (disk(), {"size_gb": 20}, f"POST {DISK}/resize", {}, {"sizeGb": "20"}, {"sizeGb": "20"}),
+        (
+            disk(labels={"old": "1"}),
+            {"labels": {"a": "b"}},
+            f"POST {DISK}/setLabels",
+            {},
+            {"labels": {"a": "b"}, "labelFingerprint": "abc="},
+            {"labels": {"a": "b"}, "labelFingerprint": "abc="},
+        ),
+        (
+            disk(provisionedIops="3000"),
+            {"provisioned_iops": 4000},
+            f"PATCH {DISK}",
+            {"updateMask": "provisionedIops"},
+            {"provisionedIops": "4000"},
+            {"provisionedIops": "4000"},
+        ),
+        (disk(), {"state": "absent"}, f"DELETE {DISK}", {}, None, None),
+    ],
+)
+def test_check_mode_foretells_what_is_done(
+    api: Api,
+    run: Run,
+    found: Json | None,
+    options: Json,
+    call: str,
+    query: Json,
+    body: Json | None,
+    after: Json | None,
+) -> None:
+    def before() -> None:
+        _ = api.on(f"GET {DISK}", found) if found else api.error(f"GET {DISK}", 404, "NOT_FOUND")
+
+    before()
+    predicted = run("gcp_disk", check=True, **{**OPTIONS, **options})
+    assert api.writes == []
+    before()
+    api.on(call, operation("DONE"), query={**ONCE, **query}, body=body)
+    if after:
+        api.on(f"GET {DISK}", disk(**after))
+    assert_foretold(predicted, run("gcp_disk", **{**OPTIONS, **options}), "disk")
+
+
+@pytest.mark.parametrize(
+    ("status", "options"),
+    [("CREATING", OPTIONS), ("RESTORING", OPTIONS), ("DELETING", {**OPTIONS, "state": "absent"})],
+)
+def test_check_mode_foretells_how_what_is_under_way_ends(
+    api: Api, run: Run, status: str, options: Json
+) -> None:
+    api.on(f"GET {DISK}", disk(status=status))
+    predicted = run("gcp_disk", check=True, **options)
+    changing(api, status)
+    _ = api.error(f"GET {DISK}", 404, "NOT_FOUND") if status == "DELETING" else api.on(f"GET {DISK}", disk())
+    assert_foretold(predicted, run("gcp_disk", **options), "disk")
 
 
 def test_check_mode_takes_an_api_that_is_not_enabled_for_a_project_without_disks(api: Api, run: Run) -> None:

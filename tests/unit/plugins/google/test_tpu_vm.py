@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
-from .conftest import Api, Json, Run
+from .conftest import Api, Json, Run, assert_foretold
 
 ZONE = "tpu/v2/projects/my-project/locations/us-west1-c"
 NODES = f"{ZONE}/nodes"
@@ -770,7 +771,8 @@ def test_a_slice_cannot_be_stopped(api: Api, run: Run) -> None:
         (node(state="STOPPED"), {**NAMED, "state": "started"}, "", True),
         (node(state="PREEMPTED"), OPTIONS, "types", True),
         (node(), {**OPTIONS, "spot": True, "recreate": True}, "types", True),
-        (node(state="CREATING"), OPTIONS, "", False),
+        (node(state="CREATING"), OPTIONS, "keys", False),
+        (node(state="CREATING"), {**OPTIONS, "wait": False}, "", False),
         (node(state="DELETING"), OPTIONS, "types", True),
         (node(state="DELETING"), {**NAMED, "state": "absent"}, "", False),
     ],
@@ -783,6 +785,85 @@ def test_check_mode_predicts_and_writes_nothing(
         _ = published(api) if read == "keys" else api.on(TYPES, OFFERS, query=BIG)
     assert run("tpu_vm", check=True, **options)["changed"] is changed
     assert set(api.writes) <= {KEYS}  # a POST, but one that reads
+
+
+def real_create(api: Api, body: Json, made: Json) -> Api:
+    return published(present(creating(api, body), made))
+
+
+def real_delete(api: Api) -> Api:
+    return api.on(f"DELETE {NODE}", DONE)
+
+
+def real_power(api: Api, verb: str, after: str) -> Api:
+    present(api.on(f"POST {NODE}:{verb}", DONE, body={}), node(state=after))
+    return published(api) if after == "READY" else api
+
+
+def real_settle(api: Api, state: str) -> Api:
+    return present(api.on(f"GET {ZONE}/operations", {}), node(state=state))
+
+
+def real_replace(api: Api, body: Json, made: Json) -> Api:
+    real_delete(api.on(TYPES, OFFERS, query=BIG))
+    api.on(f"POST {NODES}", DONE, query={"nodeId": "tpu"}, body=body)
+    return published(present(api, made))
+
+
+def real_patch(api: Api) -> Api:
+    api.on(f"PATCH {NODE}", DONE, query={"updateMask": "labels"}, body={"labels": {"a": "1"}})
+    return published(present(api, node(labels={"a": "1"})))
+
+
+SPOT: Json = {"schedulingConfig": {"spot": True}}
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "types", "really"),
+    [
+        (None, OPTIONS, True, lambda api: real_create(api, BODY, node())),
+        (None, {**OPTIONS, "spot": True}, True, lambda api: real_create(api, BODY | SPOT, node(**SPOT))),
+        (node(), {**NAMED, "state": "absent"}, False, real_delete),
+        (node(), {**NAMED, "state": "stopped"}, False, lambda api: real_power(api, "stop", "STOPPED")),
+        (
+            node(state="STOPPED"),
+            {**NAMED, "state": "started"},
+            False,
+            lambda api: real_power(api, "start", "READY"),
+        ),
+        (
+            node(state="STARTING"),
+            {**NAMED, "state": "stopped"},
+            False,
+            lambda api: real_power(real_settle(api, "READY"), "stop", "STOPPED"),
+        ),
+        (
+            node(state="STOPPING"),
+            {**NAMED, "state": "started"},
+            False,
+            lambda api: real_power(real_settle(api, "STOPPED"), "start", "READY"),
+        ),
+        (
+            node(),
+            {**OPTIONS, "spot": True, "recreate": True},
+            True,
+            lambda api: real_replace(api, BODY | SPOT, node(id="43", **SPOT)),
+        ),
+        (node(state="PREEMPTED"), OPTIONS, True, lambda api: real_replace(api, BODY, node(id="43"))),
+        (node(), {**OPTIONS, "labels": {"a": 1}}, False, real_patch),
+    ],
+)
+def test_check_mode_foretells_what_is_done(
+    api: Api, run: Run, found: Json | None, options: Json, types: bool, really: Callable[[Api], Api]
+) -> None:
+    _ = present(api, found) if found else absent(api)
+    if types:
+        api.on(TYPES, OFFERS, query=BIG)
+    predicted = run("tpu_vm", check=True, **options)
+    assert api.writes == []
+    _ = present(api, found) if found else absent(api)
+    really(api)
+    assert_foretold(predicted, run("tpu_vm", **options), "node")
 
 
 def test_check_mode_on_a_project_whose_api_is_not_enabled(api: Api, run: Run) -> None:
