@@ -121,6 +121,13 @@ def _checked(call: Call, identifier: str) -> Json:
     tiers = [tier for tier in ("spot", "guaranteed", "reservationName") if tier in body]
     if len(tiers) > 1:
         raise invalid_field("queued_resource", f"At most one tier may be given, not {' and '.join(tiers)}.")
+    timing = list(body.get("queueingPolicy", {}))
+    if len(timing) > 1:
+        raise invalid_field(
+            "queued_resource.queueing_policy",
+            "Invalid value at 'queued_resource.queueing_policy' (oneof), oneof field "
+            f"'start_timing_constraints' is already set. Cannot set '{timing[1]}'",
+        )
     specs = body.get("tpu", {}).get("nodeSpec", [])
     if not specs:
         raise invalid_field("queued_resource.tpu.node_spec", "At least one node spec is needed.")

@@ -95,7 +95,7 @@ requirements:
   - requests
 notes:
   - Rate limits (429), server errors and lost answers are retried with growing, jittered pauses that respect
-    C(Retry-After).
+    C(Retry-After), up to two minutes of it, and end with the module's C(wait_timeout).
 """
 
     # For modules that look in several zones.

@@ -11,6 +11,7 @@ never mixed into it.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from abc import ABC, abstractmethod
@@ -67,36 +68,36 @@ class Resource(ABC):
     noun:         what messages call it.
     result:       the key of the module's result that holds what the API returned ({} if there is nothing).
     fields:       what is compared; a field that the options leave out is not.
-    transitional: states in which something is under way that must end before anything else can be asked.
+    state_path:   where the API keeps its state, dotted.
+    transitional: the states in which something is under way that must end before anything else can be asked,
+                  each with the one that it ends in, "" where the resource is gone then.
     identity:     the options whose names Google has rules for, which are checked first.
     """
 
     noun = "resource"
     result = "resource"
     fields: Sequence[Field] = ()
-    transitional: frozenset[str] = frozenset()
+    state_path = "state"
+    transitional: Mapping[str, str] = {}
     identity: Sequence[str] = ("name", "zone", "project")
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         self.module = module
         self.params: Json = module.params
-        self.client = client
+        self.deadline = Deadline(self.params.get("wait_timeout", math.inf))
+        self.client = client.within(self.deadline)
         self.changed = False
+        self.created = False
         self.recreated = False
         self.api_off = False
         self.name, self.zone, self.project = (self.params.get(key) for key in ("name", "zone", "project"))
         check_names(**{option: self.params[option] for option in self.identity})
-        self.deadline = Deadline(self.params.get("wait_timeout", 0))
 
     # What a module gives.
 
     @abstractmethod
     def fetch(self) -> Json | None:
         """What the API has now, None if there is nothing."""
-
-    @abstractmethod
-    def state_of(self, current: Json) -> str:
-        """The state that the API says it is in; DELETING is one of the transitional ones everywhere."""
 
     @abstractmethod
     def settle(self, current: Json) -> Json | None:
@@ -170,15 +171,21 @@ class Resource(ABC):
     def waits(self) -> bool:
         return bool(self.params.get("wait", True))
 
+    def state_of(self, current: Json) -> str:
+        """The state that the API says it is in."""
+        return str(lookup(current, self.state_path) or "")
+
     def read(self) -> Json | None:
         """What the API has once nothing is under way on it any more, None if there is nothing then."""
         current = self.fetch()
-        if current is None or self.state_of(current) not in self.transitional:
+        if current is None or self.is_settled(current):
             return current
-        going = self.state_of(current) == "DELETING"
+        end = self.transitional[self.state_of(current)]
+        if end and not self.waits:
+            return current
         if self.check_mode:
-            return None if going else current
-        return self.settle(current) if going or self.waits else current
+            return replaced(current, self.state_path, end) if end else None
+        return self.settle(current)
 
     def is_settled(self, current: Json) -> bool:
         """Whether nothing is under way on it; {} stands for a resource that is gone."""
@@ -195,7 +202,7 @@ class Resource(ABC):
 
     def clean_up(self) -> None:
         """Delete what a failed creation left: it would take quota and be in the way of the next try."""
-        self.deadline = Deadline(CLEAN_UP_TIMEOUT)
+        self.deadline.restart(CLEAN_UP_TIMEOUT)
         try:
             left = self.fetch()
             if left is not None and self.is_remains(left):
@@ -271,7 +278,7 @@ class Resource(ABC):
         body = self.body(None)
         if not checked and not self.api_off:
             self.check_create(body)
-        self.changed = True
+        self.changed = self.created = True
         if self.check_mode:
             return body
         try:
@@ -279,9 +286,14 @@ class Resource(ABC):
         except Conflict:
             # A lost answer to our own request, or another controller was first.
             found = self.read()
-            if found is None or self.is_dead(found):
-                raise
+        if found is not None and not self.is_dead(found):
+            self.created = False
             return self._updated(found)
+        # What began behind the lost answer came to nothing, its reason untold: a second try tells it.
+        if found is not None:
+            self.check_replace(found)
+            self._delete(found)
+        return self.create(body)
 
     def _replace(self, current: Json) -> Json:
         self.check_replace(current)
@@ -319,13 +331,14 @@ def predicted(current: Mapping[str, Any], changes: Sequence[Change]) -> Json:
     """`current` with the changes applied, for check mode."""
     result: Json = dict(current)
     for change in changes:
-        parent = result
-        *parents, last = change.field.path.split(".")
-        for part in parents:
-            parent[part] = dict(parent.get(part) or {})
-            parent = parent[part]
-        parent[last] = change.want
+        result = replaced(result, change.field.path, change.want)
     return result
+
+
+def replaced(current: Mapping[str, Any], path: str, value: Any) -> Json:
+    """`current` with another value at a dotted path."""
+    first, _dot, rest = path.partition(".")
+    return {**current, first: replaced(current.get(first) or {}, rest, value) if rest else value}
 
 
 def given(**fields: Any) -> Json:

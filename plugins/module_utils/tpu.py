@@ -17,20 +17,18 @@ from .gcp.operations import Deadline, finished_long_running, poll, response_of
 
 Json = dict[str, Any]
 
-# Node.state, by what can be done with the node.
-TRANSITIONAL = frozenset(
-    [
-        "CREATING",
-        "RESTARTING",
-        "REIMAGING",
-        "DELETING",
-        "REPAIRING",
-        "STOPPING",
-        "STARTING",
-        "HIDING",
-        "UNHIDING",
-    ]
-)
+# Node.state, by what can be done with the node; of those in which something is under way, how it ends.
+TRANSITIONAL = {
+    "CREATING": "READY",
+    "RESTARTING": "READY",
+    "REIMAGING": "READY",
+    "DELETING": "",
+    "REPAIRING": "READY",
+    "STOPPING": "STOPPED",
+    "STARTING": "READY",
+    "HIDING": "HIDDEN",
+    "UNHIDING": "READY",
+}
 DEAD = frozenset({"PREEMPTED", "TERMINATED"})
 
 # QueuedResource.state.state: on its way to its nodes, and beyond return.
@@ -191,15 +189,20 @@ def by_size(types: Iterable[str]) -> list[str]:
     return sorted(types, key=lambda name: (len(name), name))
 
 
-def node_ids(queued: Mapping[str, Any]) -> list[str]:
-    """The names of the nodes that a queued resource asks for: the slices of a multislice job are numbered."""
-    names: list[str] = []
+def node_specs(queued: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
+    """The nodes that a queued resource asks for, by name: the slices of a multislice job are numbered."""
     for spec in queued.get("tpu", {}).get("nodeSpec", []):
         slices = spec.get("multisliceParams", {})
         prefix = slices.get("nodeIdPrefix") or short_name(queued["name"])
         count = int(slices.get("nodeCount", 0))
-        names += [f"{prefix}-{number}" for number in range(count)] or [str(spec.get("nodeId", ""))]
-    return names
+        names = [f"{prefix}-{number}" for number in range(count)] or [spec.get("nodeId", "")]
+        for name in filter(None, names):
+            yield name, spec.get("node", {})
+
+
+def node_ids(queued: Mapping[str, Any]) -> list[str]:
+    """The names alone."""
+    return [name for name, _node in node_specs(queued)]
 
 
 def workers(node: Mapping[str, Any], host_keys: Sequence[str] = ()) -> list[Json]:

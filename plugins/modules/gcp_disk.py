@@ -99,18 +99,20 @@ disk:
     status: READY
     type: https://www.googleapis.com/compute/v1/projects/my-project/zones/us-west1-c/diskTypes/pd-balanced
 created:
-  description: Whether this call made the disk, so that nothing can be on it yet. An adopted disk is not.
+  description: Whether this call made the disk, so that nothing can be on it yet. An adopted disk is not. In
+    check mode, whether it would.
   returned: success
   type: bool
 failure:
-  description: The cause of a failure, for a rescue block to act on.
+  description: The cause of a failure, for a rescue block to act on. After a wait that ended too early,
+    C(operation) names what goes on.
   returned: failure
   type: dict
   sample: {kind: quota, code: 403, reason: QUOTA_EXCEEDED, details: []}
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -156,13 +158,13 @@ class Disk(Resource):
         Field("provisionedIops", "provisioned_iops", mutable=True),
         Field("provisionedThroughput", "provisioned_throughput", mutable=True),
     )
-    transitional = frozenset({"CREATING", "RESTORING", "DELETING"})
+    state_path = "status"
+    transitional: Mapping[str, str] = {"CREATING": "READY", "RESTORING": "READY", "DELETING": ""}
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
         self.disks = f"projects/{self.project}/zones/{self.zone}/disks"
         self.path = f"{self.disks}/{self.name}"
-        self.created = False
 
     def fetch(self) -> dict[str, Any] | None:
         try:
@@ -170,12 +172,17 @@ class Disk(Resource):
         except NotFound:
             return None
 
-    def state_of(self, current: dict[str, Any]) -> str:
-        return str(current.get("status", ""))
-
     def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
         what = f"The disk {self.name} ({current['status']})"
-        return poll(lambda: self.fetch() or {}, self.is_settled, self.deadline, what, self.path) or None
+        return poll(lambda: self.fetch() or {}, self.is_settled, self.deadline, what, self._pending()) or None
+
+    def _pending(self) -> str:
+        """The name of the operation that an earlier run left under way on the disk, or the disk's own."""
+        path = f"projects/{self.project}/zones/{self.zone}/operations"
+        for operation in self.client.items("compute", path, "items", {"filter": 'status != "DONE"'}):
+            if operation.get("targetLink", "").endswith(f"/disks/{self.name}"):
+                return str(operation["name"])
+        return self.path
 
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         kind = self.params["type"] or (None if current else DEFAULT_TYPE)
@@ -202,7 +209,6 @@ class Disk(Resource):
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         self.made(self._call("POST", self.disks, body))
-        self.created = True
         return self.client.get("compute", self.path)
 
     def facts(self, current: dict[str, Any] | None) -> dict[str, Any]:

@@ -148,11 +148,8 @@ class OsLoginKey(Resource):
         keys = self.profile.get("sshPublicKeys", {}).values()
         return next((key for key in keys if key["key"].split()[:2] == self.key.split()), None)
 
-    def state_of(self, current: dict[str, Any]) -> str:
-        return "READY"  # keys have no states
-
     def settle(self, current: dict[str, Any]) -> dict[str, Any]:
-        return current
+        return current  # keys have no states
 
     def is_dead(self, current: dict[str, Any]) -> bool:
         return EXPIRY in current and int(current[EXPIRY]) <= self.now * 1_000_000

@@ -61,6 +61,12 @@ services:
   returned: success
   type: dict
   sample: {compute.googleapis.com: ENABLED, tpu.googleapis.com: ENABLED}
+failure:
+  description: The cause of a failure, for a rescue block to act on. After a wait that ended too early,
+    C(operation) names what goes on, or what enabled the service that does not answer yet.
+  returned: failure
+  type: dict
+  sample: {kind: permission, code: 403, reason: PERMISSION_DENIED, details: []}
 """
 
 from typing import Any
@@ -101,16 +107,19 @@ def enable(module: AnsibleModule, client: Client) -> dict[str, Any]:
             remedy="Give full names such as tpu.googleapis.com.",
         )
     deadline = Deadline(module.params["wait_timeout"])
+    client = client.within(deadline)
     before: dict[str, str] = {}
     for start in range(0, len(wanted), BATCH):
         before.update(states(client, project, wanted[start : start + BATCH]))
     missing = [service for service in wanted if before[service] != "ENABLED"]
     if not module.check_mode:
+        operations: dict[str, str] = {}
         for start in range(0, len(missing), BATCH):
-            batch_enable(client, project, missing[start : start + BATCH], deadline)
-        for service in missing:
+            part = missing[start : start + BATCH]
+            operations.update(dict.fromkeys(part, batch_enable(client, project, part, deadline)))
+        for service, operation in operations.items():
             if service in PROBES:
-                await_answer(client, project, service, deadline)
+                await_answer(client, project, service, operation, deadline)
     after = {**before, **dict.fromkeys(missing, "ENABLED")}
     return {"changed": bool(missing), "services": after, "diff": {"before": before, "after": after}}
 
@@ -123,17 +132,19 @@ def states(client: Client, project: str, services: list[str]) -> dict[str, str]:
     return {service: known.get(service, "DISABLED") for service in services}
 
 
-def batch_enable(client: Client, project: str, services: list[str], deadline: Deadline) -> None:
+def batch_enable(client: Client, project: str, services: list[str], deadline: Deadline) -> str:
+    """Enable the services; the name of the operation that did."""
     operation = client.post(API, f"v1/projects/{project}/services:batchEnable", {"serviceIds": services})
     response = response_of(finished_long_running(client, API, "v1", operation, deadline))
     failures = response.get("failures", [])
     if failures:
         listed = "; ".join(f"{item.get('serviceId')}: {item.get('errorMessage')}" for item in failures)
         raise PreconditionFailed(f"Google did not enable every service: {listed}", details=failures)
+    return str(operation["name"])
 
 
-def await_answer(client: Client, project: str, service: str, deadline: Deadline) -> None:
-    """Wait until an API that was just enabled says something else than that it is disabled."""
+def await_answer(client: Client, project: str, service: str, operation: str, deadline: Deadline) -> None:
+    """Wait until an API that the operation enabled says something else than that it is disabled."""
     api, path, query = PROBES[service]
 
     def probe() -> dict[str, Any]:
@@ -145,7 +156,7 @@ def await_answer(client: Client, project: str, service: str, deadline: Deadline)
             pass  # a refusal is an answer too; whoever needs the call gets its error
         return {"answers": True}
 
-    poll(probe, bool, deadline, f"The API {service} is enabled, but its use", service)
+    poll(probe, bool, deadline, f"The API {service} is enabled, but its use", operation)
 
 
 def main() -> None:

@@ -79,13 +79,15 @@ options:
     type: str
   valid_until_time:
     description: Point in time after which the request fails if it was not served, as
-      V(2026-12-24T18:00:00Z).
+      V(2026-12-24T18:00:00Z). Google takes it together with O(valid_after_time), and with no other of these
+      options.
     type: str
   valid_after_duration:
     description: Seconds from now before which the request is not served.
     type: str
   valid_after_time:
-    description: Point in time before which the request is not served.
+    description: Point in time before which the request is not served. Google takes it together with
+      O(valid_until_time), and with no other of these options.
     type: str
   force:
     description: Whether its nodes may be deleted with it, by O(state=absent) or by O(recreate).
@@ -165,10 +167,12 @@ failure:
       type: list
       elements: dict
     operation:
-      description: With V(timeout), the operation that goes on, or the queued resource that still waits.
+      description: After a wait that ended too early, as with V(timeout), the operation that goes on, or the
+        queued resource that still waits.
       type: str
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -188,9 +192,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
     Field,
-    Resource,
     given,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu_resource import TpuResource
 
 SPECS = "tpu.nodeSpec"
 #: What a queued resource may be without `force` to be deleted, whatever its nodes.
@@ -205,14 +209,15 @@ def same_nodes(have: list[dict[str, Any]], want: list[dict[str, Any]]) -> bool:
     ]
 
 
-class QueuedResource(Resource):
+class QueuedResource(TpuResource):
     noun = "queued resource"
     result = "queued_resource"
-    transitional = frozenset({"DELETING", "SUSPENDING"})
+    collection = "queuedResources"
+    state_path = "state.state"
+    transitional: Mapping[str, str] = {"DELETING": "", "SUSPENDING": "SUSPENDED"}
 
     def __init__(self, module: AnsibleModule, client: Client) -> None:
         super().__init__(module, client)
-        self.tpus = tpu.Tpus(client, self.project, self.zone)
         self.ids: list[str] = self.params["node_ids"] or [self.name]
         for name in [*self.ids, self.params["node_id_prefix"] or self.name]:
             check_names(name=name)
@@ -232,15 +237,6 @@ class QueuedResource(Resource):
             ),
         )
 
-    def fetch(self) -> dict[str, Any] | None:
-        return self.tpus.find("queuedResources", self.name)
-
-    def state_of(self, current: dict[str, Any]) -> str:
-        return str(current.get("state", {}).get("state", ""))
-
-    def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
-        return self.tpus.settle(current["name"], self.fetch, self.is_settled, self.deadline)
-
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         options = self.params if current is None else {**self.params, "ssh_keys": None}
         specs = (current or {}).get("tpu", {}).get("nodeSpec", [])
@@ -248,12 +244,6 @@ class QueuedResource(Resource):
         spec = {"parent": self.tpus.parent, "node": wanted}
         multislice = given(nodeCount=options["node_count"], nodeIdPrefix=options["node_id_prefix"])
         guaranteed = given(minDuration=options["guaranteed_min_duration"])
-        policy = {
-            "validUntilDuration": "valid_until_duration",
-            "validUntilTime": "valid_until_time",
-            "validAfterDuration": "valid_after_duration",
-            "validAfterTime": "valid_after_time",
-        }
         return given(
             tpu={
                 "nodeSpec": [{**spec, "multisliceParams": multislice}]
@@ -263,7 +253,19 @@ class QueuedResource(Resource):
             spot={} if options["spot"] else None,
             guaranteed=guaranteed if guaranteed or options["guaranteed"] else None,
             reservationName=self._reservation(),
-            queueingPolicy=given(**{field: options[option] for field, option in policy.items()}) or None,
+            queueingPolicy=self._policy() or None,
+        )
+
+    def _policy(self) -> dict[str, Any]:
+        """When it may be served: Google takes one field, of which an interval holds two times."""
+        after, until = self.params["valid_after_time"], self.params["valid_until_time"]
+        if after and until:
+            return {"validInterval": {"startTime": after, "endTime": until}}
+        return given(
+            validUntilDuration=self.params["valid_until_duration"],
+            validUntilTime=until,
+            validAfterDuration=self.params["valid_after_duration"],
+            validAfterTime=after,
         )
 
     def _reservation(self) -> str | None:
@@ -363,8 +365,8 @@ def main() -> None:
             *node.EXCLUSIVE,
             ("node_ids", "node_count"),
             ("spot", "guaranteed", "reservation"),
-            ("valid_until_duration", "valid_until_time"),
-            ("valid_after_duration", "valid_after_time"),
+            ("valid_until_duration", "valid_after_duration", "valid_until_time"),
+            ("valid_until_duration", "valid_after_duration", "valid_after_time"),
         ],
         required_by={"node_id_prefix": ["node_count"]},
     )

@@ -143,17 +143,15 @@ failure:
       type: list
       elements: dict
     operation:
-      description: With V(timeout), the operation that goes on.
+      description: After a wait that ended too early, as with V(timeout), the operation that goes on.
       type: str
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Conflict,
     NotFound,
@@ -165,31 +163,19 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations impo
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
-    Resource,
     predicted,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu_resource import TpuResource
 
 HOST_KEYS_TIMEOUT = 60
 
 
-class Node(Resource):
+class Node(TpuResource):
     noun = "TPU VM"
     result = "node"
+    collection = "nodes"
     fields = node.FIELDS
     transitional = tpu.TRANSITIONAL
-
-    def __init__(self, module: AnsibleModule, client: Client) -> None:
-        super().__init__(module, client)
-        self.tpus = tpu.Tpus(client, self.project, self.zone)
-
-    def fetch(self) -> dict[str, Any] | None:
-        return self.tpus.get_node(self.name)
-
-    def state_of(self, current: dict[str, Any]) -> str:
-        return str(current.get("state", ""))
-
-    def settle(self, current: dict[str, Any]) -> dict[str, Any] | None:
-        return self.tpus.settle(current["name"], self.fetch, self.is_settled, self.deadline)
 
     def body(self, current: dict[str, Any] | None) -> dict[str, Any]:
         return node.body(self.params, self.tpus, current)

@@ -26,6 +26,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     QUEUED,
     Tpus,
+    node_specs,
+    project_of,
     short_name,
     workers,
     zone_of,
@@ -97,16 +99,10 @@ def to_be(queued: Json) -> Iterator[Json]:
     state = queued.get("state", {}).get("state", "")
     if state not in QUEUED:
         return
-    parent, _collection, own_name = queued["name"].rsplit("/", 2)
-    for spec in queued.get("tpu", {}).get("nodeSpec", []):
-        slices = spec.get("multisliceParams", {})
-        prefix = slices.get("nodeIdPrefix") or own_name
-        names = [f"{prefix}-{index}" for index in range(slices.get("nodeCount", 0))] or [
-            spec.get("nodeId", "")
-        ]
-        for name in filter(None, names):
-            node = {"name": f"{parent}/nodes/{name}", "state": state, "queuedResource": queued["name"]}
-            yield {**spec.get("node", {}), **node}
+    parent = queued["name"].rpartition("/queuedResources/")[0]
+    for name, node in node_specs(queued):
+        here = {"name": f"{parent}/nodes/{name}", "state": state, "queuedResource": queued["name"]}
+        yield {**node, **here}
 
 
 def cut(node: Json) -> Json:
@@ -196,7 +192,7 @@ def node_variables(node: Json, count: int) -> Json:
     scheduling = node.get("schedulingConfig", {})
     return {
         "node": short_name(node["name"]),
-        "project": node["name"].split("/")[1],
+        "project": project_of(node),
         "zone": zone_of(node),
         "state": node.get("state", ""),
         "health": node.get("health", ""),

@@ -245,6 +245,15 @@ def test_a_wait_that_ends_names_what_goes_on_and_is_taken_up(
     assert succeeds(run, action)["changed"] is False
 
 
+@pytest.mark.parametrize("kind", ["stockout", "preempted-while-creating"])
+def test_what_fails_behind_a_lost_answer_is_told(run: Run, served: Served, kind: str) -> None:
+    served.fault("drop", {"method": f"{NODES}.create"}, count=1)
+    served.fault(kind, {"zone": ZONE})
+    assert run("tpu_vm", **NODE)["failure"]["kind"] == FAILING[kind][0]
+    assert [fault.kind for fault in served.server.cloud.faults.armed()] == [kind]
+    assert snapshot(served) == {}
+
+
 def test_a_queued_resource_waits_a_stock_out_out(run: Run, served: Served) -> None:
     served.fault("stockout", {"zone": ZONE}, count=3)
     assert run("tpu_queued_resource", **NODE)["queued_resource"]["state"]["state"] == "ACTIVE"

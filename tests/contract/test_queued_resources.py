@@ -138,6 +138,28 @@ def test_google_cloud_tpu(
     assert list(client.list_nodes(parent=parent)) == []
 
 
+def test_google_cloud_tpu_reads_the_validity_that_a_module_gave(
+    cloud: Description,
+    session: AuthorizedSession,
+    credentials: Any,
+    parent: str,
+    run_module: Callable[..., dict[str, Any]],
+) -> None:
+    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
+    client: Any = tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
+    here = {"name": "q-valid", "zone": ZONE}
+    valid = {"valid_after_time": "2026-01-01T00:00:00Z", "valid_until_time": "2100-01-01T00:00:00Z"}
+    node = {"accelerator_type": NODE["acceleratorType"], "runtime_version": NODE["runtimeVersion"]}
+    asked = {**here, **node, **valid}
+    assert run_module("tpu_queued_resource", **asked)["changed"] is True
+    policy = client.get_queued_resource(name=f"{parent}/queuedResources/q-valid").queueing_policy
+    times = (policy.valid_interval.start_time, policy.valid_interval.end_time)
+    assert [moment.ToJsonString() for moment in times] == list(valid.values())
+    assert run_module("tpu_queued_resource", **asked)["changed"] is False
+    run_module("tpu_queued_resource", **here, state="absent", force=True)
+    assert list(client.list_queued_resources(parent=parent)) == []
+
+
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not on PATH")
 def test_gcloud(
     cloud_environment: dict[str, str],

@@ -8,11 +8,16 @@ conflict, which the resource layer adopts), sets absolute values, or carries a `
 
 from __future__ import annotations
 
+import copy
+import math
+import random
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .auth import Authenticator, AuthSettings
 from .errors import GcpError, MissingLibrary, Retryable, TransportError, Unauthenticated, from_response
+from .operations import Deadline
 
 if TYPE_CHECKING:
     import requests
@@ -27,6 +32,7 @@ ENDPOINTS: Mapping[str, str] = {
 CONNECT_TIMEOUT = 10.0
 DEFAULT_TIMEOUT = 60.0
 RETRIES = 4
+LONGEST_RETRY_AFTER = 120.0
 
 
 class Client:
@@ -57,9 +63,15 @@ class Client:
         self._timeout = timeout
         overrides = {api: url.rstrip("/") for api, url in (endpoints or {}).items() if url}
         self._endpoints = {**ENDPOINTS, **overrides}
-        self._retry = Retry(
-            total=RETRIES, backoff_factor=0.5, backoff_jitter=0.5, backoff_max=30, retry_after_max=120
-        )
+        # No more than what urllib3 1.26 has as well, which distributions ship.
+        self._retry = Retry(total=RETRIES, backoff_factor=0.5)
+        self._deadline = Deadline(math.inf)
+
+    def within(self, deadline: Deadline) -> Client:
+        """The same connection, which asks again no later than the deadline."""
+        bounded = copy.copy(self)
+        bounded._deadline = deadline
+        return bounded
 
     @property
     def email(self) -> str:
@@ -125,7 +137,7 @@ class Client:
             try:
                 return self._authenticated(method, url, options)
             except Retryable as error:
-                retry = _next(retry, method, url, error)
+                retry = _next(retry, method, url, error, self._deadline)
 
     def _authenticated(self, method: str, url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         headers = self._auth.headers()
@@ -165,16 +177,27 @@ def _decoded(response: requests.Response, call: str) -> dict[str, Any]:
     return body
 
 
-def _next(retry: Any, method: str, url: str, error: Retryable) -> Any:
-    """The retry policy after `error`, its pause taken; raises `error` when the policy is used up."""
-    import time
-
+def _next(retry: Any, method: str, url: str, error: Retryable, deadline: Deadline) -> Any:
+    """The retry policy after `error`, its pause taken; raises `error` when policy or time is used up."""
     from urllib3.exceptions import MaxRetryError
 
     try:
         retry = retry.increment(method, url)
     except MaxRetryError:
         raise error from None
-    asked = retry.parse_retry_after(error.retry_after) if error.retry_after else 0.0
-    time.sleep(max(asked, retry.get_backoff_time()))
+    if not deadline.left:
+        raise error
+    pause = max(_asked(retry, error), retry.get_backoff_time())
+    time.sleep(min(deadline.left, pause * random.uniform(1, 1.25)))
     return retry
+
+
+def _asked(retry: Any, error: Retryable) -> float:
+    """The pause that the answer asks for; none where its Retry-After makes no sense."""
+    from urllib3.exceptions import InvalidHeader
+
+    try:
+        asked = retry.parse_retry_after(error.retry_after) if error.retry_after else 0.0
+    except (InvalidHeader, ValueError, OverflowError):  # the latter of dates that no calendar has
+        return 0.0
+    return float(min(LONGEST_RETRY_AFTER, asked))

@@ -21,6 +21,7 @@ class GcpError(Exception):
     code:    HTTP status, or the canonical (gRPC) code of a failed operation; 0 if there was no answer.
     reason:  Google's word for it (SERVICE_DISABLED, RESOURCE_EXHAUSTED, ...), "" if none.
     details: the `details` of the error as the API sent them.
+    operation: name of what goes on without us, "" if nothing does that is known of.
     """
 
     kind = "api"
@@ -35,6 +36,7 @@ class GcpError(Exception):
         details: Sequence[Any] = (),
         remedy: str | None = None,
         retry_after: str | None = None,
+        operation: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -42,6 +44,7 @@ class GcpError(Exception):
         self.reason = reason
         self.details = list(details)
         self.retry_after = retry_after
+        self.operation = operation
         if remedy is not None:
             self.remedy = remedy
 
@@ -51,7 +54,8 @@ class GcpError(Exception):
     @property
     def failure(self) -> dict[str, Any]:
         """What a module returns beside `msg`, for a rescue block to act on."""
-        return {"kind": self.kind, "code": self.code, "reason": self.reason, "details": self.details}
+        told = {"kind": self.kind, "code": self.code, "reason": self.reason, "details": self.details}
+        return {**told, "operation": self.operation} if self.operation else told
 
 
 class StockOut(GcpError):
@@ -124,14 +128,6 @@ class OperationTimeout(GcpError):
 
     kind = "timeout"
     remedy = "It goes on without us: run again to wait for it further, with a longer wait_timeout if need be."
-
-    def __init__(self, message: str, operation: str) -> None:
-        super().__init__(message)
-        self.operation = operation
-
-    @property
-    def failure(self) -> dict[str, Any]:
-        return {**super().failure, "operation": self.operation}
 
 
 class MissingLibrary(GcpError):

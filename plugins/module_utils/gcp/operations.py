@@ -6,10 +6,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .client import Client
-from .errors import GcpError, OperationTimeout, from_status, from_zone_operation
+from .errors import GcpError, OperationTimeout, Retryable, from_status, from_zone_operation
+
+if TYPE_CHECKING:
+    from .client import Client
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
@@ -20,6 +22,10 @@ class Deadline:
     """A point in time, some seconds from now, and the pauses until then."""
 
     def __init__(self, seconds: float) -> None:
+        self.restart(seconds)
+
+    def restart(self, seconds: float) -> None:
+        """Begin anew from now, for all who hold it."""
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 
@@ -47,15 +53,22 @@ def poll(
     """What `fetch` returns once `done` says so.
 
     what:      names the wait in the error of a missed deadline.
-    operation: the operation's name, for the same error.
+    operation: the operation's name, for the same error, and for that of a service which does not answer.
     """
+    late = OperationTimeout(f"{what} has not finished within {deadline.seconds:g} s", operation=operation)
     pause = FIRST_PAUSE
     while True:
-        state = fetch()
+        try:
+            state = fetch()
+        except Retryable as error:
+            if not deadline.left:
+                raise late from error
+            error.operation = operation
+            raise
         if done(state):
             return state
         if not deadline.left:
-            raise OperationTimeout(f"{what} has not finished within {deadline.seconds:g} s", operation)
+            raise late
         pause = deadline.pause(pause)
 
 

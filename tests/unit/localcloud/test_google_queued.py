@@ -130,7 +130,12 @@ def test_what_runs_out_of_time_fails(enabled: Google, policy: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize(
-    "policy", [{"validAfterDuration": "3600s"}, {"validAfterTime": "2100-01-01T00:00:00Z"}]
+    "policy",
+    [
+        {"validAfterDuration": "3600s"},
+        {"validAfterTime": "2100-01-01T00:00:00Z"},
+        {"validInterval": {"startTime": "2100-01-01T00:00:00Z", "endTime": "2100-01-02T00:00:00Z"}},
+    ],
 )
 def test_nothing_is_made_too_early(enabled: Google, policy: dict[str, Any]) -> None:
     path = queue(enabled, body(queueingPolicy=policy))
@@ -264,6 +269,16 @@ def test_lists_have_pages_and_reach_all_locations(enabled: Google) -> None:
         (body({"nodeId": "A_b"}), "q", "Invalid node id"),
         (body(queueingPolicy={"validUntilDuration": "soon"}), "q", "Invalid duration 'soon'"),
         (body(queueingPolicy={"validUntilTime": "soon"}), "q", "Invalid time 'soon'"),
+        (
+            body(queueingPolicy={"validUntilTime": "2100-01-01T00:00:00Z", "validAfterDuration": "9s"}),
+            "q",
+            "'start_timing_constraints' is already set. Cannot set 'validAfterDuration'",
+        ),
+        (
+            body(queueingPolicy={"validInterval": {}, "validUntilTime": "2100-01-01T00:00:00Z"}),
+            "q",
+            "'start_timing_constraints' is already set. Cannot set 'validUntilTime'",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused(

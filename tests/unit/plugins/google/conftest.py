@@ -142,6 +142,32 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 Run = Callable[..., Json]
 
 
+def assert_foretold(predicted: Json, real: Json, resource: str) -> None:
+    """A check run said what the real run did, but for the fields that the server fills in.
+
+    resource: the key of the results that holds it.
+    """
+    for key in {"changed", "recreated", "created", "services"} & real.keys():
+        assert predicted[key] == real[key], key
+    assert predicted["diff"]["before"] == real["diff"]["before"]
+    for result in (predicted, real):
+        assert result["diff"]["after"] == result[resource]
+    assert bool(predicted[resource]) == bool(real[resource])
+    _assert_part(predicted[resource], real[resource])
+
+
+def _assert_part(part: Any, whole: Any) -> None:
+    """Google answers a path, or the end of one, with a full address."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            _assert_part(value, whole[key])
+    elif isinstance(part, list):
+        for one, other in zip(part, whole, strict=True):
+            _assert_part(one, other)
+    else:
+        assert part == whole or str(whole).endswith(f"/{part}")
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a module by its name with these options; its result, `failed` included where it failed."""

@@ -8,6 +8,10 @@ from unittest.mock import ANY
 
 import pytest
 import requests
+import yaml
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.tpuops.maxtext.plugins.doc_fragments.gcp import ModuleDocFragment
+from ansible_collections.tpuops.maxtext.plugins.module_utils import arguments
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.auth import AuthSettings
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
@@ -224,6 +228,41 @@ def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "requests", None)
     with pytest.raises(GcpError, match="python -m pip install requests"):
         Client(AuthSettings(kind="accesstoken", access_token="t"))
+
+
+# Where modules and inventory find the settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "option", "value"),
+    [
+        ("GCP_AUTH_KIND", "machineaccount", "auth_kind", "machineaccount"),
+        ("GCP_SERVICE_ACCOUNT_FILE", "/keys/mine.json", "service_account_file", "/keys/mine.json"),
+        ("GCP_SERVICE_ACCOUNT_CONTENTS", '{"a": 1}', "service_account_contents", '{"a": 1}'),
+        ("GCP_SERVICE_ACCOUNT_EMAIL", "robot@x", "service_account_email", "robot@x"),
+        ("GCP_ACCESS_TOKEN", "t", "access_token", "t"),
+        ("GCP_SCOPES", "a,b", "scopes", ("a", "b")),
+        ("GCP_PROJECT", "my-project", "project", "my-project"),
+    ],
+)
+def test_the_environment_variables_of_google_cloud_serve(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    text: str,
+    option: str,
+    value: Any,
+) -> None:
+    settings: list[AuthSettings] = []
+    monkeypatch.setenv(variable, text)
+    monkeypatch.setattr(arguments, "Client", lambda auth, *_more: settings.append(auth))
+    with patch_module_args({}), pytest.raises(SystemExit):
+        arguments.run_module({}, lambda module, _client: {"project": module.params["project"]})
+    read = {**vars(settings[0]), **json.loads(capsys.readouterr().out)}
+    assert read[option.replace("auth_kind", "kind")] == value
+    assert f"E({variable})" in str(yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"][option])
+    sources = yaml.safe_load(ModuleDocFragment.INVENTORY)["options"]
+    assert sources[option]["env"] == [{"name": variable}]
 
 
 # Whose the credentials are

@@ -18,6 +18,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import Deadline
 
 from .conftest import Api
 
@@ -71,6 +72,33 @@ def test_pauses_grow_and_differ(api: Api, client: Client, pauses: list[float]) -
     first, second = pauses[:RETRIES], pauses[RETRIES:]
     assert first[1] < first[2] < first[3]
     assert first != second
+
+
+@pytest.mark.parametrize("header", ["soon", "", "-1", "Mon, 01 Jan 99999 00:00:00 GMT"])
+def test_a_retry_after_that_makes_no_sense_asks_for_no_pause(
+    api: Api, client: Client, header: str, pauses: list[float]
+) -> None:
+    api.error(GET, 429, "RESOURCE_EXHAUSTED", headers={"Retry-After": header}).on(GET, {"ok": True})
+    assert client.get("tpu", "v2/x") == {"ok": True}
+    assert pauses == [0.0]
+
+
+def test_a_retry_after_of_hours_is_cut_short(api: Api, client: Client, pauses: list[float]) -> None:
+    api.error(GET, 429, "RESOURCE_EXHAUSTED", headers={"Retry-After": "7200"}).on(GET, {"ok": True})
+    assert client.get("tpu", "v2/x") == {"ok": True}
+    assert 120 <= pauses[0] <= 150
+
+
+def test_a_deadline_ends_the_pauses(api: Api, client: Client, pauses: list[float]) -> None:
+    for _attempt in range(3):
+        api.error(GET, 503, "UNAVAILABLE", "busy", headers={"Retry-After": "20"})
+    with pytest.raises(Unavailable, match="busy"):
+        client.within(Deadline(30)).get("tpu", "v2/x")
+    assert sum(pauses) == pytest.approx(30)
+    for _attempt in range(RETRIES + 1):
+        api.error(GET, 503, "UNAVAILABLE", "busy", headers={"Retry-After": "20"})
+    with pytest.raises(Unavailable):
+        client.get("tpu", "v2/x")
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 import requests
 
-from .conftest import Api, Json, Run
+from .conftest import Api, Json, Run, assert_foretold
 
 DISKS = "compute/compute/v1/projects/my-project/zones/us-west1-c/disks"
 DISK = f"{DISKS}/data"
-LOOK = "GET compute/compute/v1/projects/my-project/zones/us-west1-c/operations/op-1"
-WAIT = "POST compute/compute/v1/projects/my-project/zones/us-west1-c/operations/op-1/wait"
+OPERATIONS = "compute/compute/v1/projects/my-project/zones/us-west1-c/operations"
+LOOK = f"GET {OPERATIONS}/op-1"
+WAIT = f"POST {OPERATIONS}/op-1/wait"
 ONCE = {"requestId": ANY}
+UNDER_WAY = {"filter": 'status != "DONE"'}
 TYPE = "projects/my-project/zones/us-west1-c/diskTypes/pd-balanced"
 OPTIONS: Json = {"name": "data", "zone": "us-west1-c", "size_gb": 10}
 BODY = {"name": "data", "sizeGb": "10", "type": TYPE}
@@ -34,6 +37,13 @@ def disk(**more: Any) -> Json:
         "labelFingerprint": "abc=",
         **more,
     }
+
+
+def changing(api: Api, status: str, operations: Sequence[Json] = ()) -> Api:
+    """The disk as an earlier run left it, and what is under way in its zone."""
+    return api.on(f"GET {DISK}", disk(status=status)).on(
+        f"GET {OPERATIONS}", {"items": [*operations]}, query=UNDER_WAY
+    )
 
 
 def test_create(api: Api, run: Run) -> None:
@@ -170,6 +180,74 @@ def test_check_mode_predicts_and_writes_nothing(
         assert result["disk"] == disk(sizeGb="20")
 
 
+@pytest.mark.parametrize(
+    ("found", "options", "call", "query", "body", "after"),
+    [
+        (
+            None,
+            {"labels": {"n": 1}},
+            f"POST {DISKS}",
+            {},
+            {**BODY, "labels": {"n": "1"}},
+            {"labels": {"n": "1"}},
+        ),
+        (disk(), {"size_gb": 20}, f"POST {DISK}/resize", {}, {"sizeGb": "20"}, {"sizeGb": "20"}),
+        (
+            disk(labels={"old": "1"}),
+            {"labels": {"a": "b"}},
+            f"POST {DISK}/setLabels",
+            {},
+            {"labels": {"a": "b"}, "labelFingerprint": "abc="},
+            {"labels": {"a": "b"}, "labelFingerprint": "abc="},
+        ),
+        (
+            disk(provisionedIops="3000"),
+            {"provisioned_iops": 4000},
+            f"PATCH {DISK}",
+            {"updateMask": "provisionedIops"},
+            {"provisionedIops": "4000"},
+            {"provisionedIops": "4000"},
+        ),
+        (disk(), {"state": "absent"}, f"DELETE {DISK}", {}, None, None),
+    ],
+)
+def test_check_mode_foretells_what_is_done(
+    api: Api,
+    run: Run,
+    found: Json | None,
+    options: Json,
+    call: str,
+    query: Json,
+    body: Json | None,
+    after: Json | None,
+) -> None:
+    def before() -> None:
+        _ = api.on(f"GET {DISK}", found) if found else api.error(f"GET {DISK}", 404, "NOT_FOUND")
+
+    before()
+    predicted = run("gcp_disk", check=True, **{**OPTIONS, **options})
+    assert api.writes == []
+    before()
+    api.on(call, operation("DONE"), query={**ONCE, **query}, body=body)
+    if after:
+        api.on(f"GET {DISK}", disk(**after))
+    assert_foretold(predicted, run("gcp_disk", **{**OPTIONS, **options}), "disk")
+
+
+@pytest.mark.parametrize(
+    ("status", "options"),
+    [("CREATING", OPTIONS), ("RESTORING", OPTIONS), ("DELETING", {**OPTIONS, "state": "absent"})],
+)
+def test_check_mode_foretells_how_what_is_under_way_ends(
+    api: Api, run: Run, status: str, options: Json
+) -> None:
+    api.on(f"GET {DISK}", disk(status=status))
+    predicted = run("gcp_disk", check=True, **options)
+    changing(api, status)
+    _ = api.error(f"GET {DISK}", 404, "NOT_FOUND") if status == "DELETING" else api.on(f"GET {DISK}", disk())
+    assert_foretold(predicted, run("gcp_disk", **options), "disk")
+
+
 def test_check_mode_takes_an_api_that_is_not_enabled_for_a_project_without_disks(api: Api, run: Run) -> None:
     details = [{"reason": "SERVICE_DISABLED", "domain": "googleapis.com"}]
     api.error(f"GET {DISK}", 403, "PERMISSION_DENIED", "Compute Engine API is off.", details=details)
@@ -222,14 +300,30 @@ def test_an_operation_that_does_not_end(api: Api, run: Run, pauses: list[float])
 
 
 def test_a_disk_that_is_being_created_is_taken_up(api: Api, run: Run) -> None:
-    api.on(f"GET {DISK}", disk(status="CREATING")).on(f"GET {DISK}", disk(status="CREATING"))
+    changing(api, "CREATING").on(f"GET {DISK}", disk(status="CREATING"))
     api.on(f"GET {DISK}", disk())
     result = run("gcp_disk", **OPTIONS)
     assert (result["changed"], result["disk"]["status"]) == (False, "READY")
 
 
+@pytest.mark.parametrize(
+    ("status", "answer", "kind"),
+    [(200, disk(status="CREATING"), "timeout"), (503, {}, "unavailable")],
+)
+def test_the_name_of_an_operation_that_an_earlier_run_left(
+    api: Api, run: Run, status: int, answer: Json, kind: str
+) -> None:
+    links = {"op-2": "https://x/zones/us-west1-c/disks/other-data", "op-1": f"https://x/{DISK}"}
+    changing(api, "CREATING", [operation(name=name, targetLink=link) for name, link in links.items()])
+    for _poll in range(100):
+        api.on(f"GET {DISK}", answer, status=status)
+    result = run("gcp_disk", **OPTIONS)
+    api.script.clear()
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == (kind, "op-1")
+
+
 def test_a_disk_that_is_being_deleted_is_waited_for_and_made_again(api: Api, run: Run) -> None:
-    api.on(f"GET {DISK}", disk(status="DELETING")).error(f"GET {DISK}", 404, "NOT_FOUND")
+    changing(api, "DELETING").error(f"GET {DISK}", 404, "NOT_FOUND")
     api.on(f"POST {DISKS}", operation("DONE"), query=ONCE, body=BODY).on(f"GET {DISK}", disk())
     assert run("gcp_disk", **OPTIONS)["changed"] is True
 
@@ -257,7 +351,7 @@ def test_a_failed_creation_leaves_nothing_behind_but_deletes_no_disk_that_holds_
 def test_a_deletion_whose_answer_was_lost(api: Api, run: Run) -> None:
     api.on(f"GET {DISK}", disk())
     api.error(f"DELETE {DISK}", 409, "ABORTED", query=ONCE)
-    api.on(f"GET {DISK}", disk(status="DELETING")).error(f"GET {DISK}", 404, "NOT_FOUND")
+    changing(api, "DELETING").error(f"GET {DISK}", 404, "NOT_FOUND")
     assert run("gcp_disk", name="data", zone="us-west1-c", state="absent")["changed"] is True
 
 

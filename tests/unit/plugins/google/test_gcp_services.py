@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Api, Json, Run
+from .conftest import Api, Json, Run, assert_foretold
 
 SERVICES = "serviceusage/v1/projects/my-project/services"
 GET, ENABLE = f"GET {SERVICES}:batchGet", f"POST {SERVICES}:batchEnable"
@@ -85,7 +85,7 @@ def test_an_api_that_never_answers_ends_the_wait(api: Api, run: Run, pauses: lis
         disabled(api, service)
     result = run("gcp_services", services=[service], wait_timeout=60)
     api.script.clear()
-    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", service)
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", "operations/x")
     assert sum(pauses) == pytest.approx(60)
 
 
@@ -97,8 +97,12 @@ def test_no_change(api: Api, run: Run) -> None:
 
 def test_check_mode_predicts_and_writes_nothing(api: Api, run: Run) -> None:
     api.on(GET, states(compute="ENABLED", tpu="DISABLED"), query=names(NAMES))
-    result = run("gcp_services", check=True, services=NAMES)
-    assert (result["changed"], api.writes) == (True, [])
+    predicted = run("gcp_services", check=True, services=NAMES)
+    assert (predicted["changed"], api.writes) == (True, [])
+    api.on(GET, states(compute="ENABLED", tpu="DISABLED"), query=names(NAMES))
+    api.on(ENABLE, {"name": "operations/x", "done": True}, body={"serviceIds": ["tpu.googleapis.com"]})
+    answers(api, "tpu.googleapis.com")
+    assert_foretold(predicted, run("gcp_services", services=NAMES), "services")
 
 
 def test_more_than_google_takes_at_once(api: Api, run: Run) -> None:

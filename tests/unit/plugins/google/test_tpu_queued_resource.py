@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 import requests
 
-from .conftest import Api, Json, Run
+from .conftest import Api, Json, Run, assert_foretold
 from .test_tpu_vm import BIG, DONE, NAMED, OFFERS, OP, OP_NAME, OPTIONS, TYPES, ZONE, node, op
 
 PARENT = "projects/my-project/locations/us-west1-c"
@@ -24,6 +26,7 @@ NODE = {
 }
 SPEC = {"parent": PARENT, "nodeId": "tpu", "node": NODE}
 BODY: Json = {"tpu": {"nodeSpec": [SPEC]}}
+VALIDITY = ("valid_until_duration", "valid_until_time", "valid_after_duration", "valid_after_time")
 
 
 def queued(state: str = "ACTIVE", **more: Any) -> Json:
@@ -77,13 +80,23 @@ def test_create_and_wait_for_the_nodes(api: Api, run: Run) -> None:
         ({"reservation": "folders/1/x/-"}, {"reservationName": "folders/1/x/-"}, {}),
         ({"valid_until_duration": "60s"}, {"queueingPolicy": {"validUntilDuration": "60s"}}, {}),
         (
-            {"valid_until_time": "2026-12-24T00:00:00Z", "valid_after_duration": "9s"},
-            {"queueingPolicy": {"validUntilTime": "2026-12-24T00:00:00Z", "validAfterDuration": "9s"}},
+            {"valid_until_time": "2026-12-24T00:00:00Z"},
+            {"queueingPolicy": {"validUntilTime": "2026-12-24T00:00:00Z"}},
             {},
         ),
+        ({"valid_after_duration": "9s"}, {"queueingPolicy": {"validAfterDuration": "9s"}}, {}),
         (
             {"valid_after_time": "2026-12-24T00:00:00Z"},
             {"queueingPolicy": {"validAfterTime": "2026-12-24T00:00:00Z"}},
+            {},
+        ),
+        (
+            {"valid_after_time": "2026-12-24T00:00:00Z", "valid_until_time": "2026-12-25T00:00:00Z"},
+            {
+                "queueingPolicy": {
+                    "validInterval": {"startTime": "2026-12-24T00:00:00Z", "endTime": "2026-12-25T00:00:00Z"}
+                }
+            },
             {},
         ),
         ({"node_id": "a"}, {}, {"nodeId": "a"}),
@@ -322,7 +335,11 @@ def test_a_creation_that_google_ends_with_an_error(api: Api, run: Run) -> None:
         ({"node_ids": ["a"], "node_count": 2}, "mutually exclusive: node_ids|node_count"),
         ({"node_ids": ["A"]}, "name: 'A' is not valid"),
         ({"spot": True, "reservation": "a"}, "mutually exclusive: spot|guaranteed|reservation"),
-        ({"valid_until_time": "a", "valid_until_duration": "b"}, "mutually exclusive: valid_until_duration"),
+        *(
+            ({one: "a", other: "b"}, "mutually exclusive: valid_until_duration|valid_after_duration|valid_")
+            for one, other in combinations(VALIDITY, 2)
+            if {one, other} != {"valid_after_time", "valid_until_time"}
+        ),
         ({"networks": [], "can_ip_forward": True}, "mutually exclusive: networks|can_ip_forward"),
     ],
 )
@@ -361,7 +378,8 @@ def test_what_cannot_be_served_is_refused_before_anything_is_made(
         (queued(), {**NAMED, "state": "absent", "force": True}, False, False, True),
         (queued(), {**OPTIONS, "spot": True, "recreate": True, "force": True}, True, False, True),
         (queued("DELETING"), {**NAMED, "state": "absent"}, False, False, False),
-        (queued("SUSPENDING"), OPTIONS, False, False, False),
+        (queued("SUSPENDING"), OPTIONS, True, False, True),
+        (queued("SUSPENDING"), {**OPTIONS, "wait": False}, False, False, False),
     ],
 )
 def test_check_mode_predicts_and_writes_nothing(
@@ -376,6 +394,60 @@ def test_check_mode_predicts_and_writes_nothing(
     assert (result["changed"], api.writes) == (changed, [])
     if found is None:
         assert result["queued_resource"] == BODY
+
+
+def real_create(api: Api, body: Json) -> Api:
+    return nodes(present(creating(api, body), queued(**body)))
+
+
+def real_delete(api: Api) -> Api:
+    return api.on(f"DELETE {QUEUED}", DONE, query=FORCED)
+
+
+def real_replace(api: Api, body: Json) -> Api:
+    real_delete(api.on(TYPES, OFFERS, query=BIG)).on(f"POST {QUEUE}", DONE, query=NEW, body=body)
+    return nodes(present(api, queued(**body)))
+
+
+def real_settle(api: Api) -> Api:
+    return present(api.on(f"GET {ZONE}/operations", {}), queued("SUSPENDED"))
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "types", "really"),
+    [
+        (None, OPTIONS, True, lambda api: real_create(api, BODY)),
+        (
+            None,
+            {**OPTIONS, "spot": True, "valid_until_duration": "9s"},
+            True,
+            lambda api: real_create(
+                api, {**BODY, "spot": {}, "queueingPolicy": {"validUntilDuration": "9s"}}
+            ),
+        ),
+        (queued(), {**NAMED, "state": "absent", "force": True}, False, real_delete),
+        (queued("FAILED"), {**NAMED, "state": "absent"}, False, real_delete),
+        (queued("FAILED"), OPTIONS, True, lambda api: real_replace(api, BODY)),
+        (queued("SUSPENDING"), OPTIONS, True, lambda api: real_replace(real_settle(api), BODY)),
+        (
+            queued(),
+            {**OPTIONS, "spot": True, "recreate": True, "force": True},
+            True,
+            lambda api: real_replace(api, {**BODY, "spot": {}}),
+        ),
+    ],
+)
+def test_check_mode_foretells_what_is_done(
+    api: Api, run: Run, found: Json | None, options: Json, types: bool, really: Callable[[Api], Api]
+) -> None:
+    _ = present(api, found) if found else absent(api)
+    if types:
+        api.on(TYPES, OFFERS, query=BIG)
+    predicted = run("tpu_queued_resource", check=True, **options)
+    assert api.writes == []
+    _ = present(api, found) if found else absent(api)
+    really(api)
+    assert_foretold(predicted, run("tpu_queued_resource", **options), "queued_resource")
 
 
 def test_the_name_of_an_operation_that_an_earlier_run_left(api: Api, run: Run) -> None:

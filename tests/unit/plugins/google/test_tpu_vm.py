@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import requests
 
-from .conftest import Api, Json, Run
+from .conftest import Api, Json, Run, assert_foretold
 
 ZONE = "tpu/v2/projects/my-project/locations/us-west1-c"
 NODES = f"{ZONE}/nodes"
@@ -81,6 +82,13 @@ def absent(api: Api) -> Api:
 
 def creating(api: Api, body: Json = BODY, operation: Json = DONE) -> Api:
     return api.on(TYPES, OFFERS, query=BIG).on(f"POST {NODES}", operation, query={"nodeId": "tpu"}, body=body)
+
+
+def lost(api: Api) -> Api:
+    """The answer to a create is lost, and the node that it makes meanwhile in the way of the second try."""
+    absent(api).on(TYPES, OFFERS, query=BIG)
+    api.on(f"POST {NODES}", requests.ConnectionError("cut"), query={"nodeId": "tpu"}, body=BODY)
+    return api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
 
 
 def present(api: Api, found: Json | None = None) -> Api:
@@ -214,15 +222,45 @@ def test_without_waiting(api: Api, run: Run) -> None:
 
 
 def test_a_lost_answer_to_a_create_ends_in_adoption(api: Api, run: Run) -> None:
-    absent(api).on(TYPES, OFFERS, query=BIG)
-    api.on(f"POST {NODES}", requests.ConnectionError("cut"), query={"nodeId": "tpu"}, body=BODY)
-    api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
-    present(api, {"name": node()["name"], "state": "CREATING"})
+    present(lost(api), {"name": node()["name"], "state": "CREATING"})
     api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]})
     api.on(OP, DONE)
     published(present(api))
     result = run("tpu_vm", **OPTIONS)
     assert (result["changed"], result["node"]) == (True, node())
+
+
+def test_a_creation_that_failed_behind_a_lost_answer_is_asked_again_for_its_error(api: Api, run: Run) -> None:
+    present(lost(api), {"name": node()["name"], "state": "CREATING"})
+    api.on(f"GET {ZONE}/operations", {"operations": [op(metadata={"target": node()["name"]})]})
+    stockout = {"code": 8, "message": 'There is no more capacity in the zone "us-west1-c"'}
+    api.on(OP, op(done=True, error=stockout))
+    absent(api)
+    api.on(f"POST {NODES}", op(done=True, error=stockout), query={"nodeId": "tpu"}, body=BODY)
+    absent(api)
+    assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "stockout"
+
+
+def test_a_node_that_was_preempted_behind_a_lost_answer_is_made_again(api: Api, run: Run) -> None:
+    present(lost(api), node(state="PREEMPTED")).on(f"DELETE {NODE}", DONE)
+    api.on(f"POST {NODES}", DONE, query={"nodeId": "tpu"}, body=BODY)
+    published(present(api, node(id="43")))
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["changed"], result["node"]["id"]) == (True, "43")
+
+
+def test_a_dead_node_of_a_queued_resource_behind_a_lost_answer_is_left_alone(api: Api, run: Run) -> None:
+    queued = "projects/my-project/locations/us-west1-c/queuedResources/tpu-q"
+    present(lost(api), node(state="PREEMPTED", queuedResource=queued))
+    result = run("tpu_vm", **OPTIONS)
+    assert result["failure"]["kind"] == "precondition"
+    assert "belongs to the queued resource tpu-q" in result["msg"]
+
+
+def test_a_creation_is_asked_again_once_only(api: Api, run: Run) -> None:
+    absent(lost(api))
+    api.error(f"POST {NODES}", 409, "ALREADY_EXISTS", query={"nodeId": "tpu"}, body=BODY)
+    assert run("tpu_vm", **OPTIONS)["failure"]["kind"] == "conflict"
 
 
 def test_a_node_that_is_being_created_is_taken_up(api: Api, run: Run) -> None:
@@ -286,7 +324,7 @@ def test_a_broken_wait_deletes_nothing(api: Api, run: Run) -> None:
     for _attempt in range(5):
         api.error(OP, 503, "UNAVAILABLE")
     result = run("tpu_vm", **OPTIONS)
-    assert result["failure"]["kind"] == "unavailable"
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("unavailable", OP_NAME)
     assert not [call for call in api.calls if call.startswith("DELETE")]
 
 
@@ -301,6 +339,30 @@ def test_a_wait_that_ends_names_the_operation_and_deletes_nothing(
     assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", OP_NAME)
     assert sum(pauses) == pytest.approx(600)
     assert max(pauses) <= 12.5
+
+
+def test_a_wait_ends_in_time_although_google_asks_for_pauses(api: Api, run: Run, pauses: list[float]) -> None:
+    creating(absent(api), operation=op())
+    for _poll in range(5):
+        api.error(OP, 503, "UNAVAILABLE", headers={"Retry-After": "100"})
+    result = run("tpu_vm", **OPTIONS, wait_timeout=30)
+    api.script.clear()
+    assert (result["failure"]["kind"], result["failure"]["operation"]) == ("timeout", OP_NAME)
+    assert sum(pauses) == pytest.approx(30)
+
+
+def test_what_a_failed_creation_left_has_time_of_its_own_to_go(
+    api: Api, run: Run, pauses: list[float]
+) -> None:
+    creating(absent(api), operation=op())
+    api.error(OP, 503, "UNAVAILABLE", headers={"Retry-After": "100"})
+    api.on(OP, op(done=True, error={"code": 8, "message": "none left"}))
+    present(api).error(f"DELETE {NODE}", 503, "UNAVAILABLE", headers={"Retry-After": "100"})
+    api.on(f"DELETE {NODE}", DONE)
+    result = run("tpu_vm", **OPTIONS, wait_timeout=30)
+    assert (result["failure"]["kind"], result["warnings"]) == ("stockout", [])
+    assert pauses[0] == pytest.approx(30)
+    assert pauses[1] >= 100
 
 
 def test_a_node_that_is_preempted_as_soon_as_it_is_there(api: Api, run: Run) -> None:
@@ -709,7 +771,8 @@ def test_a_slice_cannot_be_stopped(api: Api, run: Run) -> None:
         (node(state="STOPPED"), {**NAMED, "state": "started"}, "", True),
         (node(state="PREEMPTED"), OPTIONS, "types", True),
         (node(), {**OPTIONS, "spot": True, "recreate": True}, "types", True),
-        (node(state="CREATING"), OPTIONS, "", False),
+        (node(state="CREATING"), OPTIONS, "keys", False),
+        (node(state="CREATING"), {**OPTIONS, "wait": False}, "", False),
         (node(state="DELETING"), OPTIONS, "types", True),
         (node(state="DELETING"), {**NAMED, "state": "absent"}, "", False),
     ],
@@ -722,6 +785,85 @@ def test_check_mode_predicts_and_writes_nothing(
         _ = published(api) if read == "keys" else api.on(TYPES, OFFERS, query=BIG)
     assert run("tpu_vm", check=True, **options)["changed"] is changed
     assert set(api.writes) <= {KEYS}  # a POST, but one that reads
+
+
+def real_create(api: Api, body: Json, made: Json) -> Api:
+    return published(present(creating(api, body), made))
+
+
+def real_delete(api: Api) -> Api:
+    return api.on(f"DELETE {NODE}", DONE)
+
+
+def real_power(api: Api, verb: str, after: str) -> Api:
+    present(api.on(f"POST {NODE}:{verb}", DONE, body={}), node(state=after))
+    return published(api) if after == "READY" else api
+
+
+def real_settle(api: Api, state: str) -> Api:
+    return present(api.on(f"GET {ZONE}/operations", {}), node(state=state))
+
+
+def real_replace(api: Api, body: Json, made: Json) -> Api:
+    real_delete(api.on(TYPES, OFFERS, query=BIG))
+    api.on(f"POST {NODES}", DONE, query={"nodeId": "tpu"}, body=body)
+    return published(present(api, made))
+
+
+def real_patch(api: Api) -> Api:
+    api.on(f"PATCH {NODE}", DONE, query={"updateMask": "labels"}, body={"labels": {"a": "1"}})
+    return published(present(api, node(labels={"a": "1"})))
+
+
+SPOT: Json = {"schedulingConfig": {"spot": True}}
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "types", "really"),
+    [
+        (None, OPTIONS, True, lambda api: real_create(api, BODY, node())),
+        (None, {**OPTIONS, "spot": True}, True, lambda api: real_create(api, BODY | SPOT, node(**SPOT))),
+        (node(), {**NAMED, "state": "absent"}, False, real_delete),
+        (node(), {**NAMED, "state": "stopped"}, False, lambda api: real_power(api, "stop", "STOPPED")),
+        (
+            node(state="STOPPED"),
+            {**NAMED, "state": "started"},
+            False,
+            lambda api: real_power(api, "start", "READY"),
+        ),
+        (
+            node(state="STARTING"),
+            {**NAMED, "state": "stopped"},
+            False,
+            lambda api: real_power(real_settle(api, "READY"), "stop", "STOPPED"),
+        ),
+        (
+            node(state="STOPPING"),
+            {**NAMED, "state": "started"},
+            False,
+            lambda api: real_power(real_settle(api, "STOPPED"), "start", "READY"),
+        ),
+        (
+            node(),
+            {**OPTIONS, "spot": True, "recreate": True},
+            True,
+            lambda api: real_replace(api, BODY | SPOT, node(id="43", **SPOT)),
+        ),
+        (node(state="PREEMPTED"), OPTIONS, True, lambda api: real_replace(api, BODY, node(id="43"))),
+        (node(), {**OPTIONS, "labels": {"a": 1}}, False, real_patch),
+    ],
+)
+def test_check_mode_foretells_what_is_done(
+    api: Api, run: Run, found: Json | None, options: Json, types: bool, really: Callable[[Api], Api]
+) -> None:
+    _ = present(api, found) if found else absent(api)
+    if types:
+        api.on(TYPES, OFFERS, query=BIG)
+    predicted = run("tpu_vm", check=True, **options)
+    assert api.writes == []
+    _ = present(api, found) if found else absent(api)
+    really(api)
+    assert_foretold(predicted, run("tpu_vm", **options), "node")
 
 
 def test_check_mode_on_a_project_whose_api_is_not_enabled(api: Api, run: Run) -> None:

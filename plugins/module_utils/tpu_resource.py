@@ -1,0 +1,31 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What nodes and queued resources have in common: how they are found, and waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from .gcp.client import Client
+from .resource import Resource
+from .tpu import Tpus
+
+Json = dict[str, Any]
+
+
+class TpuResource(Resource):
+    """collection: the API's word for such resources, nodes or queuedResources."""
+
+    collection = ""
+
+    def __init__(self, module: AnsibleModule, client: Client) -> None:
+        super().__init__(module, client)
+        self.tpus = Tpus(self.client, self.project, self.zone)
+
+    def fetch(self) -> Json | None:
+        return self.tpus.find(self.collection, self.name)
+
+    def settle(self, current: Json) -> Json | None:
+        return self.tpus.settle(current["name"], self.fetch, self.is_settled, self.deadline)
