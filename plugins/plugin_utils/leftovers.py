@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, node_ids, short_name, zone_of
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, TOOL
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, TOOL, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import disk_hour, node_hour
 
 Json = dict[str, Any]
@@ -80,20 +80,14 @@ def found(
     nodes: Iterable[Json], queued: Iterable[Json], disks: Iterable[Json], prices: Mapping[str, Any]
 ) -> list[Leftover]:
     """What has our label: nodes and queued resources, the oldest first, then disks."""
-    machines = [from_node(node, prices) for node in nodes if ours(node.get("labels", {}))]
-    machines += [from_queued(item) for item in queued if ours(labels_of(item))]
-    stores = [from_disk(disk, prices) for disk in disks if ours(disk.get("labels", {}))]
+    machines = [from_node(node, prices) for node in nodes if ours(node)]
+    machines += [from_queued(item) for item in queued if ours(item)]
+    stores = [from_disk(disk, prices) for disk in disks if ours(disk)]
     return [*sorted(machines, key=lambda each: each.created), *sorted(stores, key=lambda each: each.created)]
 
 
-def ours(labels: Mapping[str, str]) -> bool:
-    return labels.get(CREATED_BY) == TOOL
-
-
-def labels_of(queued: Mapping[str, Any]) -> dict[str, str]:
-    """A queued resource has no labels of its own; its nodes will have."""
-    specs = queued.get("tpu", {}).get("nodeSpec", [])
-    return dict(specs[0].get("node", {}).get("labels", {})) if specs else {}
+def ours(resource: Mapping[str, Any]) -> bool:
+    return labels_of(resource).get(CREATED_BY) == TOOL
 
 
 def from_node(node: Json, prices: Mapping[str, Any]) -> Leftover:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}
 
 
 def failure(kind: str) -> Json:
@@ -45,16 +46,19 @@ class FakeCloud:
             "name": name,
             "state": state,
             "acceleratorType": "v5litepod-8",
+            "labels": OURS,
             **scheduling,
             **more,
         }
 
-    def add_queued(self, zone: str, state: str, spot: bool = False) -> None:
+    def add_queued(self, zone: str, state: str, spot: bool = False, **node: Any) -> None:
+        """node: more of the node that it asks for."""
         name = f"projects/p/locations/{zone}/queuedResources/n"
+        body = {"acceleratorType": "v5litepod-8", "labels": OURS, **node}
         self.queued[zone] = {
             "name": name,
             "state": {"state": state},
-            "tpu": {},
+            "tpu": {"nodeSpec": [{"nodeId": "n", "node": body}]},
             **({"spot": {}} if spot else {}),
         }
 
@@ -64,11 +68,15 @@ class FakeCloud:
     # ---- modules
 
     def tpu_vm_info(self, arguments: Json, _check: bool) -> Json:
-        return {"nodes": [node for zone, node in self.nodes.items() if zone in arguments["zones"]]}
+        return {"nodes": self._listed(self.nodes, arguments)}
 
     def tpu_queued_resource_info(self, arguments: Json, _check: bool) -> Json:
-        found = [item for zone, item in self.queued.items() if zone in arguments["zones"]]
-        return {"queued_resources": found}
+        return {"queued_resources": self._listed(self.queued, arguments)}
+
+    @staticmethod
+    def _listed(kept: dict[str, Json], arguments: Json) -> list[Json]:
+        """What is in the zones that are named, in all where none is."""
+        return [item for zone, item in kept.items() if zone in arguments.get("zones", kept)]
 
     def gcp_disk_info(self, _arguments: Json, _check: bool) -> Json:
         return {"disks": list(self.disks.values())}
@@ -99,11 +107,11 @@ class FakeCloud:
         how = "spot" if arguments.get("spot") else "reserved" if arguments.get("reserved") else "on-demand"
         kind = "" if check or before else self.refuses.get((zone, how), "")
         if kind == "timeout":
-            self.add_node(zone, "CREATING")
+            self.add_node(zone, "CREATING", labels=arguments["labels"])
         if kind:
             return failure(kind)
         if not check and before is None:
-            self.add_node(zone, spot=how == "spot")
+            self.add_node(zone, spot=how == "spot", labels=arguments["labels"])
         after = self.nodes.get(zone) or {"acceleratorType": arguments["accelerator_type"]}
         diff = {"before": before or {}, "after": after}
         return {"changed": before is None, "node": after, "workers": [{"worker_id": 0}], "diff": diff}
@@ -116,12 +124,13 @@ class FakeCloud:
         kind = "" if check else self.refuses.get((zone, "queued"), "")
         before = self.queued.get(zone)
         if kind == "timeout":
-            self.add_queued(zone, "WAITING_FOR_RESOURCES")
+            self.add_queued(zone, "WAITING_FOR_RESOURCES", labels=arguments["labels"])
         if kind:
             return failure(kind)
         if not check:
-            self.add_queued(zone, "ACTIVE")
-            self.add_node(zone, queuedResource=f"projects/p/locations/{zone}/queuedResources/n")
+            self.add_queued(zone, "ACTIVE", labels=arguments["labels"])
+            maker = f"projects/p/locations/{zone}/queuedResources/n"
+            self.add_node(zone, queuedResource=maker, labels=arguments["labels"])
         diff = {"before": before or {}, "after": self.queued.get(zone) or {"tpu": {}}}
         return {"changed": before is None, "queued_resource": diff["after"], "diff": diff}
 

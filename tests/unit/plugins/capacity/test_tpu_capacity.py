@@ -137,6 +137,7 @@ def test_only_the_checks_are_played_as_in_a_check_run(shown: list[str]) -> None:
     play(cloud)
     assert [(name, check) for name, _, check in cloud.calls] == [
         ("tpu_vm_info", False),
+        ("tpu_queued_resource_info", False),
         ("tpu_vm", True),
         ("gcp_disk_info", False),
         ("gcp_disk", False),
