@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +36,7 @@ class Leftover:
     makes:   names of the nodes that a queued resource is for.
     maker:   the name of a node's queued resource, "" without one.
     users:   names of what a disk is attached to.
+    found:   it as the API gives it.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Leftover:
     makes: tuple[str, ...] = ()
     maker: str = ""
     users: tuple[str, ...] = ()
+    found: Json = field(default_factory=dict, repr=False)
 
     @property
     def path(self) -> str:
@@ -106,6 +108,7 @@ def from_node(node: Json, prices: Mapping[str, Any]) -> Leftover:
         moment(node["createTime"]),
         0.0 if state in FREE else node_hour(prices, zone_of(node), kind, tier),
         maker=short_name(node.get("queuedResource", "")),
+        found=node,
     )
 
 
@@ -121,6 +124,7 @@ def from_queued(queued: Json) -> Leftover:
         moment(queued["createTime"]),
         0.0,  # its nodes cost something, once there are some
         makes=tuple(node_ids(queued)),
+        found=queued,
     )
 
 
@@ -136,6 +140,7 @@ def from_disk(disk: Json, prices: Mapping[str, Any]) -> Leftover:
         moment(disk["creationTimestamp"]),
         disk_hour(prices, zone, short_name(disk.get("type", "")), int(disk.get("sizeGb", 0))),
         users=tuple(short_name(user) for user in disk.get("users", [])),
+        found=disk,
     )
 
 

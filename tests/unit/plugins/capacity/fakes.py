@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules that act on nodes, disks and queued resources in memory, as far as the ladder sees them."""
+"""Modules that act on nodes, disks and queued resources in memory, as far as those who play them see."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+MADE = "2026-11-24T04:00:00Z"
 OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}
 
 
@@ -46,6 +47,7 @@ class FakeCloud:
             "name": name,
             "state": state,
             "acceleratorType": "v5litepod-8",
+            "createTime": MADE,
             "labels": OURS,
             **scheduling,
             **more,
@@ -58,12 +60,13 @@ class FakeCloud:
         self.queued[zone] = {
             "name": name,
             "state": {"state": state},
+            "createTime": MADE,
             "tpu": {"nodeSpec": [{"nodeId": "n", "node": body}]},
             **({"spot": {}} if spot else {}),
         }
 
     def add_disk(self, zone: str, **labels: str) -> None:
-        self.disks[zone] = {"name": "d", "zone": zone, "labels": labels}
+        self.disks[zone] = {"name": "d", "zone": zone, "creationTimestamp": MADE, "labels": labels}
 
     # ---- modules
 
@@ -140,3 +143,20 @@ class FakeCloud:
         if not check:
             kept.pop(zone, None)
         return {"changed": before is not None, "diff": {"before": before or {}, "after": {}}}
+
+
+class Task:
+    def __init__(self, args: Json, check_mode: bool) -> None:
+        self.args, self.check_mode, self.async_val, self.diff = args, check_mode, 0, False
+
+
+class Playing:
+    """To mix into an action plugin: an ansible-core that plays the modules of a fake cloud."""
+
+    def __init__(self, cloud: FakeCloud, args: Json, check_mode: bool = False) -> None:
+        self._task = Task({"project": "p", **args}, check_mode)
+        self.cloud = cloud
+
+    def _execute_module(self, module_name: str, module_args: Json, task_vars: Json) -> Json:
+        assert module_args.pop("project") == "p"
+        return self.cloud(module_name.removeprefix("tpuops.maxtext."), module_args, self._task.check_mode)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
-from .fakes import FakeCloud
+from .fakes import FakeCloud, Playing
 
 # Loaded as any test module, not by the plugin loader, which would give it another name.
 tpu_capacity: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_capacity")
@@ -29,28 +29,8 @@ PRICES = {
 }
 
 
-class Task:
-    def __init__(self, args: Json, check_mode: bool) -> None:
-        self.args, self.check_mode, self.async_val, self.diff = args, check_mode, 0, False
-
-
-class Action(tpu_capacity.ActionModule):  # type: ignore[misc]
-    """The action with an ansible-core that plays the modules of a fake cloud."""
-
-    def __init__(self, cloud: FakeCloud, args: Json, check_mode: bool = False) -> None:
-        self._task = Task({"project": "p", "name": "n", "candidates": [PLACE], **args}, check_mode)
-        self.cloud = cloud
-
-    def _execute_module(self, module_name: str, module_args: Json, task_vars: Json) -> Json:
-        assert module_args["project"] == "p"
-        name = module_name.removeprefix("tpuops.maxtext.")
-        return self.cloud(name, module_args, self._task.check_mode)
-
-
-@pytest.fixture(autouse=True)
-def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ActionBase.run() does needs a whole play; it is Ansible's own affair."""
-    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})
+class Action(Playing, tpu_capacity.ActionModule):  # type: ignore[misc]
+    """The task."""
 
 
 @pytest.fixture
@@ -61,9 +41,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def play(cloud: FakeCloud, check: bool = False, **args: Any) -> Json:
-    result: Json = Action(
-        cloud, {"disk": {"name": "d", "size_gb": 730}, "prices": PRICES, **args}, check
-    ).run()
+    usual = {"name": "n", "candidates": [PLACE], "disk": {"name": "d", "size_gb": 730}, "prices": PRICES}
+    result: Json = Action(cloud, {**usual, **args}, check).run()
     return result
 
 
