@@ -113,7 +113,7 @@ class ActionModule(ModuleAction):
             display.display(each.line(now, currency))
         total = sum(each.hour or 0.0 for each in there)
         unknown = sum(each.hour is None for each in there)
-        more = f", and {unknown} without a known price" if unknown else ""
+        more = f", and {unknown} without a price in tpu_vm_prices" if unknown else ""
         display.display(
             f"all of it: {total:.3f} {currency} an hour{more} ({origin(prices)})"
             if there

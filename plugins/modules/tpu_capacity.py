@@ -126,8 +126,8 @@ options:
   prices:
     description:
       - Prices for what is printed. Keys are C(currency), C(date), C(source), C(chip_hour) (generation,
-        region, C(on-demand) or C(spot)) and C(disk_gb_month) (disk type, region).
-      - What is not in it has no price known.
+        region, C(on-demand), C(spot) or C(reserved)) and C(disk_gb_month) (disk type, region).
+      - What is not in it has no price known; what is printed names the keys that are missing.
     type: dict
     default: {}
   wait_timeout:

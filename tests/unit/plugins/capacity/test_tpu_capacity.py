@@ -78,7 +78,8 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
         "n  would be made by the first of these that has capacity:",
         "  1. us-west1-c v5litepod-8 on-demand: 9.700 USD an hour (node 9.600, disk 0.100)",
         "  2. us-west4-a v5litepod-8 queued spot: no price known for v5litepod-8 (spot) in us-west4 and "
-        "pd-balanced in us-west4",
+        "pd-balanced in us-west4 (give chip_hour.v5e.us-west4.spot and disk_gb_month.pd-balanced.us-west4 in "
+        "tpu_vm_prices)",
         "  make the disk d in us-west1-c",
         "  make the TPU VM n in us-west1-c",
         "  (prices of 2026-01-01, a list)",
