@@ -13,7 +13,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import leftovers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import DISK, NODE, QUEUED, Leftover
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleAction, ModuleFailed
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
+    ModuleAction,
+    ModuleFailed,
+    failed,
+)
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
 
 Result = dict[str, Any]
@@ -38,7 +42,7 @@ class ActionModule(ModuleAction):
     """Lists what is ours, and deletes what is named."""
 
     OPTIONS = OPTIONS
-    _supports_diff = False
+    _supports_diff = True
 
     def operate(self, options: Result) -> Result:
         missing: set[str] = set()
@@ -55,19 +59,30 @@ class ActionModule(ModuleAction):
             raise AnsibleActionFail(str(error)) from error
         now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
         self.show(there, now, options["prices"])
-        deleted = []
+        deleted: list[Leftover] = []
+        diffs: list[Result] = []
+        failure: Result = {}
         for each in doomed:
-            deleted.append(each.described(now, currency))
-            # A check run still sees the node that the disk is attached to.
-            if not (self._task.check_mode and each.kind == DISK and doomed[0].kind != DISK):
-                self.delete(each, options["wait_timeout"])
+            difference = {"before": each.found, "after": {}}
+            try:
+                # A check run still sees the node that the disk is attached to.
+                if not (self._task.check_mode and each.kind == DISK and doomed[0].kind != DISK):
+                    difference = self.delete(each, options["wait_timeout"])
+            except ModuleFailed as error:
+                more = "" if self._task.check_mode else gone(deleted)
+                failure = failed(f"{each.path}: {error}{more}", error.failure)
+                break
+            deleted.append(each)
+            diffs.append({**difference, "before_header": each.path, "after_header": each.path})
             display.display(f"{each.path}  {'would be deleted' if self._task.check_mode else 'deleted'}")
         warning = f"Google could not ask these zones: {', '.join(sorted(missing))}."
         return {
+            **failure,
             "changed": bool(deleted),
             "leftovers": [each.described(now, currency) for each in there],
             "hour": sum(each.hour or 0.0 for each in there),
-            "deleted": deleted,
+            "deleted": [each.described(now, currency) for each in deleted],
+            "diff": diffs,
             "warnings": [warning] if missing else [],
         }
 
@@ -75,18 +90,21 @@ class ActionModule(ModuleAction):
         """What a module finds in all zones; nothing in a project whose API is off."""
         try:
             result = self.play(module, {})
-        except ModuleFailed as failed:
-            if failed.kind == "api_disabled":
+        except ModuleFailed as error:
+            if error.kind == "api_disabled":
                 return []
             raise
         missing.update(result.get("unreachable_zones", []))
         items: list[Result] = result[key]
         return items
 
-    def delete(self, leftover: Leftover, wait_timeout: int) -> None:
+    def delete(self, leftover: Leftover, wait_timeout: int) -> Result:
+        """What the module shows with --diff."""
         module, arguments = DELETE[leftover.kind]
         place = {"name": leftover.name, "zone": leftover.zone, "state": "absent"}
-        self.play(module, {**place, **arguments, "wait_timeout": wait_timeout})
+        result = self.play(module, {**place, **arguments, "wait_timeout": wait_timeout})
+        difference: Result = result["diff"]
+        return difference
 
     @staticmethod
     def show(there: Sequence[Leftover], now: datetime, prices: Result) -> None:
@@ -95,9 +113,15 @@ class ActionModule(ModuleAction):
             display.display(each.line(now, currency))
         total = sum(each.hour or 0.0 for each in there)
         unknown = sum(each.hour is None for each in there)
-        more = f", and {unknown} without a known price" if unknown else ""
+        more = f", and {unknown} without a price in tpu_vm_prices" if unknown else ""
         display.display(
             f"all of it: {total:.3f} {currency} an hour{more} ({origin(prices)})"
             if there
             else "nothing is left over"
         )
+
+
+def gone(deleted: Sequence[Leftover]) -> str:
+    """What the names of things that are gone already mean for whoever runs again after a failure."""
+    names = ", ".join(each.path for each in deleted)
+    return f" Deleted before it: {names}. Run again without these names." if names else ""

@@ -18,7 +18,11 @@ description:
   - Zones, types and versions of all candidates are checked before anything is made.
   - A TPU VM of the name that is there in the zone of a candidate is kept, whatever stands before it in the
     list. One that was preempted or terminated, and a queued resource that failed or was suspended, are
-    deleted.
+    deleted if they are ours, by their labels C(created-by) and C(owner). What is not ours stops it where a
+    candidate is tried.
+  - A queued resource of ours that still waits is waited for where a candidate asks for the same. Otherwise it
+    is deleted, in whichever zone it is, since it could become a second TPU VM. They are looked for unless
+    the TPU VM is there.
   - Where the data disk is there already, only candidates in its zone are tried, and RV(pinned) and a warning
     say so. A disk that was made for a candidate which then gives no node is deleted again; no other disk ever
     is.
@@ -48,8 +52,9 @@ options:
     required: true
   state:
     description:
-      - With V(absent) the TPU VM and its queued resource are deleted, in whichever candidate's zone they are.
-        The disk stays, unless O(delete_disk) names it.
+      - With V(absent) the TPU VM and its queued resource are deleted, in whichever candidate's zone they are,
+        and queued resources of ours without a node in all other zones. The disk stays, unless O(delete_disk)
+        names it.
     type: str
     choices: [present, absent]
     default: present
@@ -121,8 +126,8 @@ options:
   prices:
     description:
       - Prices for what is printed. Keys are C(currency), C(date), C(source), C(chip_hour) (generation,
-        region, C(on-demand) or C(spot)) and C(disk_gb_month) (disk type, region).
-      - What is not in it has no price known.
+        region, C(on-demand), C(spot) or C(reserved)) and C(disk_gb_month) (disk type, region).
+      - What is not in it has no price known; what is printed names the keys that are missing.
     type: dict
     default: {}
   wait_timeout:

@@ -26,11 +26,12 @@ attributes:
   check_mode:
     support: full
   diff_mode:
-    support: none
+    support: full
   idempotent:
     support: full
     details:
       - A name that O(delete) has and that is not there is an error, as a name with a mistake in it would be.
+        When a deletion fails, the message says which names are gone already.
 options:
   delete:
     description:
@@ -69,7 +70,7 @@ EXAMPLES = r"""
 RETURN = r"""
 leftovers:
   description: What was there, nodes and queued resources from the oldest, then disks.
-  returned: success
+  returned: success, and when a deletion failed
   type: list
   elements: dict
   sample:
@@ -91,7 +92,7 @@ hour:
   sample: 9.635
 deleted:
   description: What was deleted, as in RV(leftovers).
-  returned: success
+  returned: success, and when a deletion failed
   type: list
   elements: dict
   sample: []

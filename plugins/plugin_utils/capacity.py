@@ -9,7 +9,7 @@ where lines are shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,16 +20,19 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     zone_of,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
 Json = dict[str, Any]
+Place = tuple[str, str]  # zone and name
 
 # Refusals that another place may not give. Everything else (a permission, bad input) would come again there.
 MOVES_ON = frozenset({"stockout", "quota", "preempted", "timeout"})
 DISK_MOVES_ON = frozenset({"stockout", "quota"})
 # A queued resource that was not served within its validity ends as Google's DEADLINE_EXCEEDED.
 QUEUED_MOVES_ON = MOVES_ON | {"unavailable"}
+GOING = "DELETING"
+ALIVE = QUEUED | {"ACTIVE"}
 CLEAN_UP_TIMEOUT = 300
 
 
@@ -92,7 +95,8 @@ class Candidate:
     def made(self, found: Mapping[str, Any]) -> bool:
         """Whether a node or queued resource of its zone is what it asks for."""
         if "tpu" in found:
-            return self.queued and self.spot == ("spot" in found)
+            types = {spec.get("node", {}).get("acceleratorType") for spec in found["tpu"].get("nodeSpec", [])}
+            return self.queued and self.spot == ("spot" in found) and types == {self.accelerator_type}
         scheduling = found.get("schedulingConfig", {})
         how = next((tier for tier in ("spot", "reserved") if scheduling.get(tier)), "on-demand")
         same = self.queued if found.get("queuedResource") else self.provisioning == how
@@ -141,6 +145,7 @@ class Ladder:
         self.diffs: list[Json] = []
         self.refusals: list[Json] = []
         self.pinned: Json = {}
+        self.makers: set[Place] = set()
         self.there = False
 
     @property
@@ -152,42 +157,61 @@ class Ladder:
     def climb(self) -> Json:
         """Get the node: the fields of the result. Raises LadderError or ModuleFailed."""
         nodes = self._nodes()
-        living = [node for node in nodes if node.get("state") not in DEAD | {"DELETING"}]
+        living = [node for node in nodes if state_of(node) not in DEAD | {GOING}]
         for other in living[1:]:
             self._warn(f"There is a TPU VM {self.name} in {zone_of(other)} as well. It costs money too.")
-        if living and living[0].get("state") != "CREATING":
+        if living and state_of(living[0]) != "CREATING":
             return self._kept(self._maker(living[0]))
         queued = self._queued()
-        waiting = [item for item in queued if item.get("state", {}).get("state") in QUEUED | {"ACTIVE"}][:1]
-        begun = [self._maker(item) for item in [*living[:1], *waiting]][:1]
+        begun = [*living[:1], *filter(self._waited_for, queued)][:1]
         if not begun:
             self._check()
         allowed = self._allowed()
-        self._purge(
-            [node for node in nodes if node not in living], [item for item in queued if item not in waiting]
-        )
+        dead = [node for node in nodes if node not in living]
+        self._refuse_others([*queued, *dead], {candidate.zone for candidate in allowed})
+        # What waits for a candidate that is not tried any more could become a second node.
+        begun = [item for item in begun if item in living or self._maker(item) in allowed]
+        self._purge([item for item in queued if not serves(item, begun)], dead)
         # What an earlier run began is waited for first; what was refused before it is not asked again.
-        start = allowed.index(begun[0]) if begun and begun[0] in allowed else 0
-        return self._first(allowed[start:])
+        makers = [self._maker(item) for item in begun]
+        return self._first(allowed[allowed.index(makers[0]) if makers and makers[0] in allowed else 0 :])
 
-    def _nodes(self) -> list[Json]:
-        found: list[Json] = self._survey("tpu_vm_info", {"zones": self.zones, "name": self.name}, "nodes")
+    def _nodes(self, down: bool = False) -> list[Json]:
+        arguments = {"zones": self.zones, "name": self.name}
+        found = self._survey("tpu_vm_info", arguments, "nodes", down)
+        self.makers = {maker_of(node) for node in found if self._ours(node)}
         return sorted(found, key=lambda node: self.zones.index(zone_of(node)))
 
-    def _queued(self) -> list[Json]:
-        """Our queued resources, in the zones where candidates have some."""
-        zones = list(dict.fromkeys(c.zone for c in self.candidates if c.queued))
-        if not zones:
-            return []
-        arguments = {"zones": zones, "name": self.name}
-        return self._survey("tpu_queued_resource_info", arguments, "queued_resources")
+    def _queued(self, down: bool = False) -> list[Json]:
+        """The queued resources of the name in the candidates' zones, elsewhere those of ours without a node.
 
-    def _survey(self, module: str, arguments: Json, key: str) -> list[Json]:
-        """What there is; nothing in a check run of a project whose API is yet to be enabled."""
+        All zones are asked, in one request: what a candidate waited for stays when that is off the list.
+        """
+        found = self._survey("tpu_queued_resource_info", {"name": self.name}, "queued_resources", down)
+        here = [item for item in found if zone_of(item) in self.zones]
+        elsewhere = [item for item in found if item not in here and self._ours(item)]
+        for item in elsewhere:
+            if state_of(item) == "ACTIVE":
+                self._warn(
+                    f"The queued resource {self.name} in {zone_of(item)}, where no candidate is, has its "
+                    "node, which costs money. Add a candidate there, or delete it with ansible-playbook "
+                    f"playbooks/leftovers.yml -e leftovers_delete=queued:{zone_of(item)}/{self.name}"
+                )
+        here.sort(key=lambda item: self.zones.index(zone_of(item)))
+        return here + [item for item in elsewhere if state_of(item) != "ACTIVE"]
+
+    def _waited_for(self, queued: Json) -> bool:
+        """Whether it is ours and may still give the node that a candidate asks for."""
+        alive = state_of(queued) in ALIVE and self._ours(queued)
+        return alive and any(c.zone == zone_of(queued) and c.made(queued) for c in self.candidates)
+
+    def _survey(self, module: str, arguments: Json, key: str, down: bool = False) -> list[Json]:
+        """What there is. Where the API is off that is nothing, on the way down and in a check run, which has
+        not enabled it."""
         try:
             found = self.play(module, arguments)
         except ModuleFailed as failed:
-            if failed.kind == "api_disabled" and self.check:
+            if failed.kind == "api_disabled" and (self.check or down):
                 return []
             raise
         if found.get("unreachable_zones"):
@@ -238,25 +262,73 @@ class Ladder:
             )
         return allowed
 
-    def _ours(self, disk: Json) -> bool:
-        """Whether this tool made it for the same person: others may well use the same name elsewhere."""
-        labels = disk.get("labels", {})
-        return all(key in labels and labels[key] == self.labels.get(key) for key in (CREATED_BY, "owner"))
+    def _ours(self, resource: Json) -> bool:
+        """Whether this tool made it for the same person: others may well use the same name.
+
+        So is what a node of ours comes from, whose labels cannot change when somebody else takes the node on.
+        """
+        labels = labels_of(resource)
+        return ("tpu" in resource and place_of(resource) in self.makers) or all(
+            key in labels and labels[key] == self.labels.get(key) for key in (CREATED_BY, "owner")
+        )
 
     @staticmethod
-    def _refused(message: str) -> LadderError:
-        failure = {"kind": "precondition", "code": 0, "reason": "dataElsewhere", "details": []}
+    def _refused(message: str, reason: str = "dataElsewhere") -> LadderError:
+        failure = {"kind": "precondition", "code": 0, "reason": reason, "details": []}
         return LadderError(message, failure)
 
-    def _purge(self, nodes: Sequence[Json], queued: Sequence[Json]) -> None:
-        """Delete what is dead: it takes quota, has the name, and may hold the disk."""
+    def _refuse_others(self, found: Sequence[Json], zones: Container[str]) -> None:
+        """Stop at what has the name in one of the zones and is not ours to delete."""
+        others = [
+            item
+            for item in found
+            if zone_of(item) in zones and state_of(item) != GOING and not self._ours(item)
+        ]
+        if others:
+            raise self._refused(
+                "\n".join(
+                    f"{self._whose(item)} If nobody needs it, delete it with {by_hand(item)}; else name "
+                    f"another TPU VM, or take the candidates in {zone_of(item)} off the list."
+                    for item in others
+                ),
+                "notOurs",
+            )
+
+    def _whose(self, found: Json) -> str:
+        labels, keys = labels_of(found), (CREATED_BY, "owner")
+        has = " and ".join(f"{key}={labels[key]}" if key in labels else f"no {key}" for key in keys)
+        ours = " and ".join(f"{key}={self.labels.get(key, '')}" for key in keys)
+        what = "queued resource" if "tpu" in found else "TPU VM"
+        return (
+            f"The {what} {self.name} in {zone_of(found)}, {state_of(found)}, is not ours: of our labels "
+            f"{ours} it has {has}."
+        )
+
+    def _purge(self, queued: Sequence[Json], dead: Sequence[Json]) -> None:
+        """Delete what is ours and dead, or waits for what no candidate asks for.
+
+        It takes quota, has the name, may hold the disk, and may become a second node.
+        """
+        queued, dead = [[item for item in found if self._purged(item)] for found in (queued, dead)]
+        self._delete_all(queued, dead)
+        verb = "would delete" if self.check else "deleted"
         for item in queued:
-            self._delete_queued(zone_of(item), short_name(item["name"]))
+            why = ", which no candidate asks for any more" if state_of(item) in ALIVE else ""
+            self.say(f"{self.name}  {verb} the queued resource in {zone_of(item)}: {state_of(item)}{why}")
+        for node in dead:
+            self.say(f"{self.name}  {verb} what was left in {zone_of(node)}: {state_of(node)}")
+
+    def _purged(self, found: Json) -> bool:
+        """Whether it is ours, or goes already and is only waited for."""
+        return self._ours(found) or state_of(found) == GOING
+
+    def _delete_all(self, queued: Sequence[Json], nodes: Sequence[Json]) -> None:
+        """Delete queued resources, then nodes, each with the queued resource that it comes from."""
+        makers = [*map(place_of, queued), *map(maker_of, nodes)]
+        for zone, name in dict.fromkeys(maker for maker in makers if maker[1]):
+            self._delete_queued(zone, name)
         for node in nodes:
-            if node.get("queuedResource") and not queued:
-                self._delete_queued(zone_of(node), short_name(node["queuedResource"]))
             self._delete_node(zone_of(node))
-            self.say(f"{self.name}  deleted what was left in {zone_of(node)}: {node.get('state')}")
 
     def _first(self, candidates: Sequence[Candidate]) -> Json:
         """The first candidate that gives a node."""
@@ -383,31 +455,16 @@ class Ladder:
 
     def descend(self, delete_disk: str = "") -> Json:
         """Delete the node and its queued resource, wherever they are, and the disk of this name."""
-        nodes, queued = self._there("tpu_vm_info", "nodes", self.zones), self._left_in_queue()
-        known = {zone_of(item) for item in queued}
+        nodes, queued = self._nodes(down=True), self._queued(down=True)
         for item in queued:
-            self._delete_queued(zone_of(item), self.name)
-        for node in nodes:
-            if node.get("queuedResource") and zone_of(node) not in known:
-                self._delete_queued(zone_of(node), short_name(node["queuedResource"]))
-            self._delete_node(zone_of(node))
+            if not (self._purged(item) or any(serves(item, [node]) for node in nodes)):
+                self._warn(
+                    f"{self._whose(item)} It stays. Who needs it no more deletes it with {by_hand(item)}"
+                )
+        self._delete_all([item for item in queued if self._purged(item)], nodes)
         if delete_disk:
             self._delete_disk(delete_disk)
         return {"changed": self.changed, "diff": self.diffs}
-
-    def _left_in_queue(self) -> list[Json]:
-        zones = list(dict.fromkeys(c.zone for c in self.candidates if c.queued))
-        return self._there("tpu_queued_resource_info", "queued_resources", zones) if zones else []
-
-    def _there(self, module: str, key: str, zones: list[str]) -> list[Json]:
-        """What there is to delete: nothing in a project whose API is off."""
-        try:
-            items: list[Json] = self.play(module, {"zones": zones, "name": self.name})[key]
-        except ModuleFailed as failed:
-            if failed.kind == "api_disabled":
-                return []
-            raise
-        return items
 
     def _delete_disk(self, name: str) -> None:
         disks = self.play("gcp_disk_info", {"name": name})["disks"]
@@ -455,6 +512,32 @@ class Ladder:
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
+
+
+def state_of(found: Mapping[str, Any]) -> str:
+    """The state of a node or of a queued resource, in Google's words."""
+    state = found.get("state", "")
+    return str(state.get("state", "") if isinstance(state, Mapping) else state)
+
+
+def serves(queued: Json, found: Sequence[Json]) -> bool:
+    """Whether a queued resource is one of these, or one of these is its node."""
+    return any(item is queued or maker_of(item) == place_of(queued) for item in found)
+
+
+def place_of(found: Json) -> Place:
+    return zone_of(found), short_name(found["name"])
+
+
+def maker_of(node: Json) -> Place:
+    """The place of the queued resource that a node comes from; its name is "" without one."""
+    return zone_of(node), short_name(node.get("queuedResource", ""))
+
+
+def by_hand(found: Json) -> str:
+    """The command that deletes a node or a queued resource."""
+    what, more = ("queued-resources", " --force") if "tpu" in found else ("tpu-vm", "")
+    return f"gcloud compute tpus {what} delete {short_name(found['name'])} --zone={zone_of(found)}{more}"
 
 
 def described(candidate: Candidate) -> Json:

@@ -40,6 +40,13 @@ def marked(labels: Mapping[str, Any], run: str, owner: str) -> dict[str, str]:
     return found
 
 
+def labels_of(resource: Mapping[str, Any]) -> dict[str, str]:
+    """A resource's labels. A queued resource has none of its own; its nodes will have."""
+    specs = resource.get("tpu", {}).get("nodeSpec", [])
+    labelled = specs[0].get("node", {}) if specs else resource
+    return dict(labelled.get("labels", {}))
+
+
 def _allowed(text: str) -> bool:
     """Google takes letters of every script, if they are not upper-case ones."""
     letters = all(

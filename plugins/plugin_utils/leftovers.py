@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, node_ids, short_name, zone_of
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, TOOL
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, TOOL, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import disk_hour, node_hour
 
 Json = dict[str, Any]
@@ -36,6 +36,7 @@ class Leftover:
     makes:   names of the nodes that a queued resource is for.
     maker:   the name of a node's queued resource, "" without one.
     users:   names of what a disk is attached to.
+    found:   it as the API gives it.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Leftover:
     makes: tuple[str, ...] = ()
     maker: str = ""
     users: tuple[str, ...] = ()
+    found: Json = field(default_factory=dict, repr=False)
 
     @property
     def path(self) -> str:
@@ -80,20 +82,14 @@ def found(
     nodes: Iterable[Json], queued: Iterable[Json], disks: Iterable[Json], prices: Mapping[str, Any]
 ) -> list[Leftover]:
     """What has our label: nodes and queued resources, the oldest first, then disks."""
-    machines = [from_node(node, prices) for node in nodes if ours(node.get("labels", {}))]
-    machines += [from_queued(item) for item in queued if ours(labels_of(item))]
-    stores = [from_disk(disk, prices) for disk in disks if ours(disk.get("labels", {}))]
+    machines = [from_node(node, prices) for node in nodes if ours(node)]
+    machines += [from_queued(item) for item in queued if ours(item)]
+    stores = [from_disk(disk, prices) for disk in disks if ours(disk)]
     return [*sorted(machines, key=lambda each: each.created), *sorted(stores, key=lambda each: each.created)]
 
 
-def ours(labels: Mapping[str, str]) -> bool:
-    return labels.get(CREATED_BY) == TOOL
-
-
-def labels_of(queued: Mapping[str, Any]) -> dict[str, str]:
-    """A queued resource has no labels of its own; its nodes will have."""
-    specs = queued.get("tpu", {}).get("nodeSpec", [])
-    return dict(specs[0].get("node", {}).get("labels", {})) if specs else {}
+def ours(resource: Mapping[str, Any]) -> bool:
+    return labels_of(resource).get(CREATED_BY) == TOOL
 
 
 def from_node(node: Json, prices: Mapping[str, Any]) -> Leftover:
@@ -112,6 +108,7 @@ def from_node(node: Json, prices: Mapping[str, Any]) -> Leftover:
         moment(node["createTime"]),
         0.0 if state in FREE else node_hour(prices, zone_of(node), kind, tier),
         maker=short_name(node.get("queuedResource", "")),
+        found=node,
     )
 
 
@@ -127,6 +124,7 @@ def from_queued(queued: Json) -> Leftover:
         moment(queued["createTime"]),
         0.0,  # its nodes cost something, once there are some
         makes=tuple(node_ids(queued)),
+        found=queued,
     )
 
 
@@ -142,6 +140,7 @@ def from_disk(disk: Json, prices: Mapping[str, Any]) -> Leftover:
         moment(disk["creationTimestamp"]),
         disk_hour(prices, zone, short_name(disk.get("type", "")), int(disk.get("sizeGb", 0))),
         users=tuple(short_name(user) for user in disk.get("users", [])),
+        found=disk,
     )
 
 

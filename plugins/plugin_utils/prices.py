@@ -7,7 +7,7 @@ The table (the variable tpu_vm_prices has it) says where it comes from and of wh
 
     currency:      of all prices.
     date, source:  of the table.
-    chip_hour:     generation -> region -> on-demand or spot -> price of a chip for an hour.
+    chip_hour:     generation -> region -> on-demand, spot or reserved -> price of a chip for an hour.
     disk_gb_month: disk type -> region -> price of a GB for a month.
 
 What the table does not have is not known; nothing is ever guessed.
@@ -28,12 +28,14 @@ HOURS_A_MONTH = 730  # as Google counts
 class Cost:
     """Prices for an hour, None where the table has none.
 
-    node: of all chips; disk: of the disk, 0 without one; missing: what has no price.
+    node: of all chips; disk: of the disk, 0 without one; missing: what has no price; keys: those of the table
+    by which the user gives it.
     """
 
     node: float | None
     disk: float | None
     missing: tuple[str, ...]
+    keys: tuple[str, ...]
     currency: str
 
     @property
@@ -47,7 +49,8 @@ class Cost:
             if price is not None
         ]
         if self.total is None:
-            return "; ".join([f"no price known for {' and '.join(self.missing)}", *known[:1]])
+            give = f" (give {' and '.join(self.keys)} in tpu_vm_prices)" if self.keys else ""
+            return "; ".join([f"no price known for {' and '.join(self.missing)}{give}", *known[:1]])
         return f"{self.total:.3f} {self.currency} an hour ({', '.join(known)})"
 
 
@@ -63,12 +66,16 @@ def cost(
     region = zone.rpartition("-")[0]
     node = node_hour(prices, zone, accelerator_type, tier)
     disk = disk_hour(prices, zone, disk_type, disk_gb) if disk_type else 0.0
-    missing = []
+    kind, missing, keys = generation(accelerator_type), [], []
     if node is None:
-        missing.append(f"{accelerator_type} ({tier}) in {region}")
+        unknown = "" if kind else ", whose chips are not known here,"
+        missing.append(f"{accelerator_type} ({tier}){unknown} in {region}")
+    if node is None and kind:
+        keys.append(f"chip_hour.{kind.name}.{region}.{tier}")
     if disk is None:
         missing.append(f"{disk_type} in {region}")
-    return Cost(node, disk, tuple(missing), str(prices.get("currency", "")))
+        keys.append(f"disk_gb_month.{disk_type}.{region}")
+    return Cost(node, disk, tuple(missing), tuple(keys), str(prices.get("currency", "")))
 
 
 def node_hour(prices: Mapping[str, Any], zone: str, accelerator_type: str, tier: str) -> float | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules that act on nodes, disks and queued resources in memory, as far as the ladder sees them."""
+"""Modules that act on nodes, disks and queued resources in memory, as far as those who play them see."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
+MADE = "2026-11-24T04:00:00Z"
+OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}
 
 
 def failure(kind: str) -> Json:
@@ -45,30 +47,39 @@ class FakeCloud:
             "name": name,
             "state": state,
             "acceleratorType": "v5litepod-8",
+            "createTime": MADE,
+            "labels": OURS,
             **scheduling,
             **more,
         }
 
-    def add_queued(self, zone: str, state: str, spot: bool = False) -> None:
+    def add_queued(self, zone: str, state: str, spot: bool = False, **node: Any) -> None:
+        """node: more of the node that it asks for."""
         name = f"projects/p/locations/{zone}/queuedResources/n"
+        body = {"acceleratorType": "v5litepod-8", "labels": OURS, **node}
         self.queued[zone] = {
             "name": name,
             "state": {"state": state},
-            "tpu": {},
+            "createTime": MADE,
+            "tpu": {"nodeSpec": [{"nodeId": "n", "node": body}]},
             **({"spot": {}} if spot else {}),
         }
 
     def add_disk(self, zone: str, **labels: str) -> None:
-        self.disks[zone] = {"name": "d", "zone": zone, "labels": labels}
+        self.disks[zone] = {"name": "d", "zone": zone, "creationTimestamp": MADE, "labels": labels}
 
     # ---- modules
 
     def tpu_vm_info(self, arguments: Json, _check: bool) -> Json:
-        return {"nodes": [node for zone, node in self.nodes.items() if zone in arguments["zones"]]}
+        return {"nodes": self._listed(self.nodes, arguments)}
 
     def tpu_queued_resource_info(self, arguments: Json, _check: bool) -> Json:
-        found = [item for zone, item in self.queued.items() if zone in arguments["zones"]]
-        return {"queued_resources": found}
+        return {"queued_resources": self._listed(self.queued, arguments)}
+
+    @staticmethod
+    def _listed(kept: dict[str, Json], arguments: Json) -> list[Json]:
+        """What is in the zones that are named, in all where none is."""
+        return [item for zone, item in kept.items() if zone in arguments.get("zones", kept)]
 
     def gcp_disk_info(self, _arguments: Json, _check: bool) -> Json:
         return {"disks": list(self.disks.values())}
@@ -99,11 +110,11 @@ class FakeCloud:
         how = "spot" if arguments.get("spot") else "reserved" if arguments.get("reserved") else "on-demand"
         kind = "" if check or before else self.refuses.get((zone, how), "")
         if kind == "timeout":
-            self.add_node(zone, "CREATING")
+            self.add_node(zone, "CREATING", labels=arguments["labels"])
         if kind:
             return failure(kind)
         if not check and before is None:
-            self.add_node(zone, spot=how == "spot")
+            self.add_node(zone, spot=how == "spot", labels=arguments["labels"])
         after = self.nodes.get(zone) or {"acceleratorType": arguments["accelerator_type"]}
         diff = {"before": before or {}, "after": after}
         return {"changed": before is None, "node": after, "workers": [{"worker_id": 0}], "diff": diff}
@@ -116,12 +127,13 @@ class FakeCloud:
         kind = "" if check else self.refuses.get((zone, "queued"), "")
         before = self.queued.get(zone)
         if kind == "timeout":
-            self.add_queued(zone, "WAITING_FOR_RESOURCES")
+            self.add_queued(zone, "WAITING_FOR_RESOURCES", labels=arguments["labels"])
         if kind:
             return failure(kind)
         if not check:
-            self.add_queued(zone, "ACTIVE")
-            self.add_node(zone, queuedResource=f"projects/p/locations/{zone}/queuedResources/n")
+            self.add_queued(zone, "ACTIVE", labels=arguments["labels"])
+            maker = f"projects/p/locations/{zone}/queuedResources/n"
+            self.add_node(zone, queuedResource=maker, labels=arguments["labels"])
         diff = {"before": before or {}, "after": self.queued.get(zone) or {"tpu": {}}}
         return {"changed": before is None, "queued_resource": diff["after"], "diff": diff}
 
@@ -131,3 +143,20 @@ class FakeCloud:
         if not check:
             kept.pop(zone, None)
         return {"changed": before is not None, "diff": {"before": before or {}, "after": {}}}
+
+
+class Task:
+    def __init__(self, args: Json, check_mode: bool) -> None:
+        self.args, self.check_mode, self.async_val, self.diff = args, check_mode, 0, False
+
+
+class Playing:
+    """To mix into an action plugin: an ansible-core that plays the modules of a fake cloud."""
+
+    def __init__(self, cloud: FakeCloud, args: Json, check_mode: bool = False) -> None:
+        self._task = Task({"project": "p", **args}, check_mode)
+        self.cloud = cloud
+
+    def _execute_module(self, module_name: str, module_args: Json, task_vars: Json) -> Json:
+        assert module_args.pop("project") == "p"
+        return self.cloud(module_name.removeprefix("tpuops.maxtext."), module_args, self._task.check_mode)

@@ -13,18 +13,17 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
-from .fakes import FakeCloud
+from .fakes import OURS, FakeCloud
 
 A, B, C = "us-west1-c", "us-west4-a", "us-central1-a"
-OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}
 
 
 def candidate(zone: str, provisioning: str = "on-demand", **more: Any) -> Candidate:
     return Candidate(zone, "v5litepod-8", "v2-alpha-tpuv5-lite", provisioning, **more)
 
 
-def ladder(cloud: FakeCloud, *candidates: Candidate, **more: Any) -> Ladder:
-    said: list[str] = []
+def ladder(cloud: FakeCloud, *candidates: Candidate, said: list[str] | None = None, **more: Any) -> Ladder:
+    lines = [] if said is None else said
     options: dict[str, Any] = {
         "disk": {"name": "d", "size_gb": 10},
         "labels": OURS,
@@ -38,7 +37,7 @@ def ladder(cloud: FakeCloud, *candidates: Candidate, **more: Any) -> Ladder:
             raise ModuleFailed(result)
         return result
 
-    return Ladder("n", candidates, play, said.append, **options)
+    return Ladder("n", candidates, play, lines.append, **options)
 
 
 def kinds(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -159,6 +158,147 @@ def test_a_preempted_node_of_a_queued_resource_goes_with_it() -> None:
     cloud.add_queued(A, "SUSPENDED")
     cloud.add_node(A, "PREEMPTED", queuedResource=f"projects/p/locations/{A}/queuedResources/n")
     ladder(cloud, candidate(A)).climb()  # its candidate is no longer in the list
+    assert (cloud.queued, cloud.nodes[A]["state"]) == ({}, "READY")
+
+
+WAITING = [
+    pytest.param(A, {}, id="its candidate asks for a node at once now"),
+    pytest.param(B, {}, id="its candidate asks for spot capacity now"),
+    pytest.param(C, {}, id="there is no candidate in its zone any more"),
+    pytest.param(B, {"spot": True, "acceleratorType": "v5litepod-16"}, id="its candidate has another type"),
+]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(("zone", "more"), WAITING)
+def test_what_waits_for_a_candidate_that_is_off_the_list_is_deleted(
+    zone: str, more: dict[str, Any], check: bool
+) -> None:
+    cloud = FakeCloud(check=check)
+    cloud.add_queued(zone, "WAITING_FOR_RESOURCES", **more)
+    said: list[str] = []
+    result = ladder(cloud, candidate(A), candidate(B, "queued", spot=True), said=said).climb()
+    assert result["candidate"]["zone"] == A
+    assert f"delete the queued resource n in {zone}" in result["changes"]
+    assert said[0] == (
+        f"n  {'would delete' if check else 'deleted'} the queued resource in {zone}: "
+        "WAITING_FOR_RESOURCES, which no candidate asks for any more"
+    )
+    assert (list(cloud.queued), list(cloud.nodes)) == (([zone], []) if check else ([], [A]))
+
+
+def test_queued_resources_of_all_zones_are_one_question() -> None:
+    cloud = FakeCloud()
+    ladder(cloud, candidate(A), candidate(B, "queued"), candidate(C, "queued")).climb()
+    asked = [arguments for name, arguments, _ in cloud.calls if name == "tpu_queued_resource_info"]
+    assert asked == [{"name": "n"}]
+
+
+def test_what_waits_in_another_zone_than_the_data_is_deleted() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(A)
+    cloud.add_queued(B, "WAITING_FOR_RESOURCES")
+    result = ladder(cloud, candidate(A), candidate(B, "queued")).climb()
+    assert (cloud.queued, list(cloud.nodes), result["candidate"]["zone"]) == ({}, [A], A)
+
+
+def test_what_waits_beside_a_node_that_is_made_is_deleted() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, "CREATING")
+    cloud.add_queued(B, "WAITING_FOR_RESOURCES")
+    ladder(cloud, candidate(A), candidate(B, "queued")).climb()
+    assert (cloud.queued, list(cloud.nodes)) == ({}, [A])
+
+
+def test_a_queued_resource_that_makes_its_node_is_left_to_it() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, "PROVISIONING")
+    cloud.add_node(A, "CREATING", queuedResource=f"projects/p/locations/{A}/queuedResources/n")
+    ladder(cloud, candidate(A)).climb()  # its candidate is no longer in the list
+    assert (list(cloud.queued), list(cloud.nodes)) == ([A], [A])
+
+
+def test_a_queued_resource_elsewhere_that_has_its_node_is_told() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(C, "ACTIVE")
+    rungs = ladder(cloud, candidate(A))
+    rungs.climb()
+    assert [f"leftovers_delete=queued:{C}/n" in warning for warning in rungs.warnings] == [True]
+    assert list(cloud.queued) == [C]
+
+
+def test_a_queued_resource_of_somebody_else_in_another_zone_is_of_no_concern() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(C, "WAITING_FOR_RESOURCES", labels={**OURS, "owner": "you"})
+    rungs = ladder(cloud, candidate(A))
+    assert (rungs.climb()["candidate"]["zone"], rungs.warnings, list(cloud.queued)) == (A, [], [C])
+
+
+OTHERS = [
+    ({"created-by": "tpuops-maxtext", "owner": "you"}, "it has created-by=tpuops-maxtext and owner=you"),
+    ({"owner": "me"}, "it has no created-by and owner=me"),
+    ({}, "it has no created-by and no owner"),
+]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize(("labels", "said"), OTHERS)
+def test_a_dead_node_that_is_not_ours_stops_the_ladder(
+    labels: dict[str, str], said: str, check: bool
+) -> None:
+    cloud = FakeCloud(check=check)
+    cloud.add_node(B, "PREEMPTED", labels=labels)
+    with pytest.raises(LadderError, match=f"The TPU VM n in {B}, PREEMPTED, is not ours") as stopped:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert said in str(stopped.value)
+    assert f"gcloud compute tpus tpu-vm delete n --zone={B};" in str(stopped.value)
+    assert (stopped.value.failure["kind"], stopped.value.failure["reason"]) == ("precondition", "notOurs")
+    assert (list(cloud.nodes), cloud.disks) == ([B], {})
+
+
+@pytest.mark.parametrize("state", ["FAILED", "SUSPENDED", "WAITING_FOR_RESOURCES", "ACTIVE"])
+def test_a_queued_resource_that_is_not_ours_stops_the_ladder(state: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, state, labels={"owner": "you"})
+    with pytest.raises(LadderError, match=f"The queued resource n in {A}, {state}, is not ours") as stopped:
+        ladder(cloud, candidate(A, "queued")).climb()
+    assert f"gcloud compute tpus queued-resources delete n --zone={A} --force;" in str(stopped.value)
+    assert (list(cloud.queued), cloud.nodes, cloud.disks) == ([A], {}, {})
+
+
+def test_what_is_not_ours_is_only_in_the_way_where_a_candidate_is_tried() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(A)
+    cloud.add_node(B, "PREEMPTED", labels={})
+    cloud.add_queued(B, "FAILED", labels={})
+    assert ladder(cloud, candidate(A), candidate(B)).climb()["candidate"]["zone"] == A
+    assert (sorted(cloud.nodes), list(cloud.queued)) == ([A, B], [B])
+
+
+def test_a_node_of_somebody_else_that_goes_already_is_waited_for() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, "DELETING", labels={})
+    assert ladder(cloud, candidate(A)).climb()["node"]["state"] == "READY"
+
+
+def test_an_api_that_is_off_has_nothing_in_a_check_run_and_on_the_way_down() -> None:
+    off = {"failed": True, "msg": "off", "failure": {"kind": "api_disabled"}}
+    cloud = FakeCloud(check=True)
+    cloud.tpu_vm_info = cloud.tpu_queued_resource_info = lambda *_: off  # type: ignore[method-assign]
+    assert ladder(cloud, candidate(A)).climb()["candidate"]["zone"] == A
+    cloud.check = False
+    assert ladder(cloud, candidate(A)).descend()["changed"] is False
+    with pytest.raises(ModuleFailed, match="off"):
+        ladder(cloud, candidate(A)).climb()
+
+
+def test_what_a_dead_node_of_ours_comes_from_is_ours_too() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(
+        A, "SUSPENDED", labels={**OURS, "owner": "you"}
+    )  # who asked for it, before we took it on
+    cloud.add_node(A, "PREEMPTED", queuedResource=f"projects/p/locations/{A}/queuedResources/n")
+    ladder(cloud, candidate(A)).climb()
     assert (cloud.queued, cloud.nodes[A]["state"]) == ({}, "READY")
 
 
@@ -286,6 +426,38 @@ def test_down_finds_the_node_wherever_it_is_and_keeps_the_disk() -> None:
     assert rungs.descend()["changed"] is True
     assert (cloud.nodes, cloud.queued, list(cloud.disks)) == ({}, {}, [B])
     assert ladder(cloud, candidate(A), candidate(B)).descend()["changed"] is False
+
+
+def test_down_finds_what_waits_for_a_candidate_that_is_off_the_list() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, "WAITING_FOR_RESOURCES")
+    cloud.add_queued(B, "FAILED")
+    cloud.add_queued(C, "WAITING_FOR_RESOURCES", labels={**OURS, "owner": "you"})
+    rungs = ladder(cloud, candidate(A))
+    assert rungs.descend()["changed"] is True
+    assert (list(cloud.queued), rungs.warnings) == ([C], [])
+    assert [name for name, _, _ in cloud.calls if name.endswith("_info")] == [
+        "tpu_vm_info",
+        "tpu_queued_resource_info",
+    ]
+
+
+def test_down_leaves_a_queued_resource_that_is_not_ours_and_says_so() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, "WAITING_FOR_RESOURCES", labels={})
+    rungs = ladder(cloud, candidate(A))
+    assert rungs.descend()["changed"] is False
+    assert list(cloud.queued) == [A]
+    assert ["is not ours" in warning and "--force" in warning for warning in rungs.warnings] == [True]
+
+
+def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, "ACTIVE", labels={})
+    cloud.add_node(A, queuedResource=f"projects/p/locations/{A}/queuedResources/n", labels={})
+    rungs = ladder(cloud, candidate(A))
+    assert (rungs.descend()["changed"], rungs.warnings) == (True, [])
+    assert (cloud.queued, cloud.nodes) == ({}, {})
 
 
 def test_down_deletes_the_disk_that_is_named() -> None:

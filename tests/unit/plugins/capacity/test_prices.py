@@ -51,20 +51,51 @@ def test_spot_is_cheaper_everywhere() -> None:
 @pytest.mark.parametrize(
     ("zone", "accelerator_type", "tier", "said"),
     [
-        ("us-west1-c", "v9x-8", "on-demand", "no price known for v9x-8 (on-demand) in us-west1; disk 0.035"),
-        ("us-central1-a", "v3-8", "spot", "no price known for v3-8 (spot) in us-central1; disk 0.035"),
+        (
+            "us-west1-c",
+            "v9x-8",
+            "on-demand",
+            "no price known for v9x-8 (on-demand), whose chips are not known here, in us-west1; disk 0.035",
+        ),
+        (
+            "us-central1-a",
+            "v3-8",
+            "spot",
+            "no price known for v3-8 (spot) in us-central1 (give chip_hour.v3.us-central1.spot in "
+            "tpu_vm_prices); disk 0.035",
+        ),
         (
             "us-west1-c",
             "v5litepod-8",
             "reserved",
-            "no price known for v5litepod-8 (reserved) in us-west1; disk 0.035",
+            "no price known for v5litepod-8 (reserved) in us-west1 (give chip_hour.v5e.us-west1.reserved in "
+            "tpu_vm_prices); disk 0.035",
         ),
-        ("us-west4-a", "v5litepod-8", "on-demand", "no price known for pd-balanced in us-west4; node 9.600"),
+        (
+            "us-west4-a",
+            "v5litepod-8",
+            "on-demand",
+            "no price known for pd-balanced in us-west4 (give disk_gb_month.pd-balanced.us-west4 in "
+            "tpu_vm_prices); node 9.600",
+        ),
     ],
 )
 def test_what_has_no_price_is_never_guessed(zone: str, accelerator_type: str, tier: str, said: str) -> None:
     found = cost(PRICES, zone, accelerator_type, tier, "pd-balanced", 256)
     assert (found.total, str(found)) == (None, said)
+
+
+def test_the_keys_that_are_named_give_the_price() -> None:
+    unknown = cost({}, "us-west4-a", "v5litepod-8", "reserved", "pd-ssd", 730)
+    assert unknown.keys == ("chip_hour.v5e.us-west4.reserved", "disk_gb_month.pd-ssd.us-west4")
+    given: dict[str, Any] = {"currency": "USD"}
+    for key in unknown.keys:
+        *parents, last = key.split(".")
+        place = given
+        for part in parents:
+            place = place.setdefault(part, {})
+        place[last] = 0.5
+    assert cost(given, "us-west4-a", "v5litepod-8", "reserved", "pd-ssd", 730).total == pytest.approx(4.5)
 
 
 def test_the_table_says_where_it_is_from() -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
-from .fakes import FakeCloud
+from .fakes import FakeCloud, Playing
 
 # Loaded as any test module, not by the plugin loader, which would give it another name.
 tpu_capacity: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_capacity")
@@ -29,28 +29,8 @@ PRICES = {
 }
 
 
-class Task:
-    def __init__(self, args: Json, check_mode: bool) -> None:
-        self.args, self.check_mode, self.async_val, self.diff = args, check_mode, 0, False
-
-
-class Action(tpu_capacity.ActionModule):  # type: ignore[misc]
-    """The action with an ansible-core that plays the modules of a fake cloud."""
-
-    def __init__(self, cloud: FakeCloud, args: Json, check_mode: bool = False) -> None:
-        self._task = Task({"project": "p", "name": "n", "candidates": [PLACE], **args}, check_mode)
-        self.cloud = cloud
-
-    def _execute_module(self, module_name: str, module_args: Json, task_vars: Json) -> Json:
-        assert module_args["project"] == "p"
-        name = module_name.removeprefix("tpuops.maxtext.")
-        return self.cloud(name, module_args, self._task.check_mode)
-
-
-@pytest.fixture(autouse=True)
-def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ActionBase.run() does needs a whole play; it is Ansible's own affair."""
-    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})
+class Action(Playing, tpu_capacity.ActionModule):  # type: ignore[misc]
+    """The task."""
 
 
 @pytest.fixture
@@ -61,9 +41,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def play(cloud: FakeCloud, check: bool = False, **args: Any) -> Json:
-    result: Json = Action(
-        cloud, {"disk": {"name": "d", "size_gb": 730}, "prices": PRICES, **args}, check
-    ).run()
+    usual = {"name": "n", "candidates": [PLACE], "disk": {"name": "d", "size_gb": 730}, "prices": PRICES}
+    result: Json = Action(cloud, {**usual, **args}, check).run()
     return result
 
 
@@ -99,7 +78,8 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
         "n  would be made by the first of these that has capacity:",
         "  1. us-west1-c v5litepod-8 on-demand: 9.700 USD an hour (node 9.600, disk 0.100)",
         "  2. us-west4-a v5litepod-8 queued spot: no price known for v5litepod-8 (spot) in us-west4 and "
-        "pd-balanced in us-west4",
+        "pd-balanced in us-west4 (give chip_hour.v5e.us-west4.spot and disk_gb_month.pd-balanced.us-west4 in "
+        "tpu_vm_prices)",
         "  make the disk d in us-west1-c",
         "  make the TPU VM n in us-west1-c",
         "  (prices of 2026-01-01, a list)",
@@ -137,6 +117,7 @@ def test_only_the_checks_are_played_as_in_a_check_run(shown: list[str]) -> None:
     play(cloud)
     assert [(name, check) for name, _, check in cloud.calls] == [
         ("tpu_vm_info", False),
+        ("tpu_queued_resource_info", False),
         ("tpu_vm", True),
         ("gcp_disk_info", False),
         ("gcp_disk", False),
