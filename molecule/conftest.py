@@ -7,14 +7,18 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import testinfra
 from testinfra.host import Host
 
-INVENTORY = Path(__file__).resolve().parent.parent / "inventories" / "local"
+ROOT = Path(__file__).resolve().parent.parent
+INVENTORY = ROOT / "inventories" / "local"
 NODE = "tpu-v5e-8"
+
+Play = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,18 @@ def vm(tmp_path_factory: pytest.TempPathFactory) -> Host:
     config = tmp_path_factory.mktemp("ssh") / "config"
     config.write_text("\n".join([f"Host {NODE}", *(f"  {option}" for option in options)]) + "\n")
     return testinfra.get_host(f"ssh://{NODE}?ssh_config={config}")
+
+
+@pytest.fixture(scope="session")
+def play() -> Play:
+    """Plays site.yml with these arguments, as a user does it, without the tags of the scenario."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["ansible-playbook", f"--inventory={INVENTORY}", f"{ROOT}/site.yml", *arguments]
+        environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_RUN_TAGS"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,8 @@ options:
         default: []
   conflicts:
     description: Units beside which the job must not run, as shell patterns, for example of services that hold
-      the same chips. The job does not start while one of them runs.
+      the same chips. The job does not start while one of them runs. One that is stopping is waited for, up
+      to 70 seconds.
     type: list
     elements: str
     default: []

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import os
 import subprocess
-from pathlib import Path
+from collections.abc import Callable
 
 from testinfra.host import Host
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_disk_is_mounted_with_discard(vm: Host, mount_point: str) -> None:
@@ -35,15 +32,18 @@ def test_the_tree_belongs_to_the_user(vm: Host, mount_point: str) -> None:
         assert vm.file(mount_point + directory).user == "tpu"
 
 
-def test_the_file_system_grows_with_the_disk(vm: Host, mount_point: str) -> None:
-    """By the two roles, as a user does it whose disk is full."""
+def test_the_file_system_grows_with_the_disk(
+    vm: Host, mount_point: str, play: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """By the two roles, as a user does it whose disk is full.
+
+    Whether it stays mounted is left open: the kernel lets a mounted ext4 grow with CAP_SYS_RESOURCE alone,
+    which a machine of the local cloud has where its host has it. Elsewhere the role unmounts it for that.
+    """
     size = f"df --block-size=1 --output=size {mount_point}"
     before = int(vm.check_output(size).split()[-1])
     vm.check_output(f"sudo -n sh -c 'echo precious > {mount_point}/mine'")
-    command = ["ansible-playbook", f"--inventory={ROOT}/inventories/local", f"{ROOT}/site.yml"]
-    command += ["--tags=tpu_vm,data_disk", "--extra-vars=tpu_vm_disk_size_gb=40"]
-    environment = {name: value for name, value in os.environ.items() if name != "ANSIBLE_RUN_TAGS"}
-    played = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    played = play("--tags=tpu_vm,data_disk", "--extra-vars=tpu_vm_disk_size_gb=40")
     assert played.returncode == 0, played.stdout[-5000:]
     grown = int(vm.check_output(size).split()[-1]) - before
     assert abs(grown - 8 * 2**30) < 2**28, "what the disk grew, less ext4's own"

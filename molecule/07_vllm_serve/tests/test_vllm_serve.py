@@ -2,11 +2,26 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from testinfra.host import Host
 
+Play = Callable[..., subprocess.CompletedProcess[str]]
+
 SECURITY = Path(__file__).resolve().parents[3] / "docs" / "security.md"
+TRAINING = "tpuops-sft-x.service"
+# Stands in for training that needs its time to stop.
+TRAIN = (
+    f"systemd-run --collect --property=TimeoutStopSec=15 --unit={TRAINING} "
+    "sh -c 'trap : TERM; while :; do sleep 1; done'"
+)
+# Once a second, until it answers or systemd has given it up.
+HEALTHY = (
+    "until curl --silent --fail http://127.0.0.1:8000/health; "
+    "do systemctl is-failed --quiet vllm && exit 1; sleep 1; done"
+)
 
 
 def test_the_service_runs_and_comes_back_at_boot(vm: Host) -> None:
@@ -16,8 +31,12 @@ def test_the_service_runs_and_comes_back_at_boot(vm: Host) -> None:
 
 
 def test_it_listens_on_loopback_only(vm: Host) -> None:
-    assert vm.socket("tcp://127.0.0.1:8000").is_listening
-    assert not vm.socket("tcp://0.0.0.0:8000").is_listening
+    """All its processes: what they say to each other has no key."""
+    told = vm.check_output("sudo -n ss --no-header --listening --tcp --numeric --processes")
+    sockets = [line.split() for line in told.splitlines()]
+    assert [address for _, _, _, address, *_ in sockets if address == "127.0.0.1:8000"]
+    beyond = [fields for fields in sockets if not re.match(r"127\.|\[::1\]:", fields[3])]
+    assert [fields for fields in beyond if not re.search(r'"(sshd|systemd-resolve)"', fields[-1])] == []
 
 
 def test_it_refuses_without_its_key(vm: Host) -> None:
@@ -34,3 +53,44 @@ def test_its_exposure_is_what_the_documents_say(vm: Host) -> None:
     documented = re.search(r"^\| the vLLM server \| ([\d.]+) \|", SECURITY.read_text(), re.MULTILINE)
     assert documented
     assert float(exposure[1]) <= float(documented[1])
+
+
+def state(vm: Host, unit: str) -> str:
+    return str(vm.check_output(f"systemctl show --property=ActiveState --value {unit}"))
+
+
+def test_it_is_started_again_when_it_dies(vm: Host) -> None:
+    before = vm.check_output("systemctl show --property=MainPID --value vllm")
+    vm.check_output(f"sudo -n kill -KILL {before}")
+    vm.check_output(f"while [ -d /proc/{before} ]; do sleep 0.1; done")
+    vm.check_output(HEALTHY)
+    assert vm.check_output("systemctl show --property=MainPID --value vllm") not in (before, "0")
+
+
+def test_a_start_that_fails_shows_why(vm: Host, play: Play) -> None:
+    """In vLLM's own words."""
+    played = play("--tags=vllm_serve", "--extra-vars={vllm_serve_arguments: [--no-such-option]}")
+    failed = played.stdout.partition("fatal:")[2]
+    assert played.returncode != 0
+    assert "vllm: error: unrecognized arguments: --no-such-option" in failed
+    assert state(vm, "vllm") != "active", "it is not left to fail again"
+
+
+def test_it_waits_until_training_has_let_go_of_the_chips(vm: Host, play: Play) -> None:
+    vm.check_output("sudo -n systemctl stop vllm")
+    vm.check_output(f"sudo -n {TRAIN}")
+    played = play("--tags=vllm_serve")
+    assert played.returncode != 0
+    assert f"job serve-start cannot run beside {TRAINING}" in played.stdout
+
+    vm.check_output("sudo -n systemctl start vllm")  # as systemd does it at boot
+    assert state(vm, "vllm") == "inactive"
+    assert f"not beside {TRAINING}" in vm.check_output("sudo -n journalctl --unit=vllm --lines=20")
+
+    vm.check_output(f"sudo -n systemctl stop --no-block {TRAINING}")
+    vm.check_output("sudo -n systemctl start --no-block vllm")
+    assert (state(vm, TRAINING), state(vm, "vllm")) == ("deactivating", "activating")
+    vm.check_output("sudo -n systemctl start vllm")
+    assert state(vm, TRAINING) == "inactive"
+    played = play("--tags=vllm_serve")
+    assert played.returncode == 0, played.stdout[-5000:]

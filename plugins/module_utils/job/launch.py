@@ -23,6 +23,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import 
 STOP_TIMEOUT = 60  # seconds between SIGTERM and SIGKILL
 START_LOCK = ".start.lock"
 UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its unit
+LET_GO_WITHIN = STOP_TIMEOUT + UNIT_GONE_WITHIN  # seconds that a unit which is stopping is waited for
+LOOK_EVERY = 0.5  # seconds between two looks at it
 
 
 @contextmanager
@@ -65,7 +67,8 @@ def run(
     """Run the job; returns its record. The caller holds the lock and has decided that the job has to run.
 
     ``files`` (name to text) are put into the job's run directory for its command to read. The job is refused
-    beside running units of ``conflicts`` (patterns), and on a disk without the ``disk_space`` (see space.py).
+    beside running units of ``conflicts`` (patterns), waits for those that are stopping, and is refused on a
+    disk without the ``disk_space`` (see space.py).
     """
     make_records_dir(paths.records_dir)
     again = previous is not None and previous["fingerprint"] == wanted["fingerprint"]
@@ -78,12 +81,21 @@ def run(
 
 
 def check_conflicts(paths: Paths, patterns: list[str]) -> None:
-    running = [unit for unit in systemd.active(patterns) if unit != paths.unit] if patterns else []
-    if running:
-        raise JobError(
-            f"job {paths.name} cannot run beside {', '.join(running)}: wait until that has ended, or stop it "
-            f"first: systemctl stop {' '.join(running)}"
-        )
+    """Refuse beside units that run; wait for those that are stopping, which hold the chips to their end."""
+    deadline = time.monotonic() + LET_GO_WITHIN
+    while running := others(paths, patterns):
+        if set(running.values()) != {"deactivating"} or time.monotonic() > deadline:
+            raise JobError(
+                f"job {paths.name} cannot run beside {', '.join(running)}: wait until that has ended, or "
+                f"stop it first: systemctl stop {' '.join(running)}"
+            )
+        time.sleep(LOOK_EVERY)
+
+
+def others(paths: Paths, patterns: list[str]) -> dict[str, str]:
+    """The states of the units of these patterns that run, this job's own left out."""
+    states = systemd.active(patterns) if patterns else {}
+    return {unit: state for unit, state in states.items() if unit != paths.unit}
 
 
 def refuse(paths: Paths, reason: str) -> JobError:

@@ -44,11 +44,12 @@ def is_active(unit: str) -> bool:
     return state not in ("inactive", "failed", "")
 
 
-def active(patterns: list[str]) -> list[str]:
-    """The units of these names (shell patterns) that run, or are on their way to or from running."""
+def active(patterns: list[str]) -> dict[str, str]:
+    """The units of these names (shell patterns) that run, or are on their way to or from running: states."""
     states = "--state=active,activating,deactivating,reloading"
     lines = call(["systemctl", "list-units", "--plain", "--no-legend", states, *patterns]).splitlines()
-    return [line.split()[0] for line in lines if line.strip()]
+    fields = [line.split() for line in lines if line.strip()]
+    return {unit: state for unit, _loaded, state, *_rest in fields}
 
 
 def mount(path: str) -> None:

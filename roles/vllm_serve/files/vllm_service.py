@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The vLLM service on this machine: how it runs, and how it is started and waited for.
 
+    tpuops-vllm-service condition PATTERN...     in the unit: whether no unit of these names holds the chips
     tpuops-vllm-service run PROGRAM ARGUMENT...  in the unit: become the server, with its API key
     tpuops-vllm-service start --unit ...         as root, in a job: (re)start the unit, wait until it is ready
 
@@ -38,7 +39,26 @@ PROPERTIES = (
 )
 LOOK_EVERY = 1.0  # seconds between two looks at a server that is starting
 ANSWER_WITHIN = 5.0  # seconds for its health check
+LET_GO_WITHIN = 70.0  # seconds that training which is stopping is waited for; it has 60 before it is killed
 FLUSH = 1.0  # seconds for the journal to catch up with a server that died
+
+
+def condition(patterns: list[str]) -> int:
+    """0 where none of these units runs; one that is stopping has the chips to its end, and is waited for."""
+    deadline = time.monotonic() + LET_GO_WITHIN
+    while running := active(patterns):
+        if set(running.values()) != {"deactivating"} or time.monotonic() > deadline:
+            print(f"not beside {', '.join(running)}, which has the chips: stop that first", file=sys.stderr)
+            return 1
+        time.sleep(LOOK_EVERY)
+    return 0
+
+
+def active(patterns: list[str]) -> dict[str, str]:
+    """The states of the units of these names (shell patterns) that run or are on their way to or from it."""
+    states = "--state=active,activating,deactivating,reloading"
+    lines = systemctl("list-units", "--plain", "--no-legend", states, *patterns).splitlines()
+    return {line.split()[0]: line.split()[2] for line in lines if line.strip()}
 
 
 def run(program: list[str]) -> NoReturn:
@@ -167,6 +187,8 @@ def start(options: argparse.Namespace) -> int:
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:
         run(arguments[1:])
+    if arguments[:1] == ["condition"]:
+        return condition(arguments[1:])
     parser = argparse.ArgumentParser(description="Start the server and wait until it is ready.")
     option = parser.add_argument
     option("command", choices=["start"])

@@ -120,6 +120,50 @@ class TestWait:
         assert "ended while starting" in service.wait_until_healthy(unit, f"{healthy}/health", 60)
 
 
+TRAINING = "tpuops-sft-run.service"
+
+
+class TestCondition:
+    """Whether the unit may start: its exit status is ExecCondition's."""
+
+    @pytest.fixture
+    def states(self, service: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What the unit of a training job is in, look by look; the last state stays."""
+        states: list[str] = []
+
+        def systemctl(*arguments: str) -> str:
+            assert arguments[-1] == "tpuops-sft[-:]*.service"
+            state = states.pop(0) if len(states) > 1 else states[0]
+            return f"{TRAINING} loaded {state} running job\n" if state else ""
+
+        monkeypatch.setattr(service, "systemctl", systemctl)
+        return states
+
+    def test_holds_where_nobody_trains(self, service: ModuleType, states: list[str]) -> None:
+        states += [""]
+        assert service.main(["condition", "tpuops-sft[-:]*.service"]) == 0
+
+    @pytest.mark.parametrize("state", ["active", "activating", "reloading"])
+    def test_does_not_hold_beside_training(
+        self, service: ModuleType, states: list[str], state: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        states += [state]
+        assert service.main(["condition", "tpuops-sft[-:]*.service"]) == 1
+        assert f"not beside {TRAINING}, which has the chips" in capsys.readouterr().err
+
+    def test_waits_for_training_to_let_go(self, service: ModuleType, states: list[str]) -> None:
+        states += ["deactivating", "deactivating", "deactivating", ""]
+        assert service.main(["condition", "tpuops-sft[-:]*.service"]) == 0
+        assert states == [""]
+
+    def test_does_not_wait_without_end(
+        self, service: ModuleType, states: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service, "LET_GO_WITHIN", 0.0)
+        states += ["deactivating"]
+        assert service.main(["condition", "tpuops-sft[-:]*.service"]) == 1
+
+
 class TestNewer:
     def test_a_file_that_changed_after_the_start_asks_for_another(
         self, service: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

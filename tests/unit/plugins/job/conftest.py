@@ -71,6 +71,7 @@ class Systemd:
     """Stands in for systemd; units run until they are told to end."""
 
     active: set[str] = field(default_factory=set)
+    stopping: dict[str, int] = field(default_factory=dict)  # unit: in how many more looks it is seen
     started: list[tuple[str, list[str], list[str]]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     refuses: str | None = None
@@ -79,8 +80,15 @@ class Systemd:
     def is_active(self, unit: str) -> bool:
         return unit in self.active
 
-    def matching(self, patterns: list[str]) -> list[str]:
-        return [unit for unit in sorted(self.active) if any(fnmatch(unit, each) for each in patterns)]
+    def matching(self, patterns: list[str]) -> dict[str, str]:
+        states = dict.fromkeys(self.active, "active")
+        for unit, looks in self.stopping.items():
+            if looks > 0:
+                states[unit] = "deactivating"
+                self.stopping[unit] = looks - 1
+        return {
+            unit: states[unit] for unit in sorted(states) if any(fnmatch(unit, each) for each in patterns)
+        }
 
     def start(self, unit: str, properties: list[str], argv: list[str]) -> None:
         if self.refuses:
@@ -111,6 +119,7 @@ def fake_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
     monkeypatch.setattr(records, "boot_id", lambda: BOOT)
     monkeypatch.setattr(records, "machine_id", lambda: "machine")
     monkeypatch.setattr(launch, "UNIT_GONE_WITHIN", 0.0)
+    monkeypatch.setattr(launch, "LOOK_EVERY", 0.0)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name in ("chown", "fchown"):
         monkeypatch.setattr(os, name, lambda *_arguments: None)

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, space, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import (
+    launch,
+    records,
+    runner,
+    space,
+    systemd,
+)
 
 from .conftest import BOOT, RunModule, Systemd
 
@@ -161,6 +167,35 @@ def test_units_that_exclude_the_job_are_named(
         "job sft cannot run beside vllm.service: wait until that has ended, or stop"
     )
     assert run_module("job", **job)["action"] == "run"
+
+
+def test_a_unit_that_is_stopping_is_waited_for(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    """It holds its chips until its last process is gone."""
+    fake_systemd.stopping["vllm.service"] = 3
+    assert run_module("job", **job, conflicts=["vllm.service"])["action"] == "run"
+    assert fake_systemd.stopping["vllm.service"] == 0
+
+
+def test_a_unit_that_does_not_stop_is_not_waited_for_without_end(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "LET_GO_WITHIN", 0.0)
+    fake_systemd.stopping["vllm.service"] = 1000
+    refused = run_module("job", **job, conflicts=["vllm.service"])
+    assert "job sft cannot run beside vllm.service" in refused["msg"]
+    assert fake_systemd.started == []
+
+
+def test_a_unit_that_is_stopping_does_not_hide_one_that_runs(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    fake_systemd.active.add("tpuops-sft-other.service")
+    fake_systemd.stopping["vllm.service"] = 1000
+    refused = run_module("job", **job, conflicts=["vllm.service", "tpuops-sft-*"])
+    assert "cannot run beside tpuops-sft-other.service, vllm.service" in refused["msg"]
+    assert fake_systemd.stopping["vllm.service"] == 999, "one look is enough"
 
 
 def test_a_running_job_is_attached_to_without_its_command(

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from .conftest import BOOT, Systemd
 
+COMMON = Path(__file__).resolve().parents[4] / "roles" / "common" / "vars" / "main.yml"
 PATHS = Paths("sft", "/disk/jobs")
 names = st.text(max_size=4)
 scalars = st.none() | st.booleans() | st.integers() | names
@@ -74,6 +77,22 @@ def test_any_name_is_safe_in_units_files_and_command_lines(name: str) -> None:
     assert len(f"{paths.unit}.json.next") < 255
     for path in everything(name):
         assert "/" not in path.removeprefix("/disk/jobs/").removeprefix(f"{records.RUN_DIR}/")
+
+
+@given(any_name)
+@example("日本")
+@example("/")
+def test_training_holds_the_chips_whatever_its_run_is_called(run: str) -> None:
+    """By the shell patterns that keep the server and other training away."""
+    patterns = yaml.safe_load(COMMON.read_text())["common_training_units"]
+    unit = Paths(f"sft-{run}", "/disk/jobs").unit
+    assert any(fnmatchcase(unit, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("name", ["sft", "export-sft-run", "serve-start", "question-sft-1", "sftp-x"])
+def test_other_jobs_do_not_hold_the_chips(name: str) -> None:
+    patterns = yaml.safe_load(COMMON.read_text())["common_training_units"]
+    assert not any(fnmatchcase(Paths(name, "/disk/jobs").unit, pattern) for pattern in patterns)
 
 
 @given(any_name, any_name)

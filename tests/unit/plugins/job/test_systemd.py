@@ -71,7 +71,12 @@ def test_a_disk_that_cannot_be_mounted_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_running_units_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = "vllm.service loaded active running vLLM\ntpuops-sft.service loaded activating start job\n"
+    answer = (
+        "vllm.service loaded active running vLLM\ntpuops-sft.service loaded deactivating stop-sigterm job\n"
+    )
     monkeypatch.setattr(systemd, "call", lambda command: answer if command[-1] == "tpuops-*" else "")
-    assert systemd.active(["vllm.service", "tpuops-*"]) == ["vllm.service", "tpuops-sft.service"]
-    assert systemd.active(["other"]) == []
+    assert systemd.active(["vllm.service", "tpuops-*"]) == {
+        "vllm.service": "active",
+        "tpuops-sft.service": "deactivating",
+    }
+    assert systemd.active(["other"]) == {}
