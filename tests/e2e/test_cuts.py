@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller dies in every stage and the node goes away under the training; the same command finishes the run.
+"""The controller dies in every stage and training loses its node; the same command finishes the run.
 
 `make chaos` has the other cuts.
 """
