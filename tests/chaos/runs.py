@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import progress
-
 from tests.e2e.support import MOUNT, RECORDS, ROOT, Cloud
 
 from .cuts import CUTS, PLAYS, STAGES, Cut, CutError
@@ -27,6 +25,7 @@ TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE
 ERROR = re.compile(r"^\[ERROR\]: (.*(?:\n(?!\s*$|Origin:|PLAY|TASK|fatal|<<<).*)*)", re.MULTILINE)
 PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
+LOSS = re.compile(r"completed step: (\d+),.*?, loss: ([\d.]+|nan|inf)")
 LOSS_TOLERANCE = 1e-3  # of a loss, which the log gives with three digits behind the point
 #: Cuts that leave the node and what runs on it alone.
 OF_THE_CONTROLLER = ("controller killed (kill -9)", "Ctrl-C")
@@ -344,13 +343,9 @@ def check(run: Run) -> None:
 
 def losses(run: Run) -> dict[int, float]:
     """The loss of each step. RunError where there is none, or where a step that was trained twice has two."""
-    parse = progress.parser("maxtext", None)
     found: dict[int, float] = {}
-    for line in run.cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/sft-{run.name}.log*'").splitlines():
-        fields = parse(line)
-        if not fields or "loss" not in fields:
-            continue
-        step, loss = int(fields["step"]), float(fields["loss"])
+    for match in LOSS.finditer(run.cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/sft-{run.name}.log*'")):
+        step, loss = int(match.group(1)), float(match.group(2))
         if not math.isclose(found.setdefault(step, loss), loss, rel_tol=LOSS_TOLERANCE):
             raise RunError(f"{run.name}: step {step} had loss {found[step]}, and then {loss}")
     missing = set(range(min(found), max(found))) - set(found)
