@@ -146,6 +146,7 @@ class Ladder:
         self.refusals: list[Json] = []
         self.pinned: Json = {}
         self.makers: set[Place] = set()
+        self.left_queue: set[str] = set()
         self.there = False
 
     @property
@@ -311,6 +312,7 @@ class Ladder:
         """
         queued, dead = [[item for item in found if self._purged(item)] for found in (queued, dead)]
         self._delete_all(queued, dead)
+        self.left_queue = {zone_of(item) for item in queued}
         verb = "would delete" if self.check else "deleted"
         for item in queued:
             why = ", which no candidate asks for any more" if state_of(item) in ALIVE else ""
@@ -387,7 +389,11 @@ class Ladder:
         if not candidate.queued:
             return self.play("tpu_vm", self._node_arguments(candidate))
         arguments = {**self._shared(candidate), **candidate.queue_options, "force": True}
-        result = self.play("tpu_queued_resource", arguments)
+        # A check run still sees the queued resource that would be gone by then.
+        anew = self.check and candidate.zone in self.left_queue
+        result = self.play("tpu_queued_resource", {**arguments, **({"recreate": True} if anew else {})})
+        if anew:
+            result["diff"]["before"] = {}
         self._count(result, f"queued resource {self.name} in {candidate.zone}")
         return result
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import Description, localcloud
+from tests.contract.served import Served
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "left-over"
@@ -66,7 +67,7 @@ def left(run_module: Callable[..., Any], cloud: Description) -> Iterator[Callabl
 
 
 def test_what_is_left_is_listed_and_what_is_named_is_deleted(
-    play: Play, left: Callable[[], list[str]]
+    play: Play, left: Callable[[], list[str]], served: Served
 ) -> None:
     everything = [NAME, DISK, FOREIGN]
     assert left() == everything
@@ -80,7 +81,15 @@ def test_what_is_left_is_listed_and_what_is_named_is_deleted(
 
     assert f"there is no {FOREIGN} of ours" in play("-e", f"leftovers_delete={FOREIGN}", status=2)
     named = ("-e", f"leftovers_delete={NAME},us-west1-c/{DISK}")
-    assert "would be deleted" in play(*named, "--check")
+    predicted = play(*named, "--check", "--diff")
+    for path in (f"queued:us-west1-c/{NAME}", f"disk:us-west1-c/{DISK}"):
+        assert f"{path}  would be deleted" in predicted
+        assert f"--- before: {path}" in predicted
+    assert left() == everything
+    served.fault("failing-operation", {"method": "*.queuedResources.delete"}, count=1)
+    failed = play(*named, status=2)
+    assert re.search(rf"queued:us-west1-c/{NAME}: .*\s+run\s+again\s+later", failed)
+    assert failed.count("fatal:") == 1
     assert left() == everything
     assert "changed=1" in play(*named)
     assert left() == [FOREIGN]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,7 +136,8 @@ class FakeCloud:
             maker = f"projects/p/locations/{zone}/queuedResources/n"
             self.add_node(zone, queuedResource=maker, labels=arguments["labels"])
         diff = {"before": before or {}, "after": self.queued.get(zone) or {"tpu": {}}}
-        return {"changed": before is None, "queued_resource": diff["after"], "diff": diff}
+        changed = before is None or bool(arguments.get("recreate"))
+        return {"changed": changed, "queued_resource": diff["after"], "diff": diff}
 
     @staticmethod
     def _gone(kept: dict[str, Json], zone: str, check: bool) -> Json:
@@ -151,9 +153,11 @@ class Task:
 
 
 class Playing:
-    """To mix into an action plugin: an ansible-core that plays the modules of a fake cloud."""
+    """To mix into an action plugin: an ansible-core that plays modules as the test says."""
 
-    def __init__(self, cloud: FakeCloud, args: Json, check_mode: bool = False) -> None:
+    def __init__(
+        self, cloud: Callable[[str, Json, bool], Json], args: Json, check_mode: bool = False
+    ) -> None:
         self._task = Task({"project": "p", **args}, check_mode)
         self.cloud = cloud
 

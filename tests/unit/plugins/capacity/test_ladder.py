@@ -187,6 +187,14 @@ def test_what_waits_for_a_candidate_that_is_off_the_list_is_deleted(
     assert (list(cloud.queued), list(cloud.nodes)) == (([zone], []) if check else ([], [A]))
 
 
+def test_a_check_run_predicts_another_request_in_place_of_what_waits() -> None:
+    cloud = FakeCloud(check=True)
+    cloud.add_queued(A, "WAITING_FOR_RESOURCES")
+    result = ladder(cloud, candidate(A, "queued", spot=True), disk=None).climb()
+    queued = f"the queued resource n in {A}"
+    assert result["changes"] == [f"delete {queued}", f"make {queued}"]
+
+
 def test_queued_resources_of_all_zones_are_one_question() -> None:
     cloud = FakeCloud()
     ladder(cloud, candidate(A), candidate(B, "queued"), candidate(C, "queued")).climb()
