@@ -107,9 +107,9 @@ class Unit:
 
     def restart(self) -> None:
         """Returns when the old process is gone and the new one runs, or cannot: its state tells."""
-        # A unit that systemd never loaded has no failures to forget, and saying so is an error.
-        if self.properties()["ActiveState"] == "failed":
-            systemctl("reset-failed", self.name)
+        # Earlier starts count towards the limit, also those that went well. To systemd it is an error that
+        # there is nothing to forget of a unit that it has not loaded.
+        subprocess.run(["systemctl", "reset-failed", self.name], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["systemctl", "restart", self.name], check=False)
 
     def is_newer_than(self, *files: Path) -> bool:

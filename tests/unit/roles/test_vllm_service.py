@@ -164,6 +164,19 @@ class TestCondition:
         assert service.main(["condition", "tpuops-sft[-:]*.service"]) == 1
 
 
+def test_a_start_that_is_asked_for_counts_anew(
+    service: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd would refuse the fourth within half an hour, whoever asks. One not loaded is fine."""
+    calls = tmp_path / "calls"
+    program = tmp_path / "systemctl"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ntest "$1" != reset-failed\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    service.Unit("vllm.service").restart()
+    assert calls.read_text() == "reset-failed vllm.service\nrestart vllm.service\n"
+
+
 class TestNewer:
     def test_a_file_that_changed_after_the_start_asks_for_another(
         self, service: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
