@@ -182,6 +182,8 @@ def _new_value(call: Call, node: Json, field: str) -> Any:
             holder=node["name"],
         )
     if field == "networkConfig":
+        if field not in node:
+            raise invalid_field("update_mask", f"{node['name']} has network_configs, not network_config.")
         given = call.body.get(field, {}).get("enableExternalIps", False)
         return {**node[field], "enableExternalIps": given}
     return call.body.get(field)
