@@ -15,12 +15,19 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.loader import init_plugin_loader
+from google.api_core.client_options import ClientOptions
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import tpu_v2
+from google.oauth2 import service_account
+from googleapiclient import discovery as api_discovery
 
-from localcloud import lifecycle
+from localcloud import discovery, lifecycle
 from localcloud.config import CloudConfig
 from tests.contract.served import Description, Served, serving
 
 __all__ = ["Description"]
+
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
 def localcloud(state_dir: Path, *arguments: str) -> str:
@@ -77,6 +84,44 @@ def environment_of(cloud: Description) -> dict[str, str]:
     ).stdout
     pairs = (entry.partition("=") for entry in output.split("\0") if entry)
     return {name: value for name, _, value in pairs}
+
+
+@pytest.fixture(scope="session")
+def credentials(cloud: Description) -> Any:
+    return service_account.Credentials.from_service_account_file(cloud["service_account_file"], scopes=SCOPES)
+
+
+@pytest.fixture(scope="module")
+def session(cloud: Description, credentials: Any) -> AuthorizedSession:
+    """An authorized session; the APIs of TPUs and of disks are enabled."""
+    session = AuthorizedSession(credentials)
+    services = f"{cloud['endpoints']['serviceusage']}/v1/projects/{cloud['project']}/services:batchEnable"
+    body = {"serviceIds": ["compute.googleapis.com", "tpu.googleapis.com"]}
+    assert session.post(services, json=body).status_code == 200
+    return session
+
+
+@pytest.fixture(scope="session")
+def build(cloud: Description, credentials: Any) -> Callable[[str], Any]:
+    """google-api-python-client for an API, over the discovery document that it ships."""
+
+    def built(name: str) -> Any:
+        document = {**discovery.load(name)._raw, "rootUrl": f"http://127.0.0.1:{cloud['port']}/"}
+        options = {"api_endpoint": document["rootUrl"] + document["servicePath"]}
+        return api_discovery.build_from_document(document, credentials=credentials, client_options=options)
+
+    return built
+
+
+def tpu_client(cloud: Description, credentials: Any) -> Any:
+    """google-cloud-tpu, over REST."""
+    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
+    return tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
+
+
+@pytest.fixture(scope="session")
+def client(cloud: Description, credentials: Any) -> Any:
+    return tpu_client(cloud, credentials)
 
 
 @pytest.fixture(scope="session")
