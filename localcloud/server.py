@@ -221,6 +221,7 @@ class Server:
     ) -> None:
         self.cloud = Cloud(config, Store(config.state_dir / "state.db"), machines)
         compute.register(self.cloud)
+        serviceusage.register(self.cloud)
         work = tpu.register(self.cloud)
         queue = queued.register(self.cloud)
         applications: dict[int, ASGIApp] = {

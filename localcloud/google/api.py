@@ -163,6 +163,7 @@ class Api:
                 fault,
                 service=f"{self.document.partition('.')[0]}.googleapis.com",
                 method=call.method.id,
+                zone=call.traits["zone"],
                 project=call.project if call.project_key else catalog.DEFAULT_PROJECT,
                 resource=path.strip("/"),
             )

@@ -13,7 +13,7 @@ from localcloud.catalog import Project
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
 from localcloud.google import compute, operations
-from localcloud.google.errors import ApiError, invalid_field
+from localcloud.google.errors import compute_not_found, invalid_field
 
 #: A disk is named by its path, or by a URL of Compute Engine that ends in it.
 _DISK = re.compile(r"(?:/?compute/(?:v1|beta)/)?/?(projects/[^/]+/zones/[^/]+/disks/[^/]+)")
@@ -116,7 +116,7 @@ def _disk_path(cloud: Cloud, zone: str, source: str) -> str:
     path = f"projects/{project.project_id if project else project_key}/zones/{disk_zone}/disks/{name}"
     disk = cloud.store.get(compute.KIND, path)
     if disk is None or disk["status"] != "READY":
-        raise ApiError("NOT_FOUND", f"The resource '{path}' was not found")
+        raise compute_not_found(path)
     if disk_zone != zone:
         raise invalid_field("node.data_disks.source_disk", f"Disk '{path}' is not in the node's zone {zone}.")
     return path
