@@ -138,13 +138,14 @@ def run_module(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., dict[str, Any]]:
-    """Runs a module as a user with the cloud's exports; its result."""
+    """Runs a module as a user with the cloud's exports, or only checks what it would do; its result."""
     # But for the name under which gcloud logs in: Ansible would look for that user's home on this machine.
     for name in cloud_environment.keys() - {"LOGNAME"}:
         monkeypatch.setenv(name, cloud_environment[name])
 
-    def run(module_name: str, /, **options: Any) -> dict[str, Any]:
+    def run(module_name: str, /, *, check: bool = False, **options: Any) -> dict[str, Any]:
         shared = {
+            "_ansible_check_mode": check,
             "project": cloud["project"],
             "auth_kind": "serviceaccount",
             "service_account_file": cloud["service_account_file"],
