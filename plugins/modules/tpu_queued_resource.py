@@ -75,7 +75,8 @@ options:
       there, or a full path.
     type: str
   valid_until_duration:
-    description: Seconds from now after which the request fails if it was not served, as V(21600s).
+    description: Seconds from now after which the request fails if it was not served, as V(21600s). Google
+      takes one of the four bounds alone.
     type: str
   valid_until_time:
     description: Point in time after which the request fails if it was not served, as
@@ -363,8 +364,7 @@ def main() -> None:
             *node.EXCLUSIVE,
             ("node_ids", "node_count"),
             ("spot", "guaranteed", "reservation"),
-            ("valid_until_duration", "valid_until_time"),
-            ("valid_after_duration", "valid_after_time"),
+            ("valid_until_duration", "valid_until_time", "valid_after_duration", "valid_after_time"),
         ],
         required_by={"node_id_prefix": ["node_count"]},
     )

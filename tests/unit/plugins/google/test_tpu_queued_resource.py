@@ -77,10 +77,11 @@ def test_create_and_wait_for_the_nodes(api: Api, run: Run) -> None:
         ({"reservation": "folders/1/x/-"}, {"reservationName": "folders/1/x/-"}, {}),
         ({"valid_until_duration": "60s"}, {"queueingPolicy": {"validUntilDuration": "60s"}}, {}),
         (
-            {"valid_until_time": "2026-12-24T00:00:00Z", "valid_after_duration": "9s"},
-            {"queueingPolicy": {"validUntilTime": "2026-12-24T00:00:00Z", "validAfterDuration": "9s"}},
+            {"valid_until_time": "2026-12-24T00:00:00Z"},
+            {"queueingPolicy": {"validUntilTime": "2026-12-24T00:00:00Z"}},
             {},
         ),
+        ({"valid_after_duration": "9s"}, {"queueingPolicy": {"validAfterDuration": "9s"}}, {}),
         (
             {"valid_after_time": "2026-12-24T00:00:00Z"},
             {"queueingPolicy": {"validAfterTime": "2026-12-24T00:00:00Z"}},
@@ -323,6 +324,7 @@ def test_a_creation_that_google_ends_with_an_error(api: Api, run: Run) -> None:
         ({"node_ids": ["A"]}, "name: 'A' is not valid"),
         ({"spot": True, "reservation": "a"}, "mutually exclusive: spot|guaranteed|reservation"),
         ({"valid_until_time": "a", "valid_until_duration": "b"}, "mutually exclusive: valid_until_duration"),
+        ({"valid_until_time": "a", "valid_after_time": "b"}, "mutually exclusive: valid_until_duration"),
         ({"networks": [], "can_ip_forward": True}, "mutually exclusive: networks|can_ip_forward"),
     ],
 )
