@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.exchanges import Exchange, wrong
+from tests.exchanges import Exchange, wrong
 
 NODES = "/v2/projects/local-tpu-project/locations/us-west1-c/nodes"
 NODE = {"acceleratorType": "v5litepod-8", "runtimeVersion": "v2-alpha-tpuv5-lite"}

@@ -16,8 +16,8 @@ from google.protobuf import json_format  # type: ignore[import-untyped]
 from localcloud import catalog
 from localcloud.catalog import DEFAULT_PROJECT
 from tests.contract.conftest import SCOPES, Description
-from tests.contract.exchanges import known
 from tests.contract.served import Served
+from tests.exchanges import known
 
 ZONE = "us-west4-a"
 HERE: dict[str, Any] = {"name": "made", "zone": ZONE}
