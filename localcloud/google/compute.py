@@ -309,16 +309,7 @@ def register(cloud: Cloud) -> None:
 
 
 def _begin(call: Call, verb: str, path: str, **arguments: object) -> Json:
-    record = call.cloud.operations.begin(
-        "compute",
-        verb,
-        _zone_path(call),
-        path,
-        user=call.principal,
-        method=call.method.id,
-        **arguments,
-    )
-    return _operation(record)
+    return _operation(call.begin("compute", verb, _zone_path(call), path, **arguments))
 
 
 def _operation(record: Json) -> Json:

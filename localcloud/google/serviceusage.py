@@ -20,7 +20,7 @@ api = Api("serviceusage.v1")
 MAX_BATCH_ENABLE = 20
 MAX_BATCH_GET = 30
 #: Seconds that a switching call waits for its operation, which is done at once unless a fault strikes it.
-PATIENCE = 0.5
+PATIENCE = 2.0
 _TYPES = "type.googleapis.com/google.api.serviceusage.v1"
 
 
@@ -52,15 +52,14 @@ def _begin(call: Call, names: Sequence[str], kind: str, *, on: bool) -> Json:
     for name in names:
         _service(call.cloud, call.project, name)
     parent = f"projects/{call.project.number}"
-    record = call.cloud.operations.begin(
+    project, services = call.project.project_id, [*names]
+    record = call.begin(
         "serviceusage",
         "switch",
         parent,
         f"{parent}/services",
-        user=call.principal,
-        method=call.method.id,
-        project=call.project.project_id,
-        services=[*names],
+        project=project,
+        services=services,
         kind=kind,
         on=on,
     )

@@ -224,10 +224,7 @@ def get_guest_attributes(call: Call) -> Json:
 
 
 def _begin(call: Call, verb: str, node: str, **arguments: object) -> Json:
-    record = call.cloud.operations.begin(
-        "tpu", verb, location(call), node, user=call.principal, method=call.method.id, **arguments
-    )
-    return render(record)
+    return render(call.begin("tpu", verb, location(call), node, **arguments))
 
 
 def render(record: Json) -> Json:
