@@ -28,6 +28,15 @@ SELECTORS = {
 
 #: Methods that take capacity or quota.
 CREATE = ("tpu.*.nodes.create", "tpu.*.queuedResources.create")
+#: Methods that change something.
+WRITES = tuple(
+    f"*.{verb}"
+    for verb in (
+        *("create", "insert", "importSshPublicKey", "provisionPosixAccount"),
+        *("patch", "update", "resize", "setLabels", "start", "stop", "reset", "delete"),
+        *("enable", "batchEnable", "disable"),
+    )
+)
 #: Parts of the Hub that a gated repository opens only to whom its owner lets in, and the one that says so.
 GATED = ("trees.info", "trees.auth_check", "files.resolve", "xet.read_token")
 HUB = ("route", "repository")
@@ -64,8 +73,34 @@ _KINDS = (
     ),
     Kind("permission", "Calls are answered with 403 PERMISSION_DENIED.", "call"),
     Kind("service-disabled", "Calls are answered with 403 SERVICE_DISABLED.", "call"),
+    Kind(
+        "location",
+        "Calls about what is in a zone are answered with 403, as if the project had no TPUs there.",
+        "call",
+        methods=("tpu.projects.locations.*.*",),
+    ),
+    Kind("not-found", "Calls are answered with 404 NOT_FOUND.", "call"),
+    Kind(
+        "conflict",
+        "Calls that change something are answered with 409: the name is taken, or another change under way.",
+        "call",
+        methods=WRITES,
+    ),
+    Kind(
+        "precondition",
+        "Calls that change something are answered with 400 FAILED_PRECONDITION.",
+        "call",
+        methods=WRITES,
+    ),
     Kind("unauthorized", "Calls are answered with 401, as if the token had expired.", "call"),
     Kind("quota", "Creating calls are answered with 429 and a QuotaFailure.", "call", methods=CREATE),
+    Kind(
+        "disk-quota",
+        "Creations of disks are answered with 403 quotaExceeded.",
+        "call",
+        methods=("compute.disks.insert",),
+        selectors=("zone",),
+    ),
     Kind("drop-before", "The connection is closed before the call has any effect.", "call"),
     Kind("drop", "The call takes effect, then the connection is closed: its answer is lost.", "answer"),
     Kind("slow", "Calls are answered --seconds late.", "delay", seconds=5.0),
@@ -83,6 +118,13 @@ _KINDS = (
         "attempt that a queued resource makes, one a second, counts.",
         "capacity",
         methods=(*CREATE, "tpu.*.nodes.start"),
+        selectors=("zone",),
+    ),
+    Kind(
+        "disk-stockout",
+        "There is no room for disks: their creations fail with ZONE_RESOURCE_POOL_EXHAUSTED.",
+        "capacity",
+        methods=("compute.disks.insert",),
         selectors=("zone",),
     ),
     Kind("stuck-operation", "Operations do not end until the fault is cleared.", "operation", lasting=True),

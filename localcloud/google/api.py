@@ -90,6 +90,12 @@ class Call:
             )
         return project
 
+    def begin(self, api: str, verb: str, parent: str, target: str, **arguments: object) -> Json:
+        """Begin the operation that the caller asks for (`Operations.begin`); its record."""
+        return self.cloud.operations.begin(
+            api, verb, parent, target, user=self.principal, method=self.method.id, **arguments
+        )
+
 
 Handler = Callable[[Call], Json]
 
@@ -163,6 +169,7 @@ class Api:
                 fault,
                 service=f"{self.document.partition('.')[0]}.googleapis.com",
                 method=call.method.id,
+                zone=call.traits["zone"],
                 project=call.project if call.project_key else catalog.DEFAULT_PROJECT,
                 resource=path.strip("/"),
             )

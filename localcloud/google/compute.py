@@ -16,7 +16,7 @@ from localcloud.discovery import Json
 from localcloud.filters import FilterError, compile_filter
 from localcloud.google import operations
 from localcloud.google.api import Api, Call, page
-from localcloud.google.errors import CODES, ApiError, invalid_field
+from localcloud.google.errors import CODES, ApiError, compute_not_found, invalid_field, pool_exhausted
 from localcloud.google.operations import now
 
 SERVICE = "compute.googleapis.com"
@@ -28,10 +28,6 @@ BASE = "https://www.googleapis.com/compute/v1/"
 WAIT_SECONDS = 120
 NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[a-z][-_a-z0-9]{0,62}")
-
-
-def not_found(path: str) -> ApiError:
-    return ApiError("NOT_FOUND", f"The resource '{path}' was not found")
 
 
 def numeric_id(path: str, time: str = "") -> str:
@@ -57,9 +53,7 @@ def check_labels(labels: dict[str, str], field: str) -> None:
 def _zone(call: Call) -> str:
     zone = call.path["zone"]
     if zone not in catalog.ZONES:
-        raise ApiError(
-            "NOT_FOUND", f"The resource 'projects/{call.project.project_id}/zones/{zone}' was not found"
-        )
+        raise compute_not_found(f"projects/{call.project.project_id}/zones/{zone}")
     return zone
 
 
@@ -71,7 +65,7 @@ def _disk_path(call: Call) -> str:
     """Path of the disk that a call names; 404 when there is none."""
     path = f"{_zone_path(call)}/disks/{call.path.get('disk') or call.path['resource']}"
     if call.cloud.store.get(KIND, path) is None:
-        raise not_found(path)
+        raise compute_not_found(path)
     return path
 
 
@@ -160,7 +154,8 @@ def insert_disk(call: Call) -> Json:
             "labelFingerprint": fingerprint(body.get("labels", {})),
         }
         call.cloud.store.put(KIND, path, disk)
-    return _begin(call, "insert", path)
+    full = call.cloud.faults.meet("capacity", zone=call.path["zone"], method=call.method.id)
+    return _begin(call, "insert", path, stocked_out=bool(full))
 
 
 @api.method("compute.disks.get")
@@ -262,6 +257,7 @@ def set_labels(call: Call) -> Json:
             raise ApiError(
                 "FAILED_PRECONDITION",
                 "Labels fingerprint either invalid or resource labels have changed",
+                reason="conditionNotMet",
             )
     changes = {"labels": labels or None, "labelFingerprint": fingerprint(labels)}
     return _begin(call, "setLabels", path, changes=changes)
@@ -272,6 +268,8 @@ def register(cloud: Cloud) -> None:
 
     def insert(operation: Json) -> Json:
         path = operation["target"]
+        if operation["arguments"].get("stocked_out"):
+            raise pool_exhausted(path.partition("/disks/")[0])
         disk = cloud.store.get(KIND, path)
         if disk is not None:
             cloud.machines.create_disk(machine_disk(path), int(disk["sizeGb"]))
@@ -311,16 +309,7 @@ def register(cloud: Cloud) -> None:
 
 
 def _begin(call: Call, verb: str, path: str, **arguments: object) -> Json:
-    record = call.cloud.operations.begin(
-        "compute",
-        verb,
-        _zone_path(call),
-        path,
-        user=call.principal,
-        method=call.method.id,
-        **arguments,
-    )
-    return _operation(record)
+    return _operation(call.begin("compute", verb, _zone_path(call), path, **arguments))
 
 
 def _operation(record: Json) -> Json:
@@ -346,7 +335,8 @@ def _operation(record: Json) -> Json:
         operation["endTime"] = record["endTime"]
     if error := record.get("error"):
         code = next(code for code, (number, _) in CODES.items() if number == error["code"])
-        operation["error"] = {"errors": [{"code": code, "message": error["message"]}]}
+        named = next((detail["reason"] for detail in error.get("details", [])), code)
+        operation["error"] = {"errors": [{"code": named, "message": error["message"]}]}
         operation["httpErrorStatusCode"] = CODES[code][1]
         operation["httpErrorMessage"] = code
     return operation
@@ -361,7 +351,7 @@ def get_operation(call: Call) -> Json:
     name = _operation_name(call)
     record = call.cloud.store.get(operations.KIND, name)
     if record is None:
-        raise not_found(name)
+        raise compute_not_found(name)
     return _operation(record)
 
 
@@ -370,7 +360,7 @@ def wait_operation(call: Call) -> Json:
     name = _operation_name(call)
     record = call.cloud.operations.wait(name, WAIT_SECONDS)
     if record is None:
-        raise not_found(name)
+        raise compute_not_found(name)
     return _operation(record)
 
 
@@ -441,7 +431,7 @@ def _region_resource(call: Call, region: str) -> Json:
 def get_region(call: Call) -> Json:
     region = call.path["region"]
     if region not in map(catalog.region, catalog.ZONES):
-        raise not_found(f"projects/{call.project.project_id}/regions/{region}")
+        raise compute_not_found(f"projects/{call.project.project_id}/regions/{region}")
     return _region_resource(call, region)
 
 
@@ -472,7 +462,7 @@ def _type_resource(call: Call, zone: str, name: str) -> Json:
 def get_disk_type(call: Call) -> Json:
     zone, name = _zone(call), call.path["diskType"]
     if name not in catalog.DISK_TYPES:
-        raise not_found(f"{_zone_path(call)}/diskTypes/{name}")
+        raise compute_not_found(f"{_zone_path(call)}/diskTypes/{name}")
     return _type_resource(call, zone, name)
 
 

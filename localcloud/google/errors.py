@@ -33,8 +33,8 @@ REASONS = {
     "ALREADY_EXISTS": "alreadyExists",
     "PERMISSION_DENIED": "forbidden",
     "UNAUTHENTICATED": "authError",
-    "FAILED_PRECONDITION": "conditionNotMet",
-    "ABORTED": "resourceNotReady",
+    "FAILED_PRECONDITION": "failedPrecondition",
+    "ABORTED": "aborted",
 }
 
 
@@ -111,6 +111,11 @@ def not_found(name: str) -> ApiError:
     return ApiError("NOT_FOUND", f"Resource '{name}' was not found")
 
 
+def compute_not_found(path: str) -> ApiError:
+    """The same in the words of Compute Engine."""
+    return ApiError("NOT_FOUND", f"The resource '{path}' was not found")
+
+
 def quota_exceeded(project: Project, description: str) -> ApiError:
     """429 for a resource of which a project may have no more."""
     failure = {
@@ -119,6 +124,38 @@ def quota_exceeded(project: Project, description: str) -> ApiError:
     }
     return ApiError(
         "RESOURCE_EXHAUSTED", description, details=[failure], reason="quotaExceeded", domain="usageLimits"
+    )
+
+
+def unknown_location(zone: str) -> ApiError:
+    """403 for a zone that is none, or where a project has no TPUs."""
+    return ApiError(
+        "PERMISSION_DENIED", f"Location {zone} is not found or access is unauthorized.", reason="forbidden"
+    )
+
+
+def disk_quota_exceeded() -> ApiError:
+    """403, as Compute Engine refuses a disk of which a project may have no more."""
+    return ApiError(
+        "PERMISSION_DENIED",
+        "Quota 'SSD_TOTAL_GB' exceeded. Limit: 0.0.",
+        reason="quotaExceeded",
+        domain="usageLimits",
+    )
+
+
+def pool_exhausted(zone: str) -> ApiError:
+    """The error of a zone operation for which there is no room. zone: its path."""
+    info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "ZONE_RESOURCE_POOL_EXHAUSTED",
+        "domain": "compute.googleapis.com",
+    }
+    return ApiError(
+        "UNAVAILABLE",
+        f"The zone '{zone}' does not have enough resources available to fulfill the request. Try a different "
+        "zone, or try again later.",
+        details=[info],
     )
 
 

@@ -11,7 +11,16 @@ from starlette.types import Receive, Scope, Send
 
 from localcloud import catalog
 from localcloud.faults import Fault
-from localcloud.google.errors import ApiError, quota_exceeded, service_disabled, unauthenticated
+from localcloud.google.errors import (
+    ApiError,
+    compute_not_found,
+    disk_quota_exceeded,
+    not_found,
+    quota_exceeded,
+    service_disabled,
+    unauthenticated,
+    unknown_location,
+)
 
 
 class Dropped(Response):
@@ -25,11 +34,15 @@ class DroppedError(Exception):
     """The connection ends without an answer."""
 
 
-def refusal(fault: Fault, *, service: str, method: str, project: catalog.Project, resource: str) -> Exception:
+def refusal(
+    fault: Fault, *, service: str, method: str, zone: str, project: catalog.Project, resource: str
+) -> Exception:
     """What a call that a fault of the place "call" strikes ends with.
 
-    service: of the API, such as tpu.googleapis.com; method: its id; resource: the path that was asked for.
+    service: of the API, such as tpu.googleapis.com; method: its id; zone: what it names, or "";
+    resource: the path that was asked for.
     """
+    name = re.sub(r"^(compute/)?v\d+/", "", resource)
     match fault.kind:
         case "error-500":
             return ApiError("INTERNAL", "Internal error encountered.")
@@ -54,10 +67,24 @@ def refusal(fault: Fault, *, service: str, method: str, project: catalog.Project
             )
         case "service-disabled":
             return service_disabled(service, catalog.SERVICES.get(service, service), project.number)
+        case "location":
+            return unknown_location(zone)
+        case "not-found":
+            return compute_not_found(name) if service == "compute.googleapis.com" else not_found(name)
+        case "conflict" if method.endswith((".create", ".insert")):
+            return ApiError("ALREADY_EXISTS", f"A resource of that name already exists in '{name}'")
+        case "conflict":
+            return ApiError(
+                "ABORTED", f"Unable to queue the operation: another one on '{name}' is in progress."
+            )
+        case "precondition":
+            return ApiError("FAILED_PRECONDITION", f"The state of '{name}' does not allow {method}.")
         case "unauthorized":
             return unauthenticated("had invalid authentication credentials", "ACCESS_TOKEN_EXPIRED")
         case "quota":
             return quota_exceeded(project, f"Quota limit of {method} has been exceeded. Limit: 0.")
+        case "disk-quota":
+            return disk_quota_exceeded()
         case _:
             return DroppedError(fault.kind)
 

@@ -190,14 +190,15 @@ class NodeWork:
         return self._cloud.store.update(NODE, name, networkEndpoints=endpoints, state=state, health="HEALTHY")
 
     def _endpoints(self, node: Json) -> list[Json]:
-        external = node["networkConfig"]["enableExternalIps"]
+        """One for each network of each worker. A machine has one network, so its address stands in all."""
         return [
             {
                 "ipAddress": worker["address"],
                 "port": RUNTIME_PORT,
-                "accessConfig": {"externalIp": worker["address"]} if external else {},
+                "accessConfig": {"externalIp": worker["address"]} if network["enableExternalIps"] else {},
             }
             for worker in workers(self._cloud, node["name"])
+            for network in node.get("networkConfigs") or [node["networkConfig"]]
         ]
 
     def _remove(self, name: str) -> None:

@@ -13,7 +13,7 @@ from localcloud.catalog import Project
 from localcloud.cloud import Cloud
 from localcloud.discovery import Json
 from localcloud.google import compute, operations
-from localcloud.google.errors import ApiError, invalid_field
+from localcloud.google.errors import compute_not_found, invalid_field
 
 #: A disk is named by its path, or by a URL of Compute Engine that ends in it.
 _DISK = re.compile(r"(?:/?compute/(?:v1|beta)/)?/?(projects/[^/]+/zones/[^/]+/disks/[^/]+)")
@@ -32,6 +32,10 @@ def check(zone: str, body: Json) -> catalog.AcceleratorType:
     """Refuse a node that makes no sense in a zone; its accelerator type."""
     kind = _accelerator(zone, body)
     _check_runtime_version(body)
+    if "networkConfig" in body and "networkConfigs" in body:
+        raise invalid_field(
+            "node.network_configs", "At most one of network_config and network_configs may be given."
+        )
     compute.check_labels(body.get("labels", {}), "node.labels")
     return kind
 
@@ -112,7 +116,7 @@ def _disk_path(cloud: Cloud, zone: str, source: str) -> str:
     path = f"projects/{project.project_id if project else project_key}/zones/{disk_zone}/disks/{name}"
     disk = cloud.store.get(compute.KIND, path)
     if disk is None or disk["status"] != "READY":
-        raise ApiError("NOT_FOUND", f"The resource '{path}' was not found")
+        raise compute_not_found(path)
     if disk_zone != zone:
         raise invalid_field("node.data_disks.source_disk", f"Disk '{path}' is not in the node's zone {zone}.")
     return path
@@ -130,12 +134,11 @@ def new_node(
     """The record of a node that is being created. name: its path; body: as it was asked for, checked."""
     created = operations.now()
     region = catalog.region(name.split("/")[3])
-    network = {
-        "network": f"projects/{project.project_id}/global/networks/default",
-        "subnetwork": f"projects/{project.project_id}/regions/{region}/subnetworks/default",
-        "enableExternalIps": False,
-        **(body.get("networkConfigs") or [body.get("networkConfig", {})])[0],
-    }
+    network: Json
+    if several := body.get("networkConfigs"):
+        network = {"networkConfigs": [_interface(project, region, one) for one in several]}
+    else:
+        network = {"networkConfig": _interface(project, region, body.get("networkConfig", {}))}
     account = {
         "email": project.service_account,
         "scope": ["https://www.googleapis.com/auth/cloud-platform"],
@@ -150,10 +153,24 @@ def new_node(
         "state": "CREATING",
         "acceleratorType": kind.name,
         "acceleratorConfig": {"type": kind.version, "topology": kind.topology},
-        "networkConfig": network,
-        "cidrBlock": str(subnet),
+        **network,
+        "cidrBlock": body.get("cidrBlock") or str(subnet),
         "serviceAccount": account,
         "schedulingConfig": body.get("schedulingConfig", {}),
         "shieldedInstanceConfig": body.get("shieldedInstanceConfig", {}),
         "dataDisks": [*disks],
+    }
+
+
+def _interface(project: Project, region: str, given: Json) -> Json:
+    """A NetworkConfig as it is answered: names as paths, and what was left out."""
+    paths = {
+        "network": f"projects/{project.project_id}/global/networks",
+        "subnetwork": f"projects/{project.project_id}/regions/{region}/subnetworks",
+    }
+    named = {key: given.get(key) or "default" for key in paths}
+    return {
+        "enableExternalIps": False,
+        **given,
+        **{key: name if "/" in name else f"{paths[key]}/{name}" for key, name in named.items()},
     }

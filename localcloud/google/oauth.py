@@ -65,6 +65,7 @@ def _faulty_grant(cloud: Cloud, form: Mapping[str, str]) -> dict[str, Any]:
             fault,
             service="oauth2.googleapis.com",
             method=METHOD,
+            zone="",
             project=DEFAULT_PROJECT,
             resource="token",
         )

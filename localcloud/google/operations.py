@@ -166,7 +166,8 @@ class Operations:
         if not method:
             return
         held = self._faults.get(record.get("held_by", ""))
-        zone = record["name"].split("/")[3]
+        *_, collection, zone = record["name"].partition("/operations/")[0].split("/")
+        zone = zone if collection in ("locations", "zones") else ""
         api = method.partition(".")[0]
         fault = held or self._faults.meet("operation", api=api, method=method, zone=zone)
         match fault and fault.kind:

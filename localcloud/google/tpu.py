@@ -10,7 +10,7 @@ from localcloud.cloud import Cloud
 from localcloud.discovery import Json
 from localcloud.google import capacity, compute, nodes, nodespec, operations
 from localcloud.google.api import Api, Call, page
-from localcloud.google.errors import ApiError, invalid_field, not_found
+from localcloud.google.errors import ApiError, invalid_field, not_found, unknown_location
 from localcloud.google.nodes import NODE, NodeWork
 
 SERVICE = "tpu.googleapis.com"
@@ -36,11 +36,7 @@ def location(call: Call, *, wildcard: bool = False) -> str:
     """Path of the location that a call names; `-` stands for all in lists."""
     zone = call.path["locationsId"]
     if zone not in catalog.ZONES and not (wildcard and zone == "-"):
-        raise ApiError(
-            "PERMISSION_DENIED",
-            f"Location {zone} is not found or access is unauthorized.",
-            reason="forbidden",
-        )
+        raise unknown_location(zone)
     return f"projects/{call.project.project_id}/locations/{zone}"
 
 
@@ -182,6 +178,8 @@ def _new_value(call: Call, node: Json, field: str) -> Any:
             holder=node["name"],
         )
     if field == "networkConfig":
+        if field not in node:
+            raise invalid_field("update_mask", f"{node['name']} has network_configs, not network_config.")
         given = call.body.get(field, {}).get("enableExternalIps", False)
         return {**node[field], "enableExternalIps": given}
     return call.body.get(field)
@@ -226,10 +224,7 @@ def get_guest_attributes(call: Call) -> Json:
 
 
 def _begin(call: Call, verb: str, node: str, **arguments: object) -> Json:
-    record = call.cloud.operations.begin(
-        "tpu", verb, location(call), node, user=call.principal, method=call.method.id, **arguments
-    )
-    return render(record)
+    return render(call.begin("tpu", verb, location(call), node, **arguments))
 
 
 def render(record: Json) -> Json:

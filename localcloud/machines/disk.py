@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .commands import MachineError, run
-from .process import wait_until
+from .process import text_of, wait_until
 
 _RELEASE_SECONDS = 30.0
 _SYS_BLOCK = Path("/sys/block")
@@ -126,7 +126,7 @@ class Disks:
         """Release every loop device over a file of this directory, also over files that are gone."""
         prefix = f"{self._directory}/"
         for backing in _SYS_BLOCK.glob("loop*/loop/backing_file"):
-            if _read(backing).startswith(prefix):
+            if text_of(backing).startswith(prefix):
                 run(["losetup", "--detach", f"/dev/{backing.parent.parent.name}"])
 
     def _has(self, name: str) -> bool:
@@ -140,11 +140,3 @@ class Disks:
 
 def _mode(read_only: bool) -> str:
     return "read-only" if read_only else "read-write"
-
-
-def _read(file: Path) -> str:
-    """Text of a file of /sys; "" when its device has gone in the meantime."""
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from .commands import run
 from .disk import DiskAttachment
 from .firewall import METADATA_ADDRESS
+from .process import text_of
 from .runtimes import Runtime
 
 _ACCOUNTS = Path(__file__).with_name("accounts.py")
@@ -100,10 +101,10 @@ def set_accounts(root: Path, leader: int | None, keys: Mapping[str, Sequence[str
 def leader_of(nspawn: int, children: Iterable[int] | None = None) -> int | None:
     """Number (on the host) of the machine's first process; None before it was made."""
     if children is None:
-        text = _read(Path(f"/proc/{nspawn}/task/{nspawn}/children"))
+        text = text_of(Path(f"/proc/{nspawn}/task/{nspawn}/children"))
         children = [int(word) for word in text.split()]
     for child in children:
-        status = _read(Path(f"/proc/{child}/status"))
+        status = text_of(Path(f"/proc/{child}/status"))
         if any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in status.splitlines()):
             return child
     return None
@@ -152,10 +153,3 @@ def _replace(upper: Path, name: str, text: str) -> None:
     file.unlink(missing_ok=True)
     file.write_text(text)
     file.chmod(0o644)
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""

@@ -77,6 +77,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, pause: float = 0.0
     return True
 
 
+def text_of(file: Path) -> str:
+    """Text of a file of /proc or /sys; "" when what it tells of has gone in the meantime."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
 def _boot_id() -> str:
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 

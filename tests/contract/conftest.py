@@ -15,12 +15,19 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible.plugins.loader import init_plugin_loader
+from google.api_core.client_options import ClientOptions
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import tpu_v2
+from google.oauth2 import service_account
+from googleapiclient import discovery as api_discovery
 
-from localcloud import lifecycle
+from localcloud import discovery, lifecycle
 from localcloud.config import CloudConfig
 from tests.contract.served import Description, Served, serving
 
 __all__ = ["Description"]
+
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
 
 def localcloud(state_dir: Path, *arguments: str) -> str:
@@ -80,6 +87,44 @@ def environment_of(cloud: Description) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def credentials(cloud: Description) -> Any:
+    return service_account.Credentials.from_service_account_file(cloud["service_account_file"], scopes=SCOPES)
+
+
+@pytest.fixture(scope="module")
+def session(cloud: Description, credentials: Any) -> AuthorizedSession:
+    """An authorized session; the APIs of TPUs and of disks are enabled."""
+    session = AuthorizedSession(credentials)
+    services = f"{cloud['endpoints']['serviceusage']}/v1/projects/{cloud['project']}/services:batchEnable"
+    body = {"serviceIds": ["compute.googleapis.com", "tpu.googleapis.com"]}
+    assert session.post(services, json=body).status_code == 200
+    return session
+
+
+@pytest.fixture(scope="session")
+def build(cloud: Description, credentials: Any) -> Callable[[str], Any]:
+    """google-api-python-client for an API, over the discovery document that it ships."""
+
+    def built(name: str) -> Any:
+        document = {**discovery.load(name)._raw, "rootUrl": f"http://127.0.0.1:{cloud['port']}/"}
+        options = {"api_endpoint": document["rootUrl"] + document["servicePath"]}
+        return api_discovery.build_from_document(document, credentials=credentials, client_options=options)
+
+    return built
+
+
+def tpu_client(cloud: Description, credentials: Any) -> Any:
+    """google-cloud-tpu, over REST."""
+    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
+    return tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
+
+
+@pytest.fixture(scope="session")
+def client(cloud: Description, credentials: Any) -> Any:
+    return tpu_client(cloud, credentials)
+
+
+@pytest.fixture(scope="session")
 def collection() -> None:
     """Ansible's own loader finds the collection, as in a run."""
     init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".collections")])
@@ -93,13 +138,14 @@ def run_module(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., dict[str, Any]]:
-    """Runs a module as a user with the cloud's exports; its result."""
+    """Runs a module as a user with the cloud's exports, or only checks what it would do; its result."""
     # But for the name under which gcloud logs in: Ansible would look for that user's home on this machine.
     for name in cloud_environment.keys() - {"LOGNAME"}:
         monkeypatch.setenv(name, cloud_environment[name])
 
-    def run(module_name: str, /, **options: Any) -> dict[str, Any]:
+    def run(module_name: str, /, *, check: bool = False, **options: Any) -> dict[str, Any]:
         shared = {
+            "_ansible_check_mode": check,
             "project": cloud["project"],
             "auth_kind": "serviceaccount",
             "service_account_file": cloud["service_account_file"],

@@ -25,7 +25,7 @@ from localcloud.google import operations
 from localcloud.machines import Machines
 from localcloud.server import Server
 from localcloud.tiny import seed_hub
-from tests.contract.exchanges import Exchange, wrong
+from tests.exchanges import Exchange, wrong
 from tests.unit.localcloud.google_client import FakeMachines
 
 Description = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.exchanges import Exchange, wrong
+from tests.exchanges import Exchange, wrong
 
 NODES = "/v2/projects/local-tpu-project/locations/us-west1-c/nodes"
 NODE = {"acceleratorType": "v5litepod-8", "runtimeVersion": "v2-alpha-tpuv5-lite"}
@@ -42,6 +42,7 @@ def refusal(code: int = 403, **changes: Any) -> dict[str, Any]:
         exchange(),
         exchange(request={**NODE, "dataDisks": [{"mode": 2, "sourceDisk": "d"}]}),
         exchange("GET", f"{NODES}/a", (), None, answer={**NODE, "state": "READY"}),
+        exchange("GET", NODES, (), None, answer={"nodes": [{**NODE, "bootDiskConfig": {}}]}),
         exchange("GET", NODES, (("pageSize", "2"), ("$alt", "json")), None, answer={"nodes": [NODE]}),
         exchange(answer={**STARTED, "done": True, "response": {"@type": CREATED, **NODE}}),
         exchange(request={"nonsense": 1}, status=403, answer=refusal()),
@@ -58,6 +59,7 @@ def test_what_is_right(right: Exchange) -> None:
     [
         (exchange(query=(("nodeID", "a"),)), "request: .*nodeID"),
         (exchange(request={**NODE, "colour": "red"}), "request: .*colour"),
+        (exchange(request={**NODE, "bootDiskConfig": {"size": 1}}), "request: .*size"),
         (exchange(request={**NODE, "labels": []}), "Node by its protocol buffer"),
         (exchange(request={**NODE, "colour": "red"}, status=0, answer=None), "request: .*colour"),
         (exchange(answer={**STARTED, "finished": True}), "answer: .*finished"),

@@ -256,10 +256,45 @@ SSH = "gcloud compute tpus tpu-vm ssh tpu-v5e-8 --project $PROJECT_ID --zone us-
 DELETE = "gcloud compute tpus tpu-vm delete tpu-v5e-8"
 
 
+def typed(script: str, environment: dict[str, str], home: Path) -> subprocess.CompletedProcess[str]:
+    """What comes of typing a script into a shell."""
+    return subprocess.run(
+        ["bash", "-c", script],
+        env={**environment, "HOME": str(home)},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,  # a passphrase is asked for at the terminal, if there is one
+    )
+
+
+def test_the_tutorial_where_a_chip_is_free(
+    served: Served, cloud_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Its command as it stands, without `--spot`; it is logged in where it comes to that."""
+    settings = shutil.copytree(cloud_environment["CLOUDSDK_CONFIG"], tmp_path / "gcloud")
+    script = f"""set -eu
+{PREPARE}
+{CREATE}
+{AGAIN}
+gcloud compute tpus tpu-vm describe tpu-v5e-8 --zone us-west1-c --format=json > node.json
+echo Y | {DELETE}
+echo Y | gcloud compute disks delete tpu-data-disk
+"""
+    done = typed(script, {**cloud_environment, "CLOUDSDK_CONFIG": str(settings)}, tmp_path)
+    assert done.returncode == 0, done.stderr
+    node = json.loads((tmp_path / "node.json").read_text(encoding="utf-8"))
+    assert (node["state"], node["acceleratorType"]) == ("READY", "v5litepod-8")
+    assert node["schedulingConfig"]["spot"] is False
+    assert [disk["sourceDisk"].rpartition("/")[2] for disk in node["dataDisks"]] == ["tpu-data-disk"]
+    assert served.records() == []
+
+
 def test_the_tutorial_as_it_stands(machines_cloud: Description, tmp_path: Path) -> None:
     """No on-demand chip is free, so that it comes to the `--spot` which the tutorial advises then."""
     state_dir = Path(machines_cloud["state_dir"])
-    environment = {**environment_of(machines_cloud), "HOME": str(tmp_path)}
+    environment = environment_of(machines_cloud)
     # As the tutorial says, Enter twice where a passphrase for the new key is wanted. It logs in again later,
     # with that key: a command for the shell there. The end asks whether to delete.
     script = f"""set -eu
@@ -278,15 +313,7 @@ echo Y | {DELETE}
 """
     localcloud(state_dir, "capacity", "--zone", ZONE, "--on-demand", "0")
     try:
-        done = subprocess.run(
-            ["bash", "-c", script],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            start_new_session=True,  # a passphrase is asked for at the terminal, if there is one
-        )
+        done = typed(script, environment, tmp_path)
     finally:
         localcloud(state_dir, "capacity", "--zone", ZONE, "--on-demand", "unlimited")
     assert done.returncode == 0, done.stderr

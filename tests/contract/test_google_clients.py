@@ -11,38 +11,17 @@ from typing import Any
 import google.auth
 import pytest
 import requests
-from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, NotFound, Unauthorized
 from google.auth import compute_engine
 from google.auth.compute_engine import _metadata
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud import tpu_v2
 from google.oauth2 import credentials as user_credentials
-from google.oauth2 import service_account
 from google.protobuf import json_format  # type: ignore[import-untyped]
-from googleapiclient import discovery as api_discovery
 from googleapiclient.errors import HttpError
 
-from localcloud import discovery
-from tests.contract.conftest import Description
+from tests.contract.conftest import SCOPES, Description, tpu_client
 from tests.contract.served import Served
-
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-
-
-@pytest.fixture(scope="module")
-def credentials(cloud: Description) -> Any:
-    return service_account.Credentials.from_service_account_file(cloud["service_account_file"], scopes=SCOPES)
-
-
-@pytest.fixture(scope="module")
-def session(cloud: Description, credentials: Any) -> AuthorizedSession:
-    """An authorized session; both APIs are enabled."""
-    session = AuthorizedSession(credentials)
-    services = f"{cloud['endpoints']['serviceusage']}/v1/projects/{cloud['project']}/services:batchEnable"
-    body = {"serviceIds": ["compute.googleapis.com", "tpu.googleapis.com"]}
-    assert session.post(services, json=body).status_code == 200
-    return session
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +29,10 @@ def parent(cloud: Description) -> str:
     return f"projects/{cloud['project']}/locations/{cloud['zone']}"
 
 
-def build(cloud: Description, credentials: Any, name: str) -> Any:
-    """google-api-python-client over the discovery document that it ships."""
-    raw = discovery.load(name)._raw
-    options = {"api_endpoint": f"http://127.0.0.1:{cloud['port']}/"}
-    return api_discovery.build_from_document(raw, credentials=credentials, client_options=options)
-
-
 @pytest.fixture
-def compute(cloud: Description, session: AuthorizedSession, credentials: Any) -> Any:
+def compute(build: Callable[[str], Any], session: AuthorizedSession) -> Any:
     """google-api-python-client for Compute Engine."""
-    return api_discovery.build_from_document(
-        {**discovery.load("compute.v1")._raw, "rootUrl": f"http://127.0.0.1:{cloud['port']}/"},
-        credentials=credentials,
-        client_options={"api_endpoint": f"{cloud['endpoints']['compute']}/"},
-    )
+    return build("compute.v1")
 
 
 @pytest.fixture
@@ -94,26 +62,20 @@ def disk(compute: Any, where: dict[str, str], finish: Callable[[Any], None]) -> 
 
 
 def test_google_api_python_client_reads_and_is_refused(
-    cloud: Description, session: AuthorizedSession, credentials: Any, parent: str
+    cloud: Description, session: AuthorizedSession, build: Callable[[str], Any], parent: str
 ) -> None:
-    nodes = build(cloud, credentials, "tpu.v2").projects().locations().nodes()
+    nodes = build("tpu.v2").projects().locations().nodes()
     assert nodes.list(parent=parent).execute() == {}
     with pytest.raises(HttpError, match="Invalid node id"):
         nodes.create(parent=parent, nodeId="Bad_Name", body={"acceleratorType": "v5litepod-8"}).execute()
-    projects = build(cloud, credentials, "cloudresourcemanager.v3").projects()
+    projects = build("cloudresourcemanager.v3").projects()
     found = projects.search(query="projectId:local-*").execute()["projects"]
     assert [project["projectId"] for project in found] == [cloud["project"]]
 
 
-def tpu_client(cloud: Description, credentials: Any) -> Any:
-    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
-    return tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
-
-
 def test_google_cloud_tpu_is_refused_with_its_own_exceptions(
-    cloud: Description, session: AuthorizedSession, credentials: Any, parent: str
+    cloud: Description, session: AuthorizedSession, client: Any, parent: str
 ) -> None:
-    client = tpu_client(cloud, credentials)
     assert list(client.list_nodes(parent=parent)) == []
     with pytest.raises(NotFound):
         client.get_node(name=f"{parent}/nodes/none")
@@ -133,9 +95,8 @@ def test_google_cloud_tpu_is_refused_with_its_own_exceptions(
 
 
 def test_google_cloud_tpu_runs_a_node(
-    cloud: Description, session: AuthorizedSession, credentials: Any, parent: str, disk: str
+    cloud: Description, session: AuthorizedSession, client: Any, parent: str, disk: str
 ) -> None:
-    client = tpu_client(cloud, credentials)
     attached = tpu_v2.AttachedDisk(source_disk=disk, mode=tpu_v2.AttachedDisk.DiskMode.READ_ONLY)
     node = tpu_v2.Node(
         accelerator_config=tpu_v2.AcceleratorConfig(type_="V5LITE_POD", topology="4x4"),
@@ -170,9 +131,8 @@ def listed(served: Served, mark: int, method: str) -> int:
 
 
 def test_the_life_of_nodes_by_google_cloud_tpu(
-    served: Served, session: AuthorizedSession, credentials: Any, parent: str
+    served: Served, session: AuthorizedSession, client: Any, parent: str
 ) -> None:
-    client = tpu_client(served.description, credentials)
     node = tpu_v2.Node(accelerator_type="v5litepod-1", runtime_version="v2-alpha-tpuv5-lite")
     names = [f"{parent}/nodes/tpu-{index}" for index in range(3)]
     for index in range(3):
@@ -206,9 +166,9 @@ def pages(resource: Any, key: str, **request: Any) -> list[list[str]]:
 
 
 def test_the_life_of_nodes_and_queued_resources_by_google_api_python_client(
-    cloud: Description, session: AuthorizedSession, credentials: Any, parent: str
+    session: AuthorizedSession, build: Callable[[str], Any], parent: str
 ) -> None:
-    locations = build(cloud, credentials, "tpu.v2").projects().locations()
+    locations = build("tpu.v2").projects().locations()
     nodes, queue = locations.nodes(), locations.queuedResources()
     body = {"acceleratorType": "v5litepod-1", "runtimeVersion": "v2-alpha-tpuv5-lite"}
 

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every fault of Google's at all that a module does: what the user is told, what is left, the second run.
 
-The table is the product of `ACTIONS` and of the kinds of faults of the local cloud, so that no cell is
-missing. A cell that makes no sense says why.
+The table is the product of `ACTIONS` and of the kinds of faults of the local cloud, and must end every action
+in every kind of error that the modules know. What makes no sense is excepted, with its reason.
 """
 
 from __future__ import annotations
 
+import functools
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from urllib3.util.retry import Retry
 
 from localcloud.catalog import DEFAULT_PROJECT
+from localcloud.cloud import SERVICE_KIND
 from localcloud.faults import KINDS
 from localcloud.google.logins import PROFILE
 from tests.contract.served import RESOURCES, Served
@@ -55,6 +60,10 @@ class Action:
     def reads(self) -> bool:
         return self.module.endswith("_info")
 
+    @property
+    def deletes(self) -> bool:
+        return self.options.get("state") == "absent"
+
     def where(self, kind: str) -> dict[str, str]:
         """What limits a fault of a kind to it."""
         return {"method": self.method} if "method" in KINDS[kind].selectors else {"zone": ZONE}
@@ -90,7 +99,7 @@ ACTIONS = [
     Action("delete a node", "tpu_vm", f"{NODES}.delete", ABSENT, (A_NODE,)),
     Action("queue", "tpu_queued_resource", f"{QUEUE}.create", NODE, made=True),
     Action("leave the queue", "tpu_queued_resource", f"{QUEUE}.delete", {**ABSENT, "force": True}, (QUEUED,)),
-    Action("enable an API", "gcp_services", "serviceusage.services.batchEnable", SERVICES, waits=False),
+    Action("enable an API", "gcp_services", "serviceusage.services.batchEnable", SERVICES),
     Action("add a key", "gcp_oslogin_key", "oslogin.users.importSshPublicKey", KEY, waits=False),
     Action(
         "delete a key",
@@ -111,51 +120,116 @@ ACTIONS = [
 PASSING = (
     *("error-500", "error-503", "rate-limit", "unauthorized", "drop-before", "drop", "slow", "unreachable"),
 )
-#: Other faults: the `kind` of the failure, and a part of what the user reads.
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a fault ends a module's run.
+
+    kind: of `failure`; said: a part of what the user reads; codes: what `failure.code` may be; count: how
+    often the fault strikes, None where it would pass by itself.
+    """
+
+    kind: str
+    said: str
+    codes: tuple[int, ...]
+    count: int | None = 1
+
+
 FAILING = {
-    "permission": ("permission", "roles/tpu.admin"),
-    "service-disabled": ("api_disabled", "tpuops.maxtext.gcp_services"),
-    "quota": ("quota", "Ask for more quota"),
-    "stockout": ("stockout", "another zone"),
-    "preempted-while-creating": ("preempted", "run again"),
-    "failing-operation": ("unavailable", "run again later"),
-    "stuck-operation": ("timeout", "run again to wait for it further"),
+    "permission": Failure("permission", "roles/tpu.admin", (403,)),
+    "service-disabled": Failure("api_disabled", "tpuops.maxtext.gcp_services", (403,)),
+    "location": Failure("location", "Give a zone that offers TPUs", (403,)),
+    "not-found": Failure("not_found", "Check the names", (404,)),
+    "precondition": Failure("precondition", "into a state that allows this", (400,)),
+    "quota": Failure("quota", "Ask for more quota", (429,)),
+    "disk-quota": Failure("quota", "Ask for more quota", (403,)),
+    "stockout": Failure("stockout", "another zone", (8,)),
+    "disk-stockout": Failure("stockout", "another zone", (503,)),
+    "preempted-while-creating": Failure("preempted", "run again", (0, 3)),
+    "failing-operation": Failure("unavailable", "run again later", (13, 500)),
+    "stuck-operation": Failure("timeout", "run again to wait for it further", (0,)),
+    "conflict": Failure("conflict", "run again, or choose another name", (409,), None),
+    "unauthorized": Failure("unauthenticated", "Log in again", (401,), None),
+    "drop-before": Failure("transport", "Check the network", (0,), None),
+    "rate-limit": Failure("rate_limited", "run again in a minute", (429,), None),
+    "error-500": Failure("unavailable", "run again later", (500,), None),
+    "error-503": Failure("unavailable", "run again later", (503,), None),
 }
 #: Faults that strike the nodes of a queued resource, not the call that asks for it.
 OF_ITS_NODES = ("preempted-while-creating",)
+#: Kinds of errors that no fault of the cloud's can cause, and what shows them.
+ELSEWHERE = {
+    "api": "what Google says in no words that are known: unit tests make up such answers",
+    "missing_library": "it lacks on the machine that runs the module: a unit test takes the library away",
+    "invalid_argument": "the user's own: `test_what_is_wrong_is_told_before_anything_is_asked`",
+}
+#: Kinds of errors in which some actions cannot end: why, and which.
+EXCEPTED: dict[str, tuple[str, Callable[[Action], bool]]] = {
+    "stockout": (
+        "only what is made or started takes room, and a queued resource waits for it",
+        lambda action: action.name not in ("make a disk", "make a node", "start a node"),
+    ),
+    "quota": ("only what is made counts", lambda action: not action.made),
+    "preempted": (
+        "only nodes are taken back while they are made",
+        lambda action: action.name not in ("make a node", "queue"),
+    ),
+    "location": (
+        "only the TPU API has locations, and a list of all of them names none",
+        lambda action: (
+            not action.method.startswith("tpu.") or (action.reads and "zones" not in action.options)
+        ),
+    ),
+    "not_found": ("what is not there is deleted", lambda action: action.deletes),
+    "conflict": ("what only reads is in nobody's way", lambda action: action.reads),
+    "precondition": ("what only reads can be done in every state", lambda action: action.reads),
+    "timeout": ("what only reads, and a key, begin no operation", lambda action: not action.waits),
+}
 
 
-def no_sense(action: Action, kind: str) -> str:
-    """Why a fault cannot strike an action as `FAILING` and `PASSING` have it; empty when it can."""
-    struck = KINDS[kind].methods
-    if action.method == f"{QUEUE}.create" and kind == "stockout":
-        return "a queued resource waits it out"
-    begun = (
-        f"{NODES}.create" if action.method == f"{QUEUE}.create" and kind in OF_ITS_NODES else action.method
-    )
-    if not any(fnmatchcase(begun, form) for form in struck):
-        return f"{kind} strikes {' and '.join(struck)} only"
-    if KINDS[kind].place == "operation" and not action.waits:
-        return "what is only read begins no operation" if action.reads else "it is done at once"
-    return ""
+def strikes(fault: str, action: Action) -> bool:
+    """Whether a fault can strike an action as `FAILING` and `PASSING` have it."""
+    if fault == "stockout" and action.method == f"{QUEUE}.create":
+        return False  # a queued resource waits it out: a test of its own
+    if fault == "not-found" and action.deletes:
+        return False  # likewise
+    if fault == "location" and action.reads and "zones" not in action.options:
+        return False
+    if KINDS[fault].place == "operation" and not action.waits:
+        return False
+    nodes_of_it = fault in OF_ITS_NODES and action.method == f"{QUEUE}.create"
+    begun = f"{NODES}.create" if nodes_of_it else action.method
+    return any(fnmatchcase(begun, form) for form in KINDS[fault].methods)
 
 
-def cells(kinds: Any) -> list[Any]:
+def cells(faults: Any) -> list[Any]:
     """The cells of some kinds of faults that make sense."""
     return [
-        pytest.param(action, kind, id=f"{action.name}: {kind}")
-        for kind in kinds
+        pytest.param(action, fault, id=f"{action.name}: {fault}")
+        for fault in faults
         for action in ACTIONS
-        if not no_sense(action, kind)
+        if strikes(fault, action)
     ]
+
+
+#: Reading a private key takes longer than all else that a module does here.
+load_key = functools.cache(serialization.load_pem_private_key)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, collection: None) -> None:
-    """Operations are looked at ten times as often: none of them takes long here."""
+    """Operations are looked at ten times as often, as none takes long here, and no module waits to try again.
+
+    That it waits, and how long, is for unit tests.
+    """
+    from ansible_collections.tpuops.maxtext.plugins.module_utils import resource
     from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import operations
 
     monkeypatch.setattr(operations, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(Retry, "get_backoff_time", lambda retry: 0.0)
+    monkeypatch.setattr(resource, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(serialization, "load_pem_private_key", load_key)
 
 
 @pytest.fixture
@@ -184,10 +258,12 @@ def prepare(run: Run, action: Action) -> None:
 
 
 def snapshot(served: Served) -> dict[str, Json]:
-    """All nodes, disks and queued resources, as they are."""
+    """All that modules change, as it is."""
     served.settle()
     store = served.server.cloud.store
-    return {name: record for kind in RESOURCES for name, record in store.items(kind)}
+    return {
+        name: record for kind in (*RESOURCES, PROFILE, SERVICE_KIND) for name, record in store.items(kind)
+    }
 
 
 def succeeds(run: Run, action: Action, **more: Any) -> Json:
@@ -196,37 +272,49 @@ def succeeds(run: Run, action: Action, **more: Any) -> Json:
     return result
 
 
-@pytest.mark.parametrize(("action", "kind"), cells(PASSING))
-def test_what_passes_by_itself_is_not_even_seen(run: Run, served: Served, action: Action, kind: str) -> None:
+@pytest.mark.parametrize(("action", "fault"), cells(PASSING))
+def test_what_passes_by_itself_is_not_even_seen(run: Run, served: Served, action: Action, fault: str) -> None:
     prepare(run, action)
     # Later than the module waits for an answer: for the module, that is an answer which was lost.
     late = {"rate-limit": 0.0, "slow": 0.8}
-    served.fault(kind, action.where(kind), count=1, seconds=late.get(kind))
-    result = succeeds(run, action, **({"timeout": 0.5} if kind == "slow" else {}))
+    served.fault(fault, action.where(fault), count=1, seconds=late.get(fault))
+    result = succeeds(run, action, **({"timeout": 0.5} if fault == "slow" else {}))
     assert result["changed"] is not action.reads
     assert served.server.cloud.faults.armed() == [], "the fault met nothing"
     served.settle()
     assert succeeds(run, action)["changed"] is False
 
 
-@pytest.mark.parametrize(("action", "kind"), cells(kind for kind in FAILING if kind != "stuck-operation"))
-def test_what_fails_is_told_and_leaves_nothing(run: Run, served: Served, action: Action, kind: str) -> None:
+@pytest.mark.parametrize(("action", "fault"), cells(fault for fault in FAILING if fault != "stuck-operation"))
+def test_what_fails_is_told_and_leaves_nothing(run: Run, served: Served, action: Action, fault: str) -> None:
     prepare(run, action)
-    before = snapshot(served)
-    served.fault(kind, action.where(kind), count=1)
+    before, ending = snapshot(served), FAILING[fault]
+    seconds = 0.0 if fault == "rate-limit" else None
+    served.fault(fault, action.where(fault), ending.count, seconds)
     failed = run(action.module, **action.options)
-    failure, said = FAILING[kind]
-    assert (failed.get("failed"), failed.get("failure", {}).get("kind")) == (True, failure), failed
-    assert said in failed["msg"]
-    if KINDS[kind].place == "call":
-        assert failed["failure"]["code"] in (403, 429)
+    failure = failed.get("failure", {})
+    assert (failed.get("failed"), failure.get("kind")) == (True, ending.kind), failed
+    assert failure["code"] in ending.codes
+    assert ending.said in failed["msg"]
     assert snapshot(served) == before
+    served.clear()
     assert succeeds(run, action)["changed"] is not action.reads
     assert succeeds(run, action)["changed"] is False
 
 
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.name)
+def test_what_is_wrong_is_told_before_anything_is_asked(run: Run, served: Served, action: Action) -> None:
+    prepare(run, action)
+    mark = len(served.exchanges)
+    failed = run(action.module, **{**action.options, "project": "No"})
+    assert (failed.get("failed"), failed["failure"]["kind"]) == (True, "invalid_argument"), failed
+    assert "project: 'No' is not valid. Give a project's id" in failed["msg"]
+    assert served.since(mark) == []
+    assert succeeds(run, action)["changed"] is not action.reads
+
+
 @pytest.mark.parametrize(
-    "action", [cell.values[0] for cell in cells(["stuck-operation"])], ids=lambda a: a.name
+    "action", [cell.values[0] for cell in cells(["stuck-operation"])], ids=lambda action: action.name
 )
 def test_a_wait_that_ends_names_what_goes_on_and_is_taken_up(
     run: Run, served: Served, action: Action
@@ -234,10 +322,10 @@ def test_a_wait_that_ends_names_what_goes_on_and_is_taken_up(
     prepare(run, action)
     served.fault("stuck-operation", action.where("stuck-operation"), count=1)
     stuck = run(action.module, **{**action.options, "wait_timeout": 1})
-    failure, said = FAILING["stuck-operation"]
-    assert stuck["failure"]["kind"] == failure
+    ending = FAILING["stuck-operation"]
+    assert stuck["failure"]["kind"] == ending.kind
     assert stuck["failure"]["operation"]
-    assert said in stuck["msg"]
+    assert ending.said in stuck["msg"]
     served.clear()
     taken_up = succeeds(run, action)
     if action.made:
@@ -254,6 +342,51 @@ def test_what_fails_behind_a_lost_answer_is_told(run: Run, served: Served, kind:
     assert snapshot(served) == {}
 
 
+@pytest.mark.parametrize(
+    "action", [action for action in ACTIONS if action.deletes], ids=lambda action: action.name
+)
+def test_what_is_gone_when_it_is_to_be_deleted_is_no_error(run: Run, served: Served, action: Action) -> None:
+    prepare(run, action)
+    served.fault("not-found", action.where("not-found"), count=1)
+    assert succeeds(run, action)["changed"] is True
+    assert served.server.cloud.faults.armed() == [], "the fault met nothing"
+
+
+#: What the server alone decides, so that a check run cannot know it, or tells its own time.
+UNFORESEEN = ("health", "labelFingerprint", "expirationTimeUsec")
+
+
+def unlike(foreseen: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Where what was foreseen is not in what came to be."""
+    if isinstance(foreseen, dict) and isinstance(found, dict):
+        for key in foreseen.keys() - {*UNFORESEEN}:
+            yield from unlike(foreseen[key], found.get(key), f"{path}.{key}")
+    elif isinstance(foreseen, list) and isinstance(found, list) and len(foreseen) == len(found):
+        for index, pair in enumerate(zip(foreseen, found, strict=True)):
+            yield from unlike(*pair, path=f"{path}.{index}")
+    elif path == ".type" and str(found).endswith(f"/{foreseen}"):
+        return  # Compute Engine answers a path as an address
+    elif foreseen != found:
+        yield f"{path}: {foreseen!r} was foreseen, {found!r} came"
+
+
+@pytest.mark.parametrize(
+    "action", [action for action in ACTIONS if not action.reads], ids=lambda action: action.name
+)
+def test_a_check_changes_nothing_and_foresees_what_comes(run: Run, served: Served, action: Action) -> None:
+    prepare(run, action)
+    before, mark = snapshot(served), len(served.exchanges)
+    checked = succeeds(run, action, check=True)
+    assert checked["changed"] is True
+    assert [str(exchange) for exchange in served.since(mark) if exchange.verb != "GET"] == []
+    assert snapshot(served) == before
+    done = succeeds(run, action)
+    assert checked["diff"]["before"] == done["diff"]["before"]
+    assert list(unlike(checked["diff"]["after"], done["diff"]["after"])) == []
+    assert bool(checked["diff"]["after"]) == bool(done["diff"]["after"])
+    assert succeeds(run, action, check=True)["changed"] is False
+
+
 def test_a_queued_resource_waits_a_stock_out_out(run: Run, served: Served) -> None:
     served.fault("stockout", {"zone": ZONE}, count=3)
     assert run("tpu_queued_resource", **NODE)["queued_resource"]["state"]["state"] == "ACTIVE"
@@ -261,24 +394,29 @@ def test_a_queued_resource_waits_a_stock_out_out(run: Run, served: Served) -> No
 
 
 def test_no_cell_is_missing() -> None:
-    """Every kind of fault of Google's is in the table, and every module of Google's APIs."""
-    google = {name for name, kind in KINDS.items() if not kind.place.startswith("hub")}
-    assert google == {*PASSING, *FAILING}
+    """The table has every module of Google's APIs, every kind of fault of theirs and every kind of error."""
+    from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import errors
+
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     # An action plugin plays the other modules, and has scenarios of its own.
     plays = {plugin.stem for plugin in (ROOT / "plugins" / "action").glob("*.py")}
     assert {*runtime["action_groups"]["gcp"]} - plays == {action.module for action in ACTIONS}
-    reasons = {no_sense(action, kind) for action in ACTIONS for kind in google}
-    assert reasons == {
-        "",
-        *(
-            f"{kind} strikes {' and '.join(KINDS[kind].methods)} only"
-            for kind in ("quota", "stockout", "preempted-while-creating", "unreachable")
-        ),
-        "what is only read begins no operation",
-        "it is done at once",
-        "a queued resource waits it out",
-    }
+    google = {name for name, kind in KINDS.items() if not kind.place.startswith("hub")}
+    assert google == {*PASSING, *FAILING}
     everywhere = {kind for kind in PASSING if KINDS[kind].methods == ("*",)}
-    assert all(no_sense(action, kind) == "" for action in ACTIONS for kind in everywhere)
+    assert all(strikes(kind, action) for action in ACTIONS for kind in everywhere)
     assert len(everywhere) == 7
+
+    known = {error.kind for error in vars(errors).values() if hasattr(error, "kind")}
+    assert known == {*ELSEWHERE, *(ending.kind for ending in FAILING.values())}
+    tested = {
+        (ending.kind, action.name)
+        for fault, ending in FAILING.items()
+        for action in ACTIONS
+        if strikes(fault, action)
+    }
+    excepted = {
+        (kind, action.name) for kind, (_, cannot) in EXCEPTED.items() for action in ACTIONS if cannot(action)
+    }
+    all_of_them = {(kind, action.name) for kind in known - {*ELSEWHERE} for action in ACTIONS}
+    assert all_of_them - tested == excepted

@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from google.api_core.client_options import ClientOptions
 from google.cloud import tpu_v2
-from google.oauth2 import service_account
 from google.protobuf import json_format  # type: ignore[import-untyped]
-from googleapiclient import discovery as api_discovery
 
-from localcloud import discovery
-from tests.contract.conftest import Description
+from localcloud import catalog
+from localcloud.catalog import DEFAULT_PROJECT
+from tests.contract.conftest import SCOPES, Description
 from tests.contract.served import Served
+from tests.exchanges import known
 
 ZONE = "us-west4-a"
 HERE: dict[str, Any] = {"name": "made", "zone": ZONE}
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 RUNTIME = "v2-alpha-tpuv5-lite"
+#: The disks of the tests.
+DISKS = ("made", "more")
 Json = dict[str, Any]
 Run = Callable[..., Json]
 
@@ -35,31 +35,8 @@ def run(run_module: Run) -> Iterator[Run]:
     yield run_module
     run_module("tpu_queued_resource", **HERE, state="absent", force=True)
     run_module("tpu_vm", **HERE, state="absent")
-    run_module("gcp_disk", **HERE, state="absent")
-
-
-@pytest.fixture
-def credentials(cloud: Description) -> Any:
-    return service_account.Credentials.from_service_account_file(cloud["service_account_file"], scopes=SCOPES)
-
-
-@pytest.fixture
-def build(cloud: Description, credentials: Any) -> Callable[[str, str], Any]:
-    """google-api-python-client for an API, at a path of the local cloud."""
-
-    def client(name: str, path: str) -> Any:
-        root = f"http://127.0.0.1:{cloud['port']}/"
-        document = {**discovery.load(name)._raw, "rootUrl": root}
-        options = {"api_endpoint": root + path}
-        return api_discovery.build_from_document(document, credentials=credentials, client_options=options)
-
-    return client
-
-
-@pytest.fixture
-def google(cloud: Description, credentials: Any) -> Any:
-    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
-    return tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
+    for disk in DISKS:
+        run_module("gcp_disk", name=disk, zone=ZONE, state="absent")
 
 
 @pytest.fixture
@@ -84,56 +61,137 @@ def gcloud(
 
 def as_message(message: Any, resource: Json) -> Any:
     """The resource as a protocol buffer, parsed strictly: unknown fields and enums are errors."""
-    return json_format.ParseDict(resource, message.pb()())
+    return json_format.ParseDict(known(resource), message.pb()())
 
 
-def test_a_node(run: Run, build: Any, google: Any, gcloud: Any, cloud: Description) -> None:
-    disk = f"projects/{cloud['project']}/zones/{ZONE}/disks/made"
-    assert run("gcp_disk", **HERE, size_gb=10)["changed"] is True
-    options = {
-        "accelerator_config": {"type": "V5LITE_POD", "topology": "1x1"},
-        "runtime_version": RUNTIME,
-        "description": "of a test",
-        "labels": {"team": "a", "count": 3},
-        "tags": ["x", "y"],
-        "metadata": {"enable-oslogin": True},
-        "startup_script": "true",
-        "ssh_keys": [{"user": "tpu", "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB"}],
-        "data_disks": [{"source": "made"}],
-        "spot": True,
-        "external_ips": False,
-        "service_account": {"email": "robot@local-tpu-project.iam.gserviceaccount.com", "scopes": SCOPES},
-        "secure_boot": True,
-    }
+PATH = f"projects/{DEFAULT_PROJECT.project_id}"
+REGION = f"{PATH}/regions/{catalog.region(ZONE)}"
+ROBOT = "robot@local-tpu-project.iam.gserviceaccount.com"
+KEY = f"{PATH}/locations/us/keyRings/ring/cryptoKeys/boot"
+
+
+def attached(name: str, mode: str) -> dict[str, str]:
+    return {"sourceDisk": f"{PATH}/zones/{ZONE}/disks/{name}", "mode": mode}
+
+
+#: Options of tpu_vm beside type and version, and what they come to in the API's words.
+NODES: dict[str, tuple[Json, Json]] = {
+    "much at once": (
+        {
+            "description": "of a test",
+            "labels": {"team": "a", "count": 3},
+            "tags": ["x", "y"],
+            "metadata": {"enable-oslogin": True},
+            "startup_script": "true",
+            "ssh_keys": [{"user": "tpu", "key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB"}],
+            "data_disks": [{"source": "made"}],
+            "spot": True,
+            "external_ips": False,
+            "service_account": {"email": ROBOT, "scopes": SCOPES},
+            "secure_boot": True,
+        },
+        {
+            "description": "of a test",
+            "labels": {"team": "a", "count": "3"},
+            "tags": ["x", "y"],
+            "metadata": {
+                "enable-oslogin": "true",
+                "startup-script": "true",
+                "ssh-keys": "tpu:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB tpu",
+            },
+            "dataDisks": [attached("made", "READ_WRITE")],
+            "schedulingConfig": {"spot": True},
+            "networkConfig": {
+                "network": f"{PATH}/global/networks/default",
+                "subnetwork": f"{REGION}/subnetworks/default",
+                "enableExternalIps": False,
+            },
+            "serviceAccount": {"email": ROBOT, "scope": SCOPES},
+            "shieldedInstanceConfig": {"enableSecureBoot": True},
+            "acceleratorConfig": {"type": "V5LITE_POD", "topology": "1x1"},
+        },
+    ),
+    "preemptible": ({"preemptible": True}, {"schedulingConfig": {"preemptible": True}}),
+    "reserved": ({"reserved": True}, {"schedulingConfig": {"reserved": True}}),
+    "its network and boot disk": (
+        {
+            "network": "n",
+            "subnetwork": "s",
+            "can_ip_forward": True,
+            "queue_count": 4,
+            "cidr_block": "10.240.0.0/29",
+            "boot_disk_kms_key": KEY,
+        },
+        {
+            "networkConfig": {
+                "network": f"{PATH}/global/networks/n",
+                "subnetwork": f"{REGION}/subnetworks/s",
+                "enableExternalIps": True,
+                "canIpForward": True,
+                "queueCount": 4,
+            },
+            "cidrBlock": "10.240.0.0/29",
+            "bootDiskConfig": {"customerEncryptionKey": {"kmsKeyName": KEY}},
+        },
+    ),
+    "a slice by its shape, with networks and disks": (
+        {
+            "accelerator_config": {"type": "V5LITE_POD", "topology": "4x4"},
+            "networks": [
+                {"network": "n", "subnetwork": "s", "external_ips": True, "queue_count": 4},
+                {"network": f"{PATH}/global/networks/m", "can_ip_forward": True},
+            ],
+            "data_disks": [{"source": name, "mode": "read-only"} for name in DISKS],
+        },
+        {
+            "acceleratorConfig": {"type": "V5LITE_POD", "topology": "4x4"},
+            "acceleratorType": "v5litepod-16",
+            "networkConfigs": [
+                {
+                    "network": f"{PATH}/global/networks/n",
+                    "subnetwork": f"{REGION}/subnetworks/s",
+                    "enableExternalIps": True,
+                    "queueCount": 4,
+                },
+                {
+                    "network": f"{PATH}/global/networks/m",
+                    "subnetwork": f"{REGION}/subnetworks/default",
+                    "enableExternalIps": False,
+                    "canIpForward": True,
+                },
+            ],
+            "networkConfig": None,
+            "dataDisks": [attached(name, "READ_ONLY") for name in DISKS],
+        },
+    ),
+    "a disk to write to and one to read": (
+        {"data_disks": [{"source": "made"}, {"source": "more", "mode": "read-only"}]},
+        {"dataDisks": [attached("made", "READ_WRITE"), attached("more", "READ_ONLY")]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "asked"), NODES.values(), ids=NODES)
+def test_a_node(run: Run, build: Any, client: Any, gcloud: Any, options: Json, asked: Json) -> None:
+    for disk in options.get("data_disks", []):
+        assert run("gcp_disk", name=disk["source"], zone=ZONE, size_gb=10)["changed"] is True
+    kind = {} if "accelerator_config" in options else {"accelerator_type": "v5litepod-1"}
+    options = {**kind, "runtime_version": RUNTIME, **options}
     made = run("tpu_vm", **HERE, **options)
     assert made["changed"] is True, made
     node = made["node"]
-    asked = {
-        "description": "of a test",
-        "labels": {"team": "a", "count": "3"},
-        "tags": ["x", "y"],
-        "metadata": {
-            "enable-oslogin": "true",
-            "startup-script": "true",
-            "ssh-keys": "tpu:ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB tpu",
-        },
-        "dataDisks": [{"sourceDisk": disk, "mode": "READ_WRITE"}],
-        "schedulingConfig": {"spot": True},
-        "serviceAccount": {"email": options["service_account"]["email"], "scope": SCOPES},  # type: ignore[index]
-        "shieldedInstanceConfig": {"enableSecureBoot": True},
-        "acceleratorConfig": options["accelerator_config"],
-        "acceleratorType": "v5litepod-1",
-        "runtimeVersion": RUNTIME,
-        "state": "READY",
-    }
-    assert {key: node[key] for key in asked} == asked
-    assert node["networkConfig"]["enableExternalIps"] is False
-    assert build("tpu.v2", "").projects().locations().nodes().get(name=node["name"]).execute() == node
-    assert tpu_v2.Node.pb(google.get_node(name=node["name"])) == as_message(tpu_v2.Node, node)
+    asked = {"acceleratorType": "v5litepod-1", "runtimeVersion": RUNTIME, "state": "READY", **asked}
+    assert {key: node.get(key) for key in asked} == asked
+    offers = {kind.name: kind for kind in catalog.accelerator_types(ZONE)}
+    assert len(made["workers"]) == offers[node["acceleratorType"]].workers
+    assert len(node["networkEndpoints"]) == len(made["workers"]) * len(node.get("networkConfigs", [node]))
+    assert build("tpu.v2").projects().locations().nodes().get(name=node["name"]).execute() == node
+    assert tpu_v2.Node.pb(client.get_node(name=node["name"])) == as_message(tpu_v2.Node, node)
     if gcloud is not None:
         read = gcloud("compute", "tpus", "tpu-vm", "describe", "made")
         assert as_message(tpu_v2.Node, read) == as_message(tpu_v2.Node, node)
-    assert run("tpu_vm", **HERE, **options)["changed"] is False
+    again = run("tpu_vm", **HERE, **options)
+    assert (again.get("changed"), again.get("node")) == (False, node), again
 
 
 def test_a_disk(run: Run, build: Any, gcloud: Any, cloud: Description) -> None:
@@ -144,7 +202,7 @@ def test_a_disk(run: Run, build: Any, gcloud: Any, cloud: Description) -> None:
         "description": "of a test",
         "status": "READY",
     }
-    disks = build("compute.v1", "compute/v1/").disks()
+    disks = build("compute.v1").disks()
     assert disks.get(project=cloud["project"], zone=ZONE, disk="made").execute() == made
     if gcloud is not None:
         assert gcloud("compute", "disks", "describe", "made") == made
@@ -155,7 +213,7 @@ def test_a_disk(run: Run, build: Any, gcloud: Any, cloud: Description) -> None:
 
 def test_a_hyperdisk_and_its_performance(run: Run, build: Any, gcloud: Any, cloud: Description) -> None:
     kind = {"type": "hyperdisk-balanced", "size_gb": 10, "provisioned_throughput": 200}
-    disks = build("compute.v1", "compute/v1/").disks()
+    disks = build("compute.v1").disks()
     for iops in (4000, 5000):
         result = run("gcp_disk", **HERE, **kind, provisioned_iops=iops)
         assert result["changed"] is True, result
@@ -168,30 +226,65 @@ def test_a_hyperdisk_and_its_performance(run: Run, build: Any, gcloud: Any, clou
     assert run("gcp_disk", **HERE, **kind, provisioned_iops=5000)["changed"] is False
 
 
-@pytest.mark.parametrize(
-    ("tier", "asked"),
-    [
-        ({"spot": True}, {"spot": {}}),
-        ({"guaranteed": True, "valid_until_duration": "600s"}, {"guaranteed": {}}),
-    ],
-)
-def test_a_queued_resource(run: Run, build: Any, google: Any, gcloud: Any, tier: Json, asked: Json) -> None:
-    options = {"accelerator_type": "v5litepod-1", "runtime_version": RUNTIME, "labels": {"team": "a"}, **tier}
+#: Options of tpu_queued_resource beside type and version, and what they come to in the API's words.
+QUEUES: dict[str, tuple[Json, Json]] = {
+    "guaranteed, for a while": (
+        {"guaranteed": True, "valid_until_duration": "600s"},
+        {"guaranteed": {}, "queueingPolicy": {"validUntilDuration": "600s"}},
+    ),
+    "guaranteed, for so long": (
+        {"guaranteed_min_duration": "3600s", "valid_after_duration": "0.100s"},
+        {"guaranteed": {"minDuration": "3600s"}, "queueingPolicy": {"validAfterDuration": "0.100s"}},
+    ),
+    "from a reservation, after a day": (
+        {"reservation": "mine", "valid_after_time": "2020-01-01T00:00:00Z"},
+        {
+            "reservationName": f"{PATH}/locations/{ZONE}/reservations/mine",
+            "queueingPolicy": {"validAfterTime": "2020-01-01T00:00:00Z"},
+        },
+    ),
+    "spot, before a day": (
+        {"spot": True, "valid_until_time": "2199-01-01T00:00:00Z"},
+        {"spot": {}, "queueingPolicy": {"validUntilTime": "2199-01-01T00:00:00Z"}},
+    ),
+    "several nodes": ({"node_ids": ["one", "two"], "network": "n"}, {}),
+    "the slices of a job": ({"node_count": 2, "node_id_prefix": "slice", "secure_boot": True}, {}),
+}
+
+
+@pytest.mark.parametrize(("options", "asked"), QUEUES.values(), ids=QUEUES)
+def test_a_queued_resource(
+    run: Run, build: Any, client: Any, gcloud: Any, options: Json, asked: Json
+) -> None:
+    options = {
+        "accelerator_type": "v5litepod-1",
+        "runtime_version": RUNTIME,
+        "labels": {"team": "a"},
+        **options,
+    }
     result = run("tpu_queued_resource", **HERE, **options)
     assert result["changed"] is True, result
-    made, (node,) = result["queued_resource"], result["nodes"]
+    made, nodes = result["queued_resource"], result["nodes"]
     assert {key: made[key] for key in asked} == asked
-    assert (made["state"]["state"], node["state"], node["labels"]) == ("ACTIVE", "READY", {"team": "a"})
-    queue = build("tpu.v2", "").projects().locations().queuedResources()
-    assert queue.get(name=made["name"]).execute() == made
+    assert made["state"]["state"] == "ACTIVE"
+    slices = options.get("node_count")
+    names = [f"slice-{number}" for number in range(slices)] if slices else options.get("node_ids", ["made"])
+    assert [node["name"].rpartition("/")[2] for node in nodes] == names
+    assert all((node["state"], node["labels"]) == ("READY", {"team": "a"}) for node in nodes)
+    locations = build("tpu.v2").projects().locations()
+    assert locations.queuedResources().get(name=made["name"]).execute() == made
     message = as_message(tpu_v2.QueuedResource, made)
-    assert tpu_v2.QueuedResource.pb(google.get_queued_resource(name=made["name"])) == message
+    assert tpu_v2.QueuedResource.pb(client.get_queued_resource(name=made["name"])) == message
+    for node in nodes:
+        assert locations.nodes().get(name=node["name"]).execute() == node
+        assert tpu_v2.Node.pb(client.get_node(name=node["name"])) == as_message(tpu_v2.Node, node)
     if gcloud is not None:
         read = gcloud("compute", "tpus", "queued-resources", "describe", "made")
         assert as_message(tpu_v2.QueuedResource, read) == message
     listed = run("tpu_queued_resource_info", zones=[ZONE])["queued_resources"]
     assert [item["name"] for item in listed] == [made["name"]]
-    assert run("tpu_queued_resource", **HERE, **options)["changed"] is False
+    again = run("tpu_queued_resource", **HERE, **options)
+    assert (again.get("changed"), again.get("queued_resource")) == (False, made), again
 
 
 def test_a_zone_that_cannot_be_reached_is_named(run: Run, served: Served) -> None:
@@ -206,11 +299,11 @@ def test_a_zone_that_cannot_be_reached_is_named(run: Run, served: Served) -> Non
     assert run("tpu_vm_info")["unreachable_zones"] == []
 
 
-def test_what_zones_offer(run: Run, google: Any, cloud: Description) -> None:
+def test_what_zones_offer(run: Run, client: Any, cloud: Description) -> None:
     parent = f"projects/{cloud['project']}/locations/{ZONE}"
     offer = run("tpu_types_info")["zones"][ZONE]
-    assert set(offer["accelerator_types"]) == {k.type_ for k in google.list_accelerator_types(parent=parent)}
-    assert set(offer["runtime_versions"]) == {v.version for v in google.list_runtime_versions(parent=parent)}
+    assert set(offer["accelerator_types"]) == {k.type_ for k in client.list_accelerator_types(parent=parent)}
+    assert set(offer["runtime_versions"]) == {v.version for v in client.list_runtime_versions(parent=parent)}
 
 
 def test_gcloud_is_among_the_witnesses(run: Run, gcloud: Any) -> None:

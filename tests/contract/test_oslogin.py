@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.oauth2 import service_account
-from googleapiclient import discovery as api_discovery
 from googleapiclient.errors import HttpError
 
-from localcloud import discovery
 from localcloud.credentials import SERVICE_ACCOUNT, USER
 from tests.contract.conftest import Description
 
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 ME = f"users/{SERVICE_ACCOUNT}"
 Json = dict[str, Any]
 
@@ -46,15 +42,9 @@ def run(run_module: Callable[..., Json], key_file: Path) -> Iterator[Callable[..
 
 
 @pytest.fixture
-def users(cloud: Description) -> Any:
+def users(build: Callable[[str], Any]) -> Any:
     """google-api-python-client for the API's users."""
-    credentials = service_account.Credentials.from_service_account_file(
-        cloud["service_account_file"], scopes=SCOPES
-    )
-    options = {"api_endpoint": f"http://127.0.0.1:{cloud['port']}/"}
-    document = discovery.load("oslogin.v1")._raw
-    client = api_discovery.build_from_document(document, credentials=credentials, client_options=options)
-    return client.users()
+    return build("oslogin.v1").users()
 
 
 def test_what_the_module_does_is_what_googles_client_reads(

@@ -12,33 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import tpu_v2
-from google.oauth2 import service_account
 from google.protobuf import json_format  # type: ignore[import-untyped]
-from googleapiclient import discovery as api_discovery
 
-from localcloud import discovery
 from tests.contract.conftest import Description, localcloud
 
 ZONE = "us-west4-a"
 NODE = {"acceleratorType": "v5litepod-1", "runtimeVersion": "v2-alpha-tpuv5-lite"}
-SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-
-
-@pytest.fixture(scope="module")
-def credentials(cloud: Description) -> Any:
-    return service_account.Credentials.from_service_account_file(cloud["service_account_file"], scopes=SCOPES)
-
-
-@pytest.fixture(scope="module")
-def session(cloud: Description, credentials: Any) -> AuthorizedSession:
-    session = AuthorizedSession(credentials)
-    url = f"{cloud['endpoints']['serviceusage']}/v1/projects/{cloud['project']}/services/tpu.googleapis.com"
-    assert session.post(f"{url}:enable").status_code == 200
-    return session
 
 
 @pytest.fixture
@@ -60,14 +42,9 @@ def full(cloud: Description) -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture
-def api(cloud: Description, session: AuthorizedSession, credentials: Any) -> Any:
+def api(build: Callable[[str], Any], session: AuthorizedSession) -> Any:
     """google-api-python-client; the TPU API is enabled."""
-    client = api_discovery.build_from_document(
-        discovery.load("tpu.v2")._raw,
-        credentials=credentials,
-        client_options={"api_endpoint": f"http://127.0.0.1:{cloud['port']}/"},
-    )
-    return client.projects().locations().queuedResources()
+    return build("tpu.v2").projects().locations().queuedResources()
 
 
 def until(read: Callable[[], str], wanted: str) -> None:
@@ -106,14 +83,8 @@ def test_google_api_python_client(
 
 
 def test_google_cloud_tpu(
-    cloud: Description,
-    session: AuthorizedSession,
-    credentials: Any,
-    parent: str,
-    full: Callable[[], None],
+    client: Any, session: AuthorizedSession, parent: str, full: Callable[[], None]
 ) -> None:
-    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
-    client: Any = tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
     node = tpu_v2.Node(accelerator_type="v5litepod-1", runtime_version="v2-alpha-tpuv5-lite")
     for index in range(3):
         spec = tpu_v2.QueuedResource.Tpu.NodeSpec(parent=parent, node_id=f"n-{index}", node=node)

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
 from localcloud.credentials import CredentialFiles
-from localcloud.google import compute, queued, tpu
+from localcloud.google import compute, queued, serviceusage, tpu
 from localcloud.machines import Machines
 from localcloud.server import google_application
 from localcloud.state import Store
@@ -43,6 +43,7 @@ def open_google(config: CloudConfig) -> Iterator[Callable[[FakeMachines], Google
     def open_it(machines: FakeMachines) -> Google:
         cloud = Cloud(config, Store(config.state_dir / "state.db"), cast(Machines, machines))
         compute.register(cloud)
+        serviceusage.register(cloud)
         work = tpu.register(cloud)
         queue = queued.register(cloud)
         token = cloud.credentials.access_token.read_text(encoding="utf-8")

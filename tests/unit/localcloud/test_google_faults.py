@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
+from localcloud import discovery
+from localcloud.faults import WRITES
+from localcloud.google import serviceusage
 from localcloud.google.oauth import self_signed_principal
-from localcloud.server import DROP, google_application
-from tests.unit.localcloud.google_client import LOCATION, ZONE, FakeMachines, Google
+from localcloud.server import APIS, DROP, google_application
+from tests.unit.localcloud.google_client import LOCATION, PROJECT, ZONE, ZONE_PATH, FakeMachines, Google
 
 NODES = f"/v2/{LOCATION}/nodes"
 NAME = f"{LOCATION}/nodes/tpu-v5e-8"
@@ -30,6 +34,10 @@ BODY = {"acceleratorType": "v5litepod-8", "runtimeVersion": "v2-alpha-tpuv5-lite
         ("service-disabled", 403, "PERMISSION_DENIED", "SERVICE_DISABLED"),
         ("unauthorized", 401, "UNAUTHENTICATED", "ACCESS_TOKEN_EXPIRED"),
         ("quota", 429, "RESOURCE_EXHAUSTED", None),
+        ("location", 403, "PERMISSION_DENIED", None),
+        ("not-found", 404, "NOT_FOUND", None),
+        ("conflict", 409, "ALREADY_EXISTS", None),
+        ("precondition", 400, "FAILED_PRECONDITION", None),
     ],
 )
 def test_a_call_is_refused_once_and_has_no_effect(
@@ -56,6 +64,44 @@ def test_a_missing_permission_is_named(enabled: Google) -> None:
     assert message.startswith(
         f"Permission 'tpu.nodes.create' denied on resource '//tpu.googleapis.com/v2/{LOCATION}"
     )
+
+
+def test_what_is_missing_is_named(enabled: Google) -> None:
+    enabled.cloud.faults.arm("location", {}, count=1)
+    message = enabled.error("GET", NODES, status=403)["message"]
+    assert message == f"Location {ZONE} is not found or access is unauthorized."
+    enabled.cloud.faults.arm("not-found", {}, count=2)
+    assert enabled.error("GET", f"/v2/{NAME}", status=404)["message"] == f"Resource '{NAME}' was not found"
+    disk = f"{ZONE_PATH}/disks/data"
+    message = enabled.error("GET", f"/compute/v1/{disk}", status=404)["message"]
+    assert message == f"The resource '{disk}' was not found"
+
+
+def test_what_is_under_way_is_in_the_way_of_a_change_and_of_no_read(enabled: Google) -> None:
+    enabled.create_node()
+    enabled.cloud.faults.arm("conflict", {})
+    enabled.call("GET", f"/v2/{NAME}")
+    error = enabled.error("POST", f"/v2/{NAME}:stop", {}, 409)
+    assert (error["status"], error["errors"][0]["reason"]) == ("ABORTED", "aborted")
+    enabled.cloud.faults.clear()
+    enabled.cloud.faults.arm("precondition", {})
+    enabled.call("GET", f"/v2/{NAME}")
+    error = enabled.error("DELETE", f"/v2/{NAME}")
+    assert error["errors"][0]["reason"] == "failedPrecondition"
+
+
+def test_every_method_that_changes_something_is_known_as_one() -> None:
+    """But for what only asks, and for operations, which are not what modules change."""
+    changing = {
+        method
+        for api in APIS
+        for method in api.handlers
+        if discovery.load(api.document).methods[method].http_method != "GET"
+        and not method.endswith((".getGuestAttributes", ".zoneOperations.wait"))
+        and ".operations." not in method
+    }
+    known = {method for method in changing if any(fnmatchcase(method, form) for form in WRITES)}
+    assert changing == known
 
 
 @pytest.mark.parametrize("api", ["tpu", "compute", "serviceusage", "resourcemanager", "oslogin"])
@@ -173,6 +219,49 @@ def test_a_failing_disk_operation_is_an_error(enabled: Google) -> None:
     assert done["error"]["errors"]
     enabled.error("GET", f"{zone}/disks/data", status=404)
     enabled.create_disk()
+
+
+def test_a_disk_has_a_quota_and_a_pool_of_its_own(enabled: Google) -> None:
+    zone = f"/compute/v1/projects/local-tpu-project/zones/{ZONE}"
+    body = {"name": "data", "sizeGb": "10"}
+    for kind in ("disk-quota", "disk-stockout"):
+        enabled.cloud.faults.arm(kind, {"zone": ZONE}, count=1)
+    enabled.create_node()
+    refused = enabled.error("POST", f"{zone}/disks", body, 403)
+    assert refused["errors"][0]["reason"] == "quotaExceeded"
+    operation = enabled.call("POST", f"{zone}/disks", body)
+    done = enabled.call("POST", f"{zone}/operations/{operation['name']}/wait")
+    assert [error["code"] for error in done["error"]["errors"]] == ["ZONE_RESOURCE_POOL_EXHAUSTED"]
+    assert done["httpErrorStatusCode"] == 503
+    enabled.error("GET", f"{zone}/disks/data", status=404)
+    enabled.create_disk()
+
+
+SERVICES = f"/v1/projects/{PROJECT.project_id}/services"
+
+
+def test_a_failing_operation_enables_no_service(google: Google) -> None:
+    google.cloud.faults.arm("failing-operation", {"api": "serviceusage"}, count=1)
+    operation = google.call("POST", f"{SERVICES}/tpu.googleapis.com:enable", {})
+    assert (operation["done"], operation["error"]["code"]) == (True, 13)
+    assert google.call("GET", f"{SERVICES}/tpu.googleapis.com")["state"] == "DISABLED"
+    assert "error" not in google.call("POST", f"{SERVICES}/tpu.googleapis.com:enable", {})
+    assert google.call("GET", f"{SERVICES}/tpu.googleapis.com")["state"] == "ENABLED"
+
+
+def test_a_stuck_operation_enables_a_service_once_it_is_cleared(
+    google: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serviceusage, "PATIENCE", 0.05)
+    google.cloud.faults.arm("stuck-operation", {"zone": "*"}, count=1)
+    operation = google.call("POST", f"{SERVICES}:batchEnable", {"serviceIds": ["tpu.googleapis.com"]})
+    path = f"/v1/{operation['name']}"
+    assert operation["done"] is False
+    assert google.call("GET", path)["done"] is False
+    google.cloud.faults.clear()
+    while not google.call("GET", path)["done"]:
+        time.sleep(0.01)
+    assert google.call("GET", path)["response"]["services"][0]["state"] == "ENABLED"
 
 
 def test_a_node_preempted_while_it_is_made_stays_preempted(enabled: Google) -> None:

@@ -74,6 +74,39 @@ def test_a_slice_has_a_machine_for_each_worker(enabled: Google) -> None:
     assert refused["status"] == "FAILED_PRECONDITION"
 
 
+def test_each_worker_has_an_endpoint_in_each_network(enabled: Google) -> None:
+    networks = [{"network": "a", "subnetwork": "b", "enableExternalIps": True}, {"queueCount": 4}]
+    node = enabled.create_node(acceleratorType="v5litepod-16", networkConfigs=networks)
+    assert "networkConfig" not in node
+    project = f"projects/{PROJECT.project_id}"
+    assert node["networkConfigs"] == [
+        {
+            "network": f"{project}/global/networks/a",
+            "subnetwork": f"{project}/regions/us-west1/subnetworks/b",
+            "enableExternalIps": True,
+        },
+        {
+            "network": f"{project}/global/networks/default",
+            "subnetwork": f"{project}/regions/us-west1/subnetworks/default",
+            "enableExternalIps": False,
+            "queueCount": 4,
+        },
+    ]
+    endpoints = node["networkEndpoints"]
+    addresses = [endpoint["ipAddress"] for endpoint in endpoints]
+    assert addresses[::2] == addresses[1::2]
+    assert len({*addresses}) == 4
+    assert [bool(endpoint["accessConfig"]) for endpoint in endpoints] == [True, False] * 4
+    body = {"networkConfig": {"enableExternalIps": True}}
+    error = enabled.error("PATCH", f"/v2/{NAME}", body, updateMask="networkConfig.enableExternalIps")
+    assert "has network_configs" in error["message"]
+
+
+def test_a_range_of_addresses_is_kept(enabled: Google) -> None:
+    assert enabled.create_node(cidrBlock="10.240.0.0/29")["cidrBlock"] == "10.240.0.0/29"
+    assert enabled.create_node("other")["cidrBlock"] == str(enabled.cloud.config.subnet)
+
+
 def test_a_shape_may_be_given_by_topology(enabled: Google) -> None:
     body = {"acceleratorConfig": {"type": "V5LITE_POD", "topology": "2x2"}, "runtimeVersion": RUNTIME}
     operation = enabled.call("POST", NODES, body, nodeId="a")
@@ -101,6 +134,7 @@ def test_a_failed_boot_is_the_operations_error_and_leaves_nothing(enabled: Googl
         ("a", {"runtimeVersion": "v3"}, "node.runtime_version", '"v3" was not found'),
         ("a", {"runtimeVersion": None}, "runtimeVersion", "TYPE_STRING"),
         ("a", {"labels": {"Key": "v"}}, "node.labels", "Key=v"),
+        ("a", {"networkConfig": {}, "networkConfigs": [{}]}, "node.network_configs", "At most one"),
         ("a", {"dataDisks": [{"sourceDisk": "data"}]}, "node.data_disks.source_disk", "must have the form"),
         ("a", {"spot": True}, "", 'Unknown name "spot"'),
     ],

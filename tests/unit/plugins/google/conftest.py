@@ -8,19 +8,21 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 import requests
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
+from tests.exchanges import Exchange, wrong
+
 MODULES = "ansible_collections.tpuops.maxtext.plugins.modules"
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Expected:
     call: str
     query: Json
     body: Any
@@ -38,7 +40,7 @@ class Api(requests.adapters.BaseAdapter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.script: list[Exchange] = []
+        self.script: list[Expected] = []
         self.calls: list[str] = []
         self.sent: list[requests.PreparedRequest] = []
 
@@ -54,7 +56,7 @@ class Api(requests.adapters.BaseAdapter):
     ) -> Api:
         """Expect a call with exactly this query and body; an answer that is an exception is raised."""
         answer = {} if answer is None else answer
-        self.script.append(Exchange(call, query or {}, body, status, answer, headers or {}))
+        self.script.append(Expected(call, query or {}, body, status, answer, headers or {}))
         return self
 
     def error(self, call: str, status: int, canonical: str, message: str = "no", **options: Any) -> Api:
@@ -93,7 +95,7 @@ def _body(request: requests.PreparedRequest) -> Any:
     return {key: values[0] for key, values in parse_qs(str(text)).items()}
 
 
-def _response(request: requests.PreparedRequest, exchange: Exchange) -> requests.Response:
+def _response(request: requests.PreparedRequest, exchange: Expected) -> requests.Response:
     response = requests.Response()
     response.status_code = exchange.status
     response.url = str(request.url)
@@ -104,6 +106,14 @@ def _response(request: requests.PreparedRequest, exchange: Exchange) -> requests
     return response
 
 
+def _wrong(request: requests.PreparedRequest) -> Iterator[str]:
+    """Why Google would not understand a request, whatever the test lets it answer."""
+    url, body = urlsplit(str(request.url)), request.body or b""
+    sent = body.encode() if isinstance(body, str) else body
+    query = parse_qsl(url.query, keep_blank_values=True)
+    return wrong(Exchange(str(request.method), url.path, query, sent, 0, b""))
+
+
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """All that the code under test asks of any server; the test fails if it asks less than was expected."""
@@ -112,6 +122,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     yield transport
     never_asked = [exchange.call for exchange in transport.script]
     assert never_asked == []
+    assert [f"{request.url}: {problem}" for request in transport.sent for problem in _wrong(request)] == []
 
 
 @pytest.fixture(autouse=True)
