@@ -32,16 +32,16 @@ OURS = {"created-by": "tpuops-maxtext", "owner": "me"}
 Json = dict[str, Any]
 Run = Callable[..., Json]
 
-#: Faults of the making of a node in one zone that let the next candidate be tried.
-MOVES_ON = ("stockout", "quota", "preempted-while-creating", "stuck-operation")
-#: Other faults that do not pass: the `kind` of the failure, and a part of what the user reads.
-STOPS = {
-    **{kind: told for kind, told in FAILING.items() if kind not in MOVES_ON},
-    "error-503": ("unavailable", "run again later"),
-    "rate-limit": ("rate_limited", "run again in a minute"),
-    "unauthorized": ("unauthenticated", "service_account_file"),
-    "drop-before": ("transport", "Check the network"),
-}
+#: Faults of the making of a node or of its disk in one zone that let the next candidate be tried.
+MOVES_ON = (
+    *("stockout", "quota", "preempted-while-creating", "stuck-operation"),
+    *("disk-stockout", "disk-quota"),
+)
+#: Other faults that do not pass.
+STOPS = (
+    *("permission", "service-disabled", "location", "conflict", "precondition", "failing-operation"),
+    *("error-503", "rate-limit", "unauthorized", "drop-before"),
+)
 
 
 def place(zone: str, **more: Any) -> Json:
@@ -58,7 +58,7 @@ def action(name: str, run_module: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
         """The task."""
 
     def modules(module: str, arguments: Json, check: bool) -> Json:
-        return run_module(module, **arguments, _ansible_check_mode=check)
+        return run_module(module, **arguments, check=check)
 
     def run(check: bool = False, **options: Any) -> Json:
         result: Json = Action(modules, options, check).run()
@@ -134,24 +134,25 @@ def where(kind: str, method: str, zone: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", MOVES_ON)
 def test_the_ladder_moves_on_and_leaves_nothing_behind(climb: Run, served: Served, kind: str) -> None:
-    limits = where(kind, f"{NODES}.create", A)
+    method = "compute.disks.insert" if kind.startswith("disk-") else f"{NODES}.create"
+    limits = where(kind, method, A)
     served.fault(kind, {**limits, "zone": A}, count=1)
     result = climb(place(A, timeout=2 if kind == "stuck-operation" else 60), place(B))
     assert not result.get("failed"), result["msg"]
-    assert [refusal["kind"] for refusal in result["refusals"]] == [FAILING[kind][0]]
+    assert [refusal["kind"] for refusal in result["refusals"]] == [FAILING[kind].kind]
     assert result["candidate"]["zone"] == B
     served.clear()
     assert there(served) == [f"disks {B}", f"nodes {B}"]
     assert climb()["changed"] is False
 
 
-@pytest.mark.parametrize("kind", STOPS)
+@pytest.mark.parametrize("kind", [*STOPS, "not-found"])
 def test_the_ladder_stops_and_leaves_nothing(climb: Run, served: Served, kind: str) -> None:
     served.fault(kind, where(kind, f"{NODES}.create", A), seconds=0.0 if kind == "rate-limit" else None)
     result = climb()
-    failure, said = STOPS[kind]
-    assert (result.get("failed"), result.get("failure", {}).get("kind")) == (True, failure), result
-    assert said in result["msg"]
+    ending = FAILING[kind]
+    assert (result.get("failed"), result.get("failure", {}).get("kind")) == (True, ending.kind), result
+    assert ending.said in result["msg"]
     assert result["msg"].startswith(f"{A} v5litepod-1 on-demand: ")
     assert there(served) == []
     served.clear()
@@ -229,7 +230,7 @@ def test_a_way_down_that_fails_loses_nothing(climb: Run, served: Served, kind: s
     climb()
     served.fault(kind, {"method": f"{NODES}.delete"})
     result = climb(state="absent", delete_disk=DISK)
-    assert (result["failed"], result["failure"]["kind"]) == (True, STOPS[kind][0])
+    assert (result["failed"], result["failure"]["kind"]) == (True, FAILING[kind].kind)
     assert there(served) == [f"disks {A}", f"nodes {A}"]
     served.clear()
     assert climb(state="absent", delete_disk=DISK)["changed"] is True
@@ -248,10 +249,10 @@ def test_leftovers_that_cannot_be_deleted_are_told_and_stay(
 ) -> None:
     served.fault(kind, {"method": f"{QUEUE}.delete"}, seconds=0.0 if kind == "rate-limit" else None)
     result = leftovers(delete=NAMED)
-    failure, said = STOPS[kind]
-    assert (result.get("failed"), result.get("failure", {}).get("kind")) == (True, failure), result
+    ending = FAILING[kind]
+    assert (result.get("failed"), result.get("failure", {}).get("kind")) == (True, ending.kind), result
     assert result["msg"].startswith(f"queued:{A}/{NAME}: ")
-    assert said in result["msg"]
+    assert ending.said in result["msg"]
     assert (result["changed"], result["deleted"]) == (False, [])
     assert there(served) == EVERYTHING
     served.clear()
@@ -278,8 +279,8 @@ def test_leftovers_that_cannot_be_listed_are_an_error_and_stay(
 ) -> None:
     served.fault(kind, {"method": method})
     result = leftovers(delete=NAMED)
-    assert (result["failed"], result["failure"]["kind"]) == (True, STOPS[kind][0])
-    assert STOPS[kind][1] in result["msg"]
+    assert (result["failed"], result["failure"]["kind"]) == (True, FAILING[kind].kind)
+    assert FAILING[kind].said in result["msg"]
     assert there(served) == EVERYTHING
     served.clear()
     assert len(leftovers()["leftovers"]) == 3
@@ -307,7 +308,7 @@ def test_of_several_deletions_the_one_that_fails_says_what_is_gone(leftovers: Ru
 def test_no_kind_and_no_action_is_missing() -> None:
     """Each kind of Google's faults has its place, and a new action plugin over its APIs belongs in here."""
     google = {name for name, kind in KINDS.items() if not kind.place.startswith("hub")}
-    assert google == {*PASSING, *MOVES_ON, *STOPS}
+    assert google == {*PASSING, *MOVES_ON, *STOPS, "not-found"}
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     plays = {plugin.stem for plugin in (ROOT / "plugins" / "action").glob("*.py")}
     assert plays & {*runtime["action_groups"]["gcp"]} == {"tpu_capacity", "tpu_leftovers"}

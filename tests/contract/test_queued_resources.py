@@ -110,14 +110,8 @@ def test_google_cloud_tpu(
 
 
 def test_google_cloud_tpu_reads_the_validity_that_a_module_gave(
-    cloud: Description,
-    session: AuthorizedSession,
-    credentials: Any,
-    parent: str,
-    run_module: Callable[..., dict[str, Any]],
+    client: Any, session: AuthorizedSession, parent: str, run_module: Callable[..., dict[str, Any]]
 ) -> None:
-    options = ClientOptions(api_endpoint=f"http://127.0.0.1:{cloud['port']}")
-    client: Any = tpu_v2.TpuClient(credentials=credentials, transport="rest", client_options=options)
     here = {"name": "q-valid", "zone": ZONE}
     valid = {"valid_after_time": "2026-01-01T00:00:00Z", "valid_until_time": "2100-01-01T00:00:00Z"}
     node = {"accelerator_type": NODE["acceleratorType"], "runtime_version": NODE["runtimeVersion"]}
