@@ -38,6 +38,8 @@ LOOPBACK = IPv4Network("127.128.0.0/24")
 class Recording:
     """Middleware that keeps every exchange with Google's APIs, as bytes went over the wire.
 
+    An exchange is kept before its client has the whole answer, and so before that can ask anybody about it.
+
     open_requests: has an item for each request that is not answered yet.
     """
 
@@ -47,7 +49,15 @@ class Recording:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request, answer, status = b"", b"", 0
+        request, answer, status, kept = b"", b"", 0, False
+        query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
+
+        def keep() -> None:
+            nonlocal kept
+            if not kept:
+                exchange = Exchange(scope["method"], scope["path"], query, request, status, answer)
+                self._exchanges.append(exchange)
+            kept = True
 
         async def heard() -> Message:
             nonlocal request
@@ -59,6 +69,8 @@ class Recording:
             nonlocal answer, status
             status = message.get("status", status)
             answer += message.get("body", b"")
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                keep()
             await send(message)
 
         self._open_requests.append(scope["path"])
@@ -66,8 +78,7 @@ class Recording:
             await self._application(scope, heard, said)
         finally:
             self._open_requests.remove(scope["path"])
-        query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
-        self._exchanges.append(Exchange(scope["method"], scope["path"], query, request, status, answer))
+        keep()  # what was answered by nothing
 
 
 @dataclass
