@@ -63,7 +63,8 @@ options:
         elements: str
         default: []
   write_to:
-    description: A repository, existing or not, that the token must be allowed to write.
+    description: A repository, existing or not, that the token must be allowed to write. Its name must be one
+      that the Hub takes.
     type: str
 notes:
   - Splits and columns come from the card of the data set or from a file of it (Parquet, JSON, CSV). Where

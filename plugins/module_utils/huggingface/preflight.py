@@ -46,9 +46,11 @@ class Preflight:
         return self.known_identity
 
     def check_write(self, repo_id: str) -> None:
-        """That the token may create or write the repository."""
-        namespace, _slash, name = repo_id.partition("/")
-        if not namespace or not name:
+        """That the name can be a repository's, and that the token may create or write it."""
+        from huggingface_hub.utils import validate_repo_id
+
+        self.asked(lambda: validate_repo_id(repo_id), repo_id, "write_to")
+        if "/" not in repo_id:
             raise HubError(f"write_to: {repo_id!r} is no repository: give <user or organization>/<name>")
         answer = self.whoami()
         if not may_write(answer, repo_id):
