@@ -128,7 +128,10 @@ class Preflight:
                 self.api.auth_check(repo_id, repo_type=repo_type)
             except GatedRepoError as error:
                 page = f"{self.endpoint}/{'' if repo_type == 'model' else 'datasets/'}{repo_id}"
-                raise HubError(f"{option}: {repo_id} is gated: ask for access at {page}") from error
+                raise HubError(
+                    f"{option}: {repo_id} is gated: ask for access at {page}, and give a token of the "
+                    "account that has it"
+                ) from error
 
         self.asked(check, repo_id, option)
 

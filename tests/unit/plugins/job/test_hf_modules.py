@@ -387,7 +387,10 @@ def test_everything_a_run_needs_is_there(
         ({"write_to": "local/a/b"}, "write_to: 'local/a/b' is not the name of a repository: "),
         ({"write_to": "local/"}, "write_to: 'local/' is not the name of a repository: "),
         ({"write_to": "local/x.git"}, "write_to: 'local/x.git' is not the name of a repository: "),
-        ({"write_to": f"local/{'x' * 97}"}, f"write_to: 'local/{'x' * 97}' is not the name of a repository: "),
+        (
+            {"write_to": f"local/{'x' * 97}"},
+            f"write_to: 'local/{'x' * 97}' is not the name of a repository: ",
+        ),
         ({"endpoint": "http://127.0.0.1:1"}, "endpoint: http://127.0.0.1:1 cannot be reached"),
     ],
 )
@@ -398,6 +401,24 @@ def test_each_thing_that_is_not_as_it_has_to_be(
     result = run_module("hf_repo_info", **{"endpoint": hub.url, "token": hub.token, **named})
     assert result["failed"]
     assert result["msg"].startswith(message.replace("{dataset}", dataset).replace("{url}", hub.url))
+
+
+@pytest.mark.parametrize(("option", "kind"), [("models", ""), ("datasets", "datasets/")])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_gated_repository_is_told_from_one_that_is_open(
+    run_module: RunModule, hub: Hub, dataset: str, api: HfApi, option: str, kind: str, known: bool
+) -> None:
+    api.create_repo(dataset, repo_type="model")
+    asked = {"endpoint": hub.url, "token": hub.token if known else None, option: [{"repo_id": dataset}]}
+    hub.faults.arm("hub-gated", {"repository": dataset})
+    refused = run_module("hf_repo_info", **asked)
+    hub.faults.clear()
+    assert refused["failed"]
+    assert refused["msg"] == (
+        f"{option}: {dataset} is gated: ask for access at {hub.url}/{kind}{dataset}, and give a token of the "
+        "account that has it"
+    )
+    assert not run_module("hf_repo_info", **asked)["failed"]
 
 
 FINE = {"auth": {"accessToken": {"role": "fineGrained", "fineGrained": {"scoped": [
