@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub as program
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight, target
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner
 from huggingface_hub import HfApi, constants
 
 from .conftest import Hub, RunModule, Systemd
@@ -298,6 +300,28 @@ def test_the_upload_module_starts_a_job(
     )
     assert "has all 3 files" in answer.stdout
     assert run_module("hf_upload", **options)["action"] == "skip"
+
+
+def test_an_upload_that_finds_its_disk_full_says_what_to_do(
+    run_module: RunModule,
+    common: dict[str, Any],
+    folder: Path,
+    fake_systemd: Systemd,
+    records_dir: str,
+    api: HfApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(path: str, record: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    Path(records_dir).parent.mkdir()
+    api.create_repo(common["repo_id"], private=True)
+    monkeypatch.setattr(runner, "write_record", refuse)
+    options = {**common, "folder": str(folder), "records_dir": records_dir, "user": "root"}
+    result = run_module("hf_upload", **options)
+    assert result["failed"]
+    assert "No space left on device. Delete what is not needed" in result["msg"]
+    assert result["msg"].startswith(records_dir)
 
 
 def test_an_upload_needs_a_folder_and_a_repository(
