@@ -137,6 +137,24 @@ def test_a_disk_that_takes_no_more_writes_is_named_with_the_remedy(
     assert "run the" in result["msg"]
 
 
+@pytest.mark.parametrize("step", ["write_record", "reserve"])
+def test_a_job_that_a_full_disk_keeps_from_starting_leaves_no_secret(
+    run_module: RunModule,
+    fake_systemd: Systemd,
+    job: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    def refuse(path: str, *_rest: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(runner, step, refuse)
+    assert run_module("job", **job)["failed"]
+    assert SECRET not in everything_below(tmp_path)
+    assert not Path(records.RUN_DIR, "sft").exists()
+
+
 def test_what_is_there_already_need_not_be_written(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
 ) -> None:
