@@ -108,7 +108,7 @@ def start(
     make_log(paths.log, user)
     try:
         write_run_directory(paths, record, secrets, files, user)
-        runner.write_record(paths.record, record)
+        runner.write_json(paths.record, record)
         runner.reserve(paths.record)
     except OSError:  # a full disk, and no unit that would remove the secrets
         shutil.rmtree(paths.directory, ignore_errors=True)
@@ -121,7 +121,7 @@ def start(
     except systemd.SystemdError as error:
         shutil.rmtree(paths.directory, ignore_errors=True)
         reason = f"systemd did not start it: {error}"
-        runner.write_record(
+        runner.write_json(
             paths.record, {**record, "status": "failed", "reason": reason, "ended": runner.now()}
         )
         raise JobError(f"job {paths.name}: {reason}") from error

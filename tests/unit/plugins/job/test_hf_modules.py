@@ -316,7 +316,7 @@ def test_an_upload_that_finds_its_disk_full_says_what_to_do(
 
     Path(records_dir).parent.mkdir()
     api.create_repo(common["repo_id"], private=True)
-    monkeypatch.setattr(runner, "write_record", refuse)
+    monkeypatch.setattr(runner, "write_json", refuse)
     options = {**common, "folder": str(folder), "records_dir": records_dir, "user": "root"}
     result = run_module("hf_upload", **options)
     assert result["failed"]

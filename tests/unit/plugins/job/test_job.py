@@ -95,11 +95,11 @@ def test_root_is_not(run_module: RunModule, fake_systemd: Systemd, job: dict[str
     assert not set(fake_systemd.started[0][1]) & set(systemd.SANDBOX)
 
 
-def test_a_record_is_for_the_user_and_root_alone(
+def test_a_record_is_for_root_alone(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:
     run_module("job", **job)
-    assert (Path(job["records_dir"]) / "sft.json").stat().st_mode & 0o777 == 0o640
+    assert (Path(job["records_dir"]) / "sft.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_job_that_would_fill_the_disk_does_not_start(
@@ -131,13 +131,13 @@ def test_a_disk_that_takes_no_more_writes_is_named_with_the_remedy(
     def refuse(path: str, record: dict[str, Any]) -> None:
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr(runner, "write_record", refuse)
+    monkeypatch.setattr(runner, "write_json", refuse)
     result = run_module("job", **job)
     assert f"{job['records_dir']}/sft.json: {said}" in result["msg"]
     assert "run the" in result["msg"]
 
 
-@pytest.mark.parametrize("step", ["write_record", "reserve"])
+@pytest.mark.parametrize("step", ["write_json", "reserve"])
 def test_a_job_that_a_full_disk_keeps_from_starting_leaves_no_secret(
     run_module: RunModule,
     fake_systemd: Systemd,
