@@ -134,6 +134,16 @@ models:
       type: str
       returned: always
       sample: 3fa1c0d2e4b5a69788796a5b4c3d2e1f00112233
+    bytes:
+      description: Size of its files.
+      type: int
+      returned: always
+      sample: 8060912345
+    safetensors_bytes:
+      description: Size of those of its files that hold weights in the format safetensors.
+      type: int
+      returned: always
+      sample: 8044982000
 datasets:
   description: The data sets, in the order of O(datasets).
   returned: success

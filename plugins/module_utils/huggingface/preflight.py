@@ -61,9 +61,15 @@ class Preflight:
             )
 
     def model(self, repo_id: str, revision: str) -> dict[str, Any]:
-        """repo_id and revision, a commit."""
+        """repo_id, revision (a commit), and the sizes of all its files and of those in safetensors."""
         info = self.info("models", "model", repo_id, revision)
-        return {"repo_id": repo_id, "revision": info.sha}
+        sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
+        return {
+            "repo_id": repo_id,
+            "revision": info.sha,
+            "bytes": sum(sizes.values()),
+            "safetensors_bytes": sum(size for name, size in sizes.items() if name.endswith(".safetensors")),
+        }
 
     def dataset(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """repo_id, revision (a commit), splits and columns, the last two None where the Hub cannot tell.
@@ -111,7 +117,13 @@ class Preflight:
 
     def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:
         info = self.asked(
-            lambda: self.api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=TIMEOUT),
+            lambda: self.api.repo_info(
+                repo_id,
+                repo_type=repo_type,
+                revision=revision,
+                timeout=TIMEOUT,
+                files_metadata=repo_type == "model",  # of a data set with many files that is too much
+            ),
             repo_id,
             option,
         )

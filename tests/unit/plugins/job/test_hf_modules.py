@@ -20,6 +20,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight, target
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner
 from huggingface_hub import HfApi, constants
+from huggingface_hub.hf_api import RepoFile
 
 from .conftest import Hub, RunModule, Systemd
 
@@ -365,6 +366,9 @@ def test_everything_a_run_needs_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     api.create_repo(dataset, repo_type="model")
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        api.upload_file(path_or_fileobj=bytes(1000), path_in_repo=name, repo_id=dataset)
+    size = sum(file.size or 0 for file in api.list_repo_tree(dataset) if isinstance(file, RepoFile))
     result = run_module(
         "hf_repo_info",
         endpoint=hub.url,
@@ -374,7 +378,10 @@ def test_everything_a_run_needs_is_there(
         write_to="local/new",
     )
     assert result["identity"] == {"name": "local", "role": "write", "organizations": []}
-    assert result["models"][0]["revision"] == api.model_info(dataset).sha
+    model = api.model_info(dataset)
+    assert result["models"] == [
+        {"repo_id": dataset, "revision": model.sha, "bytes": size, "safetensors_bytes": 1000}
+    ]
     (found,) = result["datasets"]
     assert found["columns"] == ["id", "messages"]
     assert sorted(found["splits"]) == ["test", "train"]
