@@ -168,6 +168,14 @@ def test_what_is_there_already_need_not_be_written(
     assert result["job"]["disk"]["needed"] == 1000 + 2 * size
 
 
+def test_nothing_is_expected_where_a_size_counts_no_times(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "model").write_bytes(bytes(1_000_000))
+    wanted = {"like": str(tmp_path / "model"), "times": 0}
+    assert run_module("job", **job, disk_space=wanted)["job"]["disk"]["needed"] is None
+
+
 def test_units_that_exclude_the_job_are_named(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:
