@@ -63,7 +63,8 @@ options:
         elements: str
         default: []
   write_to:
-    description: A repository, existing or not, that the token must be allowed to write.
+    description: A repository, existing or not, that the token must be allowed to write. Its name must be one
+      that the Hub takes.
     type: str
 notes:
   - Splits and columns come from the card of the data set or from a file of it (Parquet, JSON, CSV). Where
@@ -133,6 +134,16 @@ models:
       type: str
       returned: always
       sample: 3fa1c0d2e4b5a69788796a5b4c3d2e1f00112233
+    bytes:
+      description: Size of its files.
+      type: int
+      returned: always
+      sample: 8060912345
+    safetensors_bytes:
+      description: Size of those of its files that hold weights in the format safetensors.
+      type: int
+      returned: always
+      sample: 8044982000
 datasets:
   description: The data sets, in the order of O(datasets).
   returned: success

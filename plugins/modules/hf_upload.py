@@ -138,7 +138,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub, target
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, systemd
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.worker import NODE
 
@@ -243,6 +243,8 @@ def main() -> None:
         result = ensure(module)
     except (HubError, JobError, systemd.SystemdError) as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=str(space.trouble(error)))
     module.exit_json(**result)
 
 

@@ -11,7 +11,7 @@ short_description: Read the records of jobs, and what a running one wrote
 version_added: 0.1.0
 description:
   - Reads what M(tpuops.maxtext.job) left. One job by its name, or all that have a record in O(records_dir).
-  - Records are for root and the job's user to read.
+  - Records are for root to read (C(become)).
 options:
   name:
     description: Name of the job. The default is all jobs.

@@ -17,6 +17,10 @@ BAD = {
     "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),
     "a column that is not there": ({"train_data_columns": ["text"]}, ["text", "messages"]),
     "a split that is not there": ({"train_split": "validation"}, ["validation", "train"]),
+    "a name that no repository can have": (
+        {"hf_repo": "local/my run"},
+        ["write_to", "local/my run", "is not the name of a repository"],
+    ),
     "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
     "checkpoints by steps and by minutes": (
         {"sft_checkpoint_period": 10, "sft_checkpoint_minutes": 5},

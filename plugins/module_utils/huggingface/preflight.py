@@ -46,9 +46,11 @@ class Preflight:
         return self.known_identity
 
     def check_write(self, repo_id: str) -> None:
-        """That the token may create or write the repository."""
-        namespace, _slash, name = repo_id.partition("/")
-        if not namespace or not name:
+        """That the name can be a repository's, and that the token may create or write it."""
+        from huggingface_hub.utils import validate_repo_id
+
+        self.asked(lambda: validate_repo_id(repo_id), repo_id, "write_to")
+        if "/" not in repo_id:
             raise HubError(f"write_to: {repo_id!r} is no repository: give <user or organization>/<name>")
         answer = self.whoami()
         if not may_write(answer, repo_id):
@@ -59,9 +61,15 @@ class Preflight:
             )
 
     def model(self, repo_id: str, revision: str) -> dict[str, Any]:
-        """repo_id and revision, a commit."""
+        """repo_id, revision (a commit), and the sizes of all its files and of those in safetensors."""
         info = self.info("models", "model", repo_id, revision)
-        return {"repo_id": repo_id, "revision": info.sha}
+        sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or []}
+        return {
+            "repo_id": repo_id,
+            "revision": info.sha,
+            "bytes": sum(sizes.values()),
+            "safetensors_bytes": sum(size for name, size in sizes.items() if name.endswith(".safetensors")),
+        }
 
     def dataset(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """repo_id, revision (a commit), splits and columns, the last two None where the Hub cannot tell.
@@ -109,7 +117,13 @@ class Preflight:
 
     def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:
         info = self.asked(
-            lambda: self.api.repo_info(repo_id, repo_type=repo_type, revision=revision, timeout=TIMEOUT),
+            lambda: self.api.repo_info(
+                repo_id,
+                repo_type=repo_type,
+                revision=revision,
+                timeout=TIMEOUT,
+                files_metadata=repo_type == "model",  # of a data set with many files that is too much
+            ),
             repo_id,
             option,
         )
@@ -126,7 +140,10 @@ class Preflight:
                 self.api.auth_check(repo_id, repo_type=repo_type)
             except GatedRepoError as error:
                 page = f"{self.endpoint}/{'' if repo_type == 'model' else 'datasets/'}{repo_id}"
-                raise HubError(f"{option}: {repo_id} is gated: ask for access at {page}") from error
+                raise HubError(
+                    f"{option}: {repo_id} is gated: ask for access at {page}, and give a token of the "
+                    "account that has it"
+                ) from error
 
         self.asked(check, repo_id, option)
 

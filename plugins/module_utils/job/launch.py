@@ -118,9 +118,13 @@ def start(
     user = account(record["user"])
     check_chdir(record["chdir"])
     make_log(paths.log, user)
-    write_run_directory(paths, record, secrets, files, user)
-    runner.write_record(paths.record, record)
-    runner.reserve(paths.record)
+    try:
+        write_run_directory(paths, record, secrets, files, user)
+        runner.write_json(paths.record, record)
+        runner.reserve(paths.record)
+    except OSError:  # a full disk, and no unit that would remove the secrets
+        shutil.rmtree(paths.directory, ignore_errors=True)
+        raise
     properties = systemd.unit_properties(
         record, paths.directory, paths.records_dir, sys.executable, sorted(secrets), stop_timeout
     )
@@ -129,7 +133,7 @@ def start(
     except systemd.SystemdError as error:
         shutil.rmtree(paths.directory, ignore_errors=True)
         reason = f"systemd did not start it: {error}"
-        runner.write_record(
+        runner.write_json(
             paths.record, {**record, "status": "failed", "reason": reason, "ended": runner.now()}
         )
         raise JobError(f"job {paths.name}: {reason}") from error

@@ -25,7 +25,6 @@ import datetime
 import errno
 import json
 import os
-import pwd
 import resource
 import shutil
 import signal
@@ -56,12 +55,12 @@ def now() -> str:
 def write_json(path: str, value: Any) -> None:
     """Replace the file with the value's JSON in one step: a crash leaves the old content or the new.
 
-    The file is for its owner to write and its group to read.
+    The file is for its owner alone: a record's argv, environment and inputs may tell what is private.
     """
     following = path + ".next"
-    descriptor = os.open(following, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    descriptor = os.open(following, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "r+b") as handle:
-        os.fchmod(descriptor, 0o640)
+        os.fchmod(descriptor, 0o600)
         # In place and not O_TRUNC: reserve() may have set blocks aside for a disk that is full by now.
         handle.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
         handle.truncate()
@@ -69,15 +68,6 @@ def write_json(path: str, value: Any) -> None:
         os.fsync(handle.fileno())
     os.replace(following, path)
     sync_directory(os.path.dirname(path))
-
-
-def write_record(path: str, record: dict[str, Any]) -> None:
-    """Write a job's record, as root, for the job's user to read.
-
-    Nobody else may: its argv, environment and inputs may tell what is private.
-    """
-    write_json(path, record)
-    os.chown(path, -1, pwd.getpwnam(record["user"]).pw_gid)
 
 
 def reserve(path: str) -> None:
@@ -180,7 +170,7 @@ def finish(directory: str) -> None:
             spec = json.load(handle)
         outcome = read_outcome(directory)
         record = {**spec["record"], **ending(spec, outcome, directory, os.environ)}
-        write_record(spec["record_path"], record)
+        write_json(spec["record_path"], record)
     finally:
         shutil.rmtree(directory)
 

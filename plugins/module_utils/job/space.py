@@ -63,7 +63,7 @@ def estimate(wanted: Mapping[str, Any]) -> int:
     """Bytes still to be written, 0 where nothing is known of it."""
     total = float(wanted.get("bytes") or 0)
     if wanted.get("like"):
-        total += float(wanted.get("times") or 1) * size_of(str(wanted["like"]))
+        total += float(wanted.get("times", 1)) * size_of(str(wanted["like"]))
     return max(0, int(total) - sum(size_of(str(path)) for path in wanted.get("present") or []))
 
 

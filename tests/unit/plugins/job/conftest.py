@@ -22,8 +22,10 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, systemd
 
 from localcloud.config import CloudConfig
+from localcloud.faults import Faults
 from localcloud.hub.app import create_app
 from localcloud.hub.store import HubStore
+from localcloud.state import Store
 
 MODULES = "ansible_collections.tpuops.maxtext.plugins.modules"
 Json = dict[str, Any]
@@ -134,26 +136,28 @@ def records_dir(tmp_path: Path) -> str:
 
 @dataclass(frozen=True)
 class Hub:
-    """The local cloud's Hub and its tokens."""
+    """The local cloud's Hub, its tokens, and the faults that it can be given."""
 
     url: str
     token: str
     read_token: str
     store: HubStore
+    faults: Faults
 
 
 @pytest.fixture(scope="session")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     state = tmp_path_factory.mktemp("hub")
     store = HubStore(state / "hub")
-    app = create_app(CloudConfig(state, 18540, IPv4Network("10.136.0.0/24")), store)
+    faults = Faults(Store())
+    app = create_app(CloudConfig(state, 18540, IPv4Network("10.136.0.0/24")), store, faults=faults)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     url = "http://{}:{}".format(*listener.getsockname())
     token, read_token = ((state / name).read_text().strip() for name in ("hf-token", "hf-token-reader"))
-    yield Hub(url, token, read_token, store)
+    yield Hub(url, token, read_token, store, faults)
     server.should_exit = server.force_exit = True  # clients keep their connections
     thread.join(5)  # it also waits for clients that went without closing their connection
     listener.close()

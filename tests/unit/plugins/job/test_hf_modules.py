@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -17,7 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub as program
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight, target
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner
 from huggingface_hub import HfApi, constants
+from huggingface_hub.hf_api import RepoFile
 
 from .conftest import Hub, RunModule, Systemd
 
@@ -300,6 +303,28 @@ def test_the_upload_module_starts_a_job(
     assert run_module("hf_upload", **options)["action"] == "skip"
 
 
+def test_an_upload_that_finds_its_disk_full_says_what_to_do(
+    run_module: RunModule,
+    common: dict[str, Any],
+    folder: Path,
+    fake_systemd: Systemd,
+    records_dir: str,
+    api: HfApi,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(path: str, record: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    Path(records_dir).parent.mkdir()
+    api.create_repo(common["repo_id"], private=True)
+    monkeypatch.setattr(runner, "write_json", refuse)
+    options = {**common, "folder": str(folder), "records_dir": records_dir, "user": "root"}
+    result = run_module("hf_upload", **options)
+    assert result["failed"]
+    assert "No space left on device. Delete what is not needed" in result["msg"]
+    assert result["msg"].startswith(records_dir)
+
+
 def test_an_upload_needs_a_folder_and_a_repository(
     run_module: RunModule, common: dict[str, Any], folder: Path, fake_systemd: Systemd, records_dir: str
 ) -> None:
@@ -341,6 +366,9 @@ def test_everything_a_run_needs_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     api.create_repo(dataset, repo_type="model")
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        api.upload_file(path_or_fileobj=bytes(1000), path_in_repo=name, repo_id=dataset)
+    size = sum(file.size or 0 for file in api.list_repo_tree(dataset) if isinstance(file, RepoFile))
     result = run_module(
         "hf_repo_info",
         endpoint=hub.url,
@@ -350,7 +378,10 @@ def test_everything_a_run_needs_is_there(
         write_to="local/new",
     )
     assert result["identity"] == {"name": "local", "role": "write", "organizations": []}
-    assert result["models"][0]["revision"] == api.model_info(dataset).sha
+    model = api.model_info(dataset)
+    assert result["models"] == [
+        {"repo_id": dataset, "revision": model.sha, "bytes": size, "safetensors_bytes": 1000}
+    ]
     (found,) = result["datasets"]
     assert found["columns"] == ["id", "messages"]
     assert sorted(found["splits"]) == ["test", "train"]
@@ -365,6 +396,7 @@ def test_everything_a_run_needs_is_there(
         ({"models": [{"repo_id": "Qwen/Nope"}]}, "models: there is no Qwen/Nope at {url}"),
         ({"models": [{"repo_id": "a//b"}]}, "models: 'a//b' is not the name of a repository"),
         ({"datasets": [{"repo_id": "no/data"}]}, "datasets: there is no no/data at {url}"),
+        ({"datasets": [{"repo_id": "data/a/b"}]}, "datasets: 'data/a/b' is not the name of a repository"),
         (
             {"datasets": [{"repo_id": "{dataset}", "revision": "v9"}]},
             "datasets: {dataset} at {url} has no such revision",
@@ -378,7 +410,18 @@ def test_everything_a_run_needs_is_there(
             "datasets: {dataset} has no column 'messagez': it has id, messages",
         ),
         ({"write_to": "other/x"}, "write_to: the token of local may not write other/x"),
-        ({"write_to": "x"}, "write_to: 'x' is no repository"),
+        ({"write_to": "x"}, "write_to: 'x' is no repository: give <user or organization>/<name>"),
+        ({"write_to": "local/my run"}, "write_to: 'local/my run' is not the name of a repository: "),
+        ({"write_to": "local/--bad"}, "write_to: 'local/--bad' is not the name of a repository: "),
+        ({"write_to": "local/a..b"}, "write_to: 'local/a..b' is not the name of a repository: "),
+        ({"write_to": "local/日本"}, "write_to: 'local/日本' is not the name of a repository: "),
+        ({"write_to": "local/a/b"}, "write_to: 'local/a/b' is not the name of a repository: "),
+        ({"write_to": "local/"}, "write_to: 'local/' is not the name of a repository: "),
+        ({"write_to": "local/x.git"}, "write_to: 'local/x.git' is not the name of a repository: "),
+        (
+            {"write_to": f"local/{'x' * 97}"},
+            f"write_to: 'local/{'x' * 97}' is not the name of a repository: ",
+        ),
         ({"endpoint": "http://127.0.0.1:1"}, "endpoint: http://127.0.0.1:1 cannot be reached"),
     ],
 )
@@ -389,6 +432,24 @@ def test_each_thing_that_is_not_as_it_has_to_be(
     result = run_module("hf_repo_info", **{"endpoint": hub.url, "token": hub.token, **named})
     assert result["failed"]
     assert result["msg"].startswith(message.replace("{dataset}", dataset).replace("{url}", hub.url))
+
+
+@pytest.mark.parametrize(("option", "kind"), [("models", ""), ("datasets", "datasets/")])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_gated_repository_is_told_from_one_that_is_open(
+    run_module: RunModule, hub: Hub, dataset: str, api: HfApi, option: str, kind: str, known: bool
+) -> None:
+    api.create_repo(dataset, repo_type="model")
+    asked = {"endpoint": hub.url, "token": hub.token if known else None, option: [{"repo_id": dataset}]}
+    hub.faults.arm("hub-gated", {"repository": dataset})
+    refused = run_module("hf_repo_info", **asked)
+    hub.faults.clear()
+    assert refused["failed"]
+    assert refused["msg"] == (
+        f"{option}: {dataset} is gated: ask for access at {hub.url}/{kind}{dataset}, and give a token of the "
+        "account that has it"
+    )
+    assert not run_module("hf_repo_info", **asked)["failed"]
 
 
 FINE = {"auth": {"accessToken": {"role": "fineGrained", "fineGrained": {"scoped": [

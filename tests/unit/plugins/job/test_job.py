@@ -101,11 +101,11 @@ def test_root_is_not(run_module: RunModule, fake_systemd: Systemd, job: dict[str
     assert not set(fake_systemd.started[0][1]) & set(systemd.SANDBOX)
 
 
-def test_a_record_is_for_the_user_and_root_alone(
+def test_a_record_is_for_root_alone(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:
     run_module("job", **job)
-    assert (Path(job["records_dir"]) / "sft.json").stat().st_mode & 0o777 == 0o640
+    assert (Path(job["records_dir"]) / "sft.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_job_that_would_fill_the_disk_does_not_start(
@@ -137,10 +137,28 @@ def test_a_disk_that_takes_no_more_writes_is_named_with_the_remedy(
     def refuse(path: str, record: dict[str, Any]) -> None:
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr(runner, "write_record", refuse)
+    monkeypatch.setattr(runner, "write_json", refuse)
     result = run_module("job", **job)
     assert f"{job['records_dir']}/sft.json: {said}" in result["msg"]
     assert "run the" in result["msg"]
+
+
+@pytest.mark.parametrize("step", ["write_json", "reserve"])
+def test_a_job_that_a_full_disk_keeps_from_starting_leaves_no_secret(
+    run_module: RunModule,
+    fake_systemd: Systemd,
+    job: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    def refuse(path: str, *_rest: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    monkeypatch.setattr(runner, step, refuse)
+    assert run_module("job", **job)["failed"]
+    assert SECRET not in everything_below(tmp_path)
+    assert not Path(records.RUN_DIR, "sft").exists()
 
 
 def test_what_is_there_already_need_not_be_written(
@@ -154,6 +172,14 @@ def test_what_is_there_already_need_not_be_written(
     result = run_module("job", **job, disk_space={**wanted, "present": [str(model), "/no/such"]})
     assert size >= 1_000_000
     assert result["job"]["disk"]["needed"] == 1000 + 2 * size
+
+
+def test_nothing_is_expected_where_a_size_counts_no_times(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "model").write_bytes(bytes(1_000_000))
+    wanted = {"like": str(tmp_path / "model"), "times": 0}
+    assert run_module("job", **job, disk_space=wanted)["job"]["disk"]["needed"] is None
 
 
 def test_units_that_exclude_the_job_are_named(

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each role tells its job to expect on the disk: the roles' own templates, filled in as Ansible does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+JOB = "tpuops.maxtext.job"
+MODEL = "/mnt/disks/checkpoints/maxtext/qwen3-4b"
+#: Jobs that write next to nothing: a question, and the start of a service.
+SMALL = {"question-{{ evaluate_run_name }}-{{ evaluate_row }}", "serve-start"}
+
+
+def load(path: Path) -> Any:
+    return DataLoader().load_from_file(str(path), trusted_as_template=True) if path.exists() else {}
+
+
+def jobs(tasks: Any) -> Iterator[dict[str, Any]]:
+    """The options of the jobs that are run, blocks included."""
+    for task in tasks:
+        if JOB in task and task[JOB].get("state", "finished") == "finished":
+            yield task[JOB]
+        for part in ("block", "rescue", "always"):
+            yield from jobs(task.get(part, []))
+
+
+def found() -> dict[str, dict[str, Any]]:
+    """The job that a task file runs, by role/file."""
+    files = sorted(ROLES.glob("*/tasks/*.yml"))
+    return {f"{file.parts[-3]}/{file.stem}": job for file in files for job in jobs(load(file) or [])}
+
+
+def disk_space(where: str, **values: Any) -> dict[str, Any]:
+    """The option of the job, with the user's values."""
+    role = where.partition("/")[0]
+    variables: dict[str, Any] = {}
+    for each in ("common", role):
+        for kind in ("defaults", "vars"):
+            variables |= load(ROLES / each / kind / "main.yml")
+    template = Templar(loader=DataLoader(), variables=variables | {"convert_on_the_hub": {}} | values)
+    option = template.template(found()[where]["disk_space"])
+    assert isinstance(option, dict)
+    return {name: float(value) if name in ("bytes", "times") else value for name, value in option.items()}
+
+
+def test_every_job_that_writes_looks_at_the_disk_first() -> None:
+    without = {str(job["name"]) for job in found().values() if "disk_space" not in job}
+    assert without == SMALL
+
+
+KNOWN = {"convert_hf_sizes": {}, "convert_hf_model": "me/other"}
+HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_bytes": 4000}
+SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safetensors", "size": 2000}]
+
+
+@pytest.mark.parametrize(
+    ("where", "values", "expected"),
+    [
+        ("convert/main", {}, {"bytes": 2 * 8.1e9}),
+        ("convert/main", {"convert_weight_dtype": "float32"}, {"bytes": 3 * 8.1e9}),
+        ("convert/main", {"convert_hf_size": 1e15}, {"bytes": 2e15}),
+        ("convert/main", {"convert_hf_size": 0}, {"bytes": 0}),
+        ("convert/main", {**KNOWN, "convert_on_the_hub": {"models": [HUB]}}, {"bytes": 8000}),
+        (
+            "convert/main",
+            {**KNOWN, "convert_on_the_hub": {"models": [{**HUB, "safetensors_bytes": 0}]}},
+            {"bytes": 18000},
+        ),
+        ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": 0}),
+        ("sft/main", {}, {"like": f"{MODEL}/0/items", "times": 9}),
+        ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
+        ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),
+        ("export/main", {"export_parameters_path": "/here"}, {"like": "/here", "times": 1.5}),
+        ("export/main", {"export_parameters_path": "/here", "export_size": 0}, {"times": 0}),
+        ("locked_env/main", {"locked_env_size": 1e15, "locked_env_prefix": "/env"}, {"bytes": 1e15}),
+        (
+            "vllm_serve/hub",
+            {"vllm_serve_answer": {"json": {"sha": "1", "siblings": SIBLINGS}}},
+            {"bytes": 2005},
+        ),
+    ],
+)
+def test_the_estimate_reaches_the_job(where: str, values: dict[str, Any], expected: dict[str, Any]) -> None:
+    option = disk_space(where, **values)
+    assert {name: option.get(name) for name in expected} == expected
