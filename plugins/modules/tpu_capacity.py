@@ -17,8 +17,8 @@ description:
     up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
   - Zones, types and versions of all candidates are checked before anything is made.
   - A TPU VM of the name that is there in the zone of a candidate is kept, whatever stands before it in the
-    list. One that was preempted or terminated, and a queued resource that failed or was suspended, are
-    deleted.
+    list, and started where it is stopped. One that was preempted or terminated, and a queued resource that
+    failed or was suspended, are deleted.
   - Where the data disk is there already, only candidates in its zone are tried, and RV(pinned) and a warning
     say so. A disk that was made for a candidate which then gives no node is deleted again; no other disk ever
     is.
