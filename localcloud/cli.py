@@ -331,6 +331,19 @@ def maintenance(config: CloudConfig, node: str, seconds: float) -> None:
         click.echo(f"maintained {admin.call(config, 'maintenance', node=node, seconds=seconds)}")
 
 
+@main.command()
+@click.argument("node")
+@click.argument("value", type=click.Choice(["HEALTHY", "TIMEOUT", "UNHEALTHY_TENSORFLOW"]), metavar="HEALTH")
+@click.pass_obj
+def health(config: CloudConfig, node: str, value: str) -> None:
+    """Say of a READY NODE (id or path) that it is HEALTHY, TIMEOUT or UNHEALTHY_TENSORFLOW.
+
+    Its machines are not touched: `machine cut` lets them fall silent.
+    """
+    with errors():
+        click.echo(f"diagnosed {admin.call(config, 'health', node=node, health=value)}")
+
+
 @main.group()
 def machine() -> None:
     """Let something befall the machines of TARGET: a machine's name, or a node's id for all its workers.

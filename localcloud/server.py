@@ -133,6 +133,7 @@ def commands(cloud: Cloud, work: NodeWork) -> dict[str, admin.Command]:
         "machine": lambda arguments: machine_faults.strike(cloud, **arguments),
         "limit": lambda arguments: capacity.set_limit(cloud.store, **arguments),
         "preempt": lambda arguments: work.preempt(**arguments),
+        "health": lambda arguments: work.diagnose(**arguments),
         "maintenance": lambda arguments: work.maintain(**arguments),
         "token-expire": expire,
     }

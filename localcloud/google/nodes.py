@@ -227,6 +227,15 @@ class NodeWork:
     def _befall(self, node: str, verb: str, arguments: Json | None = None, **changes: object) -> str:
         """Do to a READY node what no user asked for; its path, once it is done. ValueError as above."""
         with self._cloud.store.lock:
+            name = self._change(node, **changes)
+            location = name.partition("/nodes/")[0]
+            operation = self._cloud.operations.begin("tpu", verb, location, name, **(arguments or {}))
+        self._cloud.operations.wait(operation["name"], 50)
+        return name
+
+    def _change(self, node: str, **changes: object) -> str:
+        """Change what is said of a READY node; its path. ValueError as above."""
+        with self._cloud.store.lock:
             names = [name for name, _ in self._cloud.store.items(NODE) if node in (name, name.split("/")[5])]
             if len(names) != 1:
                 raise ValueError(
@@ -236,15 +245,21 @@ class NodeWork:
             if found["state"] != "READY" or self._cloud.operations.pending(names[0]):
                 raise ValueError(f"{names[0]} is {found['state']}; only a READY, idle node can be struck")
             self._cloud.store.update(NODE, names[0], **changes)
-            location = names[0].partition("/nodes/")[0]
-            operation = self._cloud.operations.begin("tpu", verb, location, names[0], **(arguments or {}))
-        self._cloud.operations.wait(operation["name"], 50)
         return names[0]
 
     def _preempt(self, operation: Json) -> Json:
         node = self._node(operation["target"])
         self._remove_machines(node)
         return node
+
+    # ---- health
+
+    def diagnose(self, node: str, health: str) -> str:
+        """Say of a READY node that its health is this; its path. Its machines are not touched.
+
+        node: id or path. ValueError as for `preempt`.
+        """
+        return self._change(node, health=health)
 
     # ---- maintenance
 

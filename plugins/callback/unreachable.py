@@ -37,5 +37,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 def advice(host: str) -> str:
     return (
         f"{host} cannot be reached. Jobs on it go on. Run the same command again: if Google took the TPU VM "
-        "away, it is made again with the same disk, and what had ended is not repeated."
+        "away, it is made again with the same disk, and what had ended is not repeated. If it stays silent, "
+        "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk, and run it once more."
     )

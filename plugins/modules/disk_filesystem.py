@@ -16,6 +16,7 @@ description:
     new disk of Compute Engine.
   - A disk with another file system, a partition table or unknown data is refused with an error, never
     formatted.
+  - Of two controllers at once one formats; the other waits and finds the file system.
   - When the disk has become larger than its ext4 file system, the file system grows with it, online when it
     is mounted. One that is not mounted is checked first (C(e2fsck)), as C(resize2fs) wants it. Where root may
     not grow a mounted one (a container without C(CAP_SYS_RESOURCE)), it is unmounted for that when it is not
@@ -90,9 +91,11 @@ size_bytes:
 """
 
 import contextlib
+import fcntl
 import os
 import stat
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -244,15 +247,15 @@ def grow(module: AnsibleModule, device: str) -> None:
         grow_between_mounts(module, device, *mounted)
 
 
-def ensure_grown(module: AnsibleModule, device: str, size: int) -> dict[str, Any]:
-    """The fields of the result that tell whether the file system grew.
+def ensure_grown(module: AnsibleModule, device: str, size: int, act: bool) -> dict[str, Any]:
+    """The fields of the result that tell whether the file system grew, or would.
 
     What is less than a block group stays unused, as it may be after mkfs.ext4 as well.
     """
     before, group = extent(module, device)
     if size - before < group:
         return {"grown_from_bytes": None}
-    if not module.check_mode:
+    if act:
         grow(module, device)
     return {
         "changed": True,
@@ -263,22 +266,42 @@ def ensure_grown(module: AnsibleModule, device: str, size: int) -> dict[str, Any
 
 def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
     """The module's result."""
-    path, label = module.params["device"], module.params["label"]
+    path = module.params["device"]
     wait_for_device(path, module.params["wait"])
     device = os.path.realpath(path)
     look_at_size_again(device)
     try:
-        size, blank = size_and_blank(device)
+        with locked(device, "rb"):
+            result = ensure(module, device, act=False)
+        if not result["changed"] or module.check_mode:
+            return result
+        # It lets udev look at the disk again in the end, which only a file does that was open for writing.
+        with locked(device, "r+b"):
+            return ensure(module, device, act=True)
     except OSError as error:
         raise DiskError(
             f"{path} ({device}) cannot be read: {error.strerror}. Run with become: true."
         ) from error
+
+
+@contextlib.contextmanager
+def locked(device: str, mode: str) -> Iterator[None]:
+    """Keep another controller, and udev, from the disk. What is half made looks like unknown data."""
+    with open(device, mode, buffering=0) as disk:
+        fcntl.flock(disk, fcntl.LOCK_EX)
+        yield
+
+
+def ensure(module: AnsibleModule, device: str, act: bool) -> dict[str, Any]:
+    """The module's result. act: do what is to be done, and not only say so."""
+    path, label = module.params["device"], module.params["label"]
+    size, blank = size_and_blank(device)
     found = probe(module, device)
     result = {"device": device, "size_bytes": size, "changed": False}
 
     if found.get("TYPE") == "ext4":
         result = {**result, "uuid": found["UUID"], "label": found.get("LABEL", "")}
-        return {**result, **ensure_grown(module, device, size)}
+        return {**result, **ensure_grown(module, device, size, act)}
     if found or not blank:
         holds = found.get("TYPE") or found.get("PTTYPE") or "data that blkid does not know"
         raise DiskError(
@@ -288,7 +311,7 @@ def ensure_filesystem(module: AnsibleModule) -> dict[str, Any]:
     return {
         **result,
         "changed": True,
-        "uuid": "" if module.check_mode else format_disk(module, device),
+        "uuid": format_disk(module, device) if act else "",
         "label": label,
         "grown_from_bytes": None,
         "diff": {"before": f"{device}: blank\n", "after": f"{device}: ext4, label {label}\n"},

@@ -17,9 +17,9 @@ description:
     up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
   - Zones, types and versions of all candidates are checked before anything is made.
   - A TPU VM of the name that is there in the zone of a candidate is kept, whatever stands before it in the
-    list. One that was preempted or terminated, and a queued resource that failed or was suspended, are
-    deleted if they are ours, by their labels C(created-by) and C(owner). What is not ours stops it where a
-    candidate is tried.
+    list, and started where it is stopped. One that was preempted or terminated, and a queued resource that
+    failed or was suspended, are deleted if they are ours, by their labels C(created-by) and C(owner). What is
+    not ours stops it where a candidate is tried.
   - A queued resource of ours that still waits is waited for where a candidate asks for the same. Otherwise it
     is deleted, in whichever zone it is, since it could become a second TPU VM. They are looked for unless
     the TPU VM is there.

@@ -507,7 +507,7 @@ class Ladder:
         }
 
     def _node_arguments(self, candidate: Candidate) -> Json:
-        return {**self._shared(candidate), **candidate.node_options}
+        return {**self._shared(candidate), **candidate.node_options, "state": "started"}
 
     def _count(self, result: Json, what: str) -> None:
         """Take a result into that of the task."""

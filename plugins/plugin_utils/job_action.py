@@ -170,12 +170,12 @@ class JobAction(ActionBase):  # type: ignore[misc]
                     lost_at = time.monotonic()
                     display.display(f"{job['name']}  connection lost; trying again for {duration(limit)}")
                 waited_out = time.monotonic() - lost_at > limit
-                if self.watch:
-                    self.watch.check(patient=not waited_out)
+                state = self.watch.check(patient=not waited_out) if self.watch else None
                 if waited_out:
                     raise AnsibleConnectionFailure(
                         f"job {job['name']}: the machine could not be reached for {duration(limit)}; "
                         f"the job may still run: run the same command again to attach to it ({error})"
+                        + (f". {self.watch.silent()}" if self.watch and state == "READY" else "")
                     ) from error
             with contextlib.suppress(AnsibleConnectionFailure):
                 self._connection.reset()  # a master connection that died would be used again

@@ -20,22 +20,28 @@ Json = dict[str, Any]
 GONE = "gone"  # our word for a node that Google does not know
 UNKNOWN = "unknown"  # and for one of which Google says nothing
 # It does not come back from these without being asked.
-OFF = frozenset({GONE, "DELETING", "STOPPING", "STOPPED", "HIDING", "HIDDEN"})
+STOPPED = frozenset({"STOPPING", "STOPPED"})
+OFF = frozenset({GONE, "DELETING", "HIDING", "HIDDEN"}) | STOPPED
+# Of a machine that Google has, and that is not well: Node.health, and Node.state after a failed repair.
+UNWELL = frozenset({"TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"})
+DELETE = "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk"
 
 
 class NodeLost(Exception):
     """The machine is gone, and what ran on it with it; its data disk is not.
 
     kind:  preempted, where Google took it, else lost.
-    state: the node's, as Google says it, or GONE.
+    state: the node's, as `Watch.state` tells it.
     """
 
     def __init__(self, name: str, state: str) -> None:
         self.name, self.state = name, state
         self.kind = "preempted" if state in DEAD else "lost"
+        first = f"{DELETE.capitalize()}, and run" if state in UNWELL else "Run"
+        verb = "starts" if state in STOPPED else "makes"
         super().__init__(
-            f"the TPU VM {name} is {state}. Run the same command again: it makes the TPU VM again, with the "
-            "same disk, and goes on from what is there."
+            f"the TPU VM {name} is {state}. {first} the same command again: it {verb} the TPU VM again, with "
+            "the same disk, and goes on from what is there."
         )
 
     @property
@@ -52,20 +58,33 @@ class Watch:
         self.name = str(self._node["name"])
 
     def state(self) -> str:
-        """The node's state in Google's words, GONE, or UNKNOWN where Google does not answer."""
+        """The node's state in Google's words, GONE, or UNKNOWN where Google does not answer.
+
+        Of a node that is READY and not well it is the health, which tells more.
+        """
         try:
             tpus = Tpus(connect(self._options), self._node["project"], self._node["zone"])
             node = tpus.get_node(self.name)
         except GcpError:
             return UNKNOWN
-        return GONE if node is None else str(node.get("state", UNKNOWN))
+        if node is None:
+            return GONE
+        state, health = str(node.get("state", UNKNOWN)), str(node.get("health"))
+        return health if state == "READY" and health in UNWELL else state
 
     def check(self, patient: bool = True) -> str:
-        """Raise NodeLost if the node is lost; its state else. To be `patient` is to wait for a repair."""
+        """Raise NodeLost if the node is lost; its state else. `patient`: one that may recover is not."""
         state = self.state()
         if state in DEAD | OFF or not (patient or state in ("READY", UNKNOWN)):
             raise NodeLost(self.name, state)
         return state
+
+    def silent(self) -> str:
+        """What to do when the machine does not answer and Google calls the node READY."""
+        return (
+            f"Google says that the TPU VM {self.name} is READY: if it stays silent, {DELETE}, and run the "
+            "same command again"
+        )
 
 
 def validated(spec: Json, given: Mapping[str, Any]) -> Json:

@@ -192,6 +192,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]
             {"kind": "quota", "zone": "z", "chips": 0, "tier": "on-demand", "project": "p"},
         ),
         (["preempt", "tpu-v5e-8"], "preempt", {"node": "tpu-v5e-8"}),
+        (["health", "a", "TIMEOUT"], "health", {"node": "a", "health": "TIMEOUT"}),
         (["maintenance", "tpu-v5e-8"], "maintenance", {"node": "tpu-v5e-8", "seconds": 5.0}),
         (["maintenance", "a", "--seconds", "0.5"], "maintenance", {"node": "a", "seconds": 0.5}),
         (["token", "expire"], "token-expire", {}),
@@ -224,6 +225,7 @@ def test_commands_for_a_cloud_that_runs(
         (["quota", "--zone", "z", "--", "-1"], "'-1' is neither a number of chips nor 'unlimited'"),
         (["maintenance", "a", "--seconds", "600"], "0<=x<=40"),
         (["preempt"], "Missing argument 'NODE'"),
+        (["health", "a", "FINE"], "'FINE' is not one of"),
     ],
 )
 def test_wrong_commands_ask_nothing(

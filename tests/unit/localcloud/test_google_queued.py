@@ -394,6 +394,20 @@ def test_preemption_takes_the_machine_and_leaves_node_and_disk(enabled: Google) 
     enabled.create_node(dataDisks=[{"sourceDisk": disk}])
 
 
+# ---- health
+
+
+def test_a_diagnosis_changes_what_is_said_and_nothing_else(enabled: Google) -> None:
+    enabled.create_node()
+    path = f"/v2/{LOCATION}/nodes/tpu-v5e-8"
+    before = enabled.call("GET", path)
+    assert enabled.work.diagnose("tpu-v5e-8", "TIMEOUT") == f"{LOCATION}/nodes/tpu-v5e-8"
+    assert enabled.call("GET", path) == {**before, "health": "TIMEOUT"}
+    enabled.work.preempt("tpu-v5e-8")
+    with pytest.raises(ValueError, match="is PREEMPTED; only a READY"):
+        enabled.work.diagnose("tpu-v5e-8", "HEALTHY")
+
+
 # ---- maintenance
 
 

@@ -38,7 +38,7 @@ class FakeCloud:
         return [
             arguments["zone"]
             for name, arguments, check in self.calls
-            if name == module and not check and arguments.get("state", "present") == "present"
+            if name == module and not check and arguments.get("state") != "absent"
         ]
 
     def add_node(self, zone: str, state: str = "READY", spot: bool = False, **more: Any) -> None:
@@ -114,11 +114,14 @@ class FakeCloud:
             self.add_node(zone, "CREATING", labels=arguments["labels"])
         if kind:
             return failure(kind)
+        off = before is not None and before["state"] == "STOPPED" and arguments["state"] == "started"
         if not check and before is None:
             self.add_node(zone, spot=how == "spot", labels=arguments["labels"])
+        if not check and before is not None and off:
+            self.nodes[zone] = {**before, "state": "READY"}
         after = self.nodes.get(zone) or {"acceleratorType": arguments["accelerator_type"]}
         diff = {"before": before or {}, "after": after}
-        return {"changed": before is None, "node": after, "workers": [{"worker_id": 0}], "diff": diff}
+        return {"changed": off or before is None, "node": after, "workers": [{"worker_id": 0}], "diff": diff}
 
     def tpu_queued_resource(self, arguments: Json, check: bool) -> Json:
         zone = arguments["zone"]

@@ -145,6 +145,15 @@ def test_a_dead_node_is_deleted_first(state: str) -> None:
     assert f"delete the TPU VM n in {B}" in result["changes"]
 
 
+def test_a_stopped_node_is_started() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, "STOPPED")
+    cloud.add_disk(A)
+    result = ladder(cloud, candidate(A)).climb()
+    assert (result["node"]["state"], result["changes"]) == ("READY", [f"change the TPU VM n in {A}"])
+    assert ladder(cloud, candidate(A)).climb()["changed"] is False
+
+
 @pytest.mark.parametrize("state", ["FAILED", "SUSPENDED"])
 def test_a_dead_queued_resource_is_deleted_first(state: str) -> None:
     cloud = FakeCloud()

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,32 @@ def test_a_blank_disk_is_formatted_once(disk: Path, capsys: pytest.CaptureFixtur
     second = run(capsys, device=str(disk))
     assert second["changed"] is False
     assert second["uuid"] == first["uuid"] != ""
+
+
+def formatted(disk: Path) -> dict[str, Any]:
+    """In a process of its own, as another controller's task is."""
+    told = io.StringIO()
+    with (
+        contextlib.redirect_stdout(told),
+        patch_module_args({"device": str(disk)}),
+        contextlib.suppress(SystemExit),
+    ):
+        disk_filesystem.main()
+    result: dict[str, Any] = json.loads(told.getvalue())
+    return result
+
+
+def test_of_two_controllers_at_once_one_formats(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "mkfs.ext4"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {shutil.which("mkfs.ext4")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as controllers:
+        results = list(controllers.map(formatted, [disk, disk]))
+    assert sorted(result["changed"] for result in results) == [False, True]
+    assert results[0]["uuid"] == results[1]["uuid"] != ""
 
 
 def test_check_mode_only_says_so(disk: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible_collections.tpuops.maxtext.plugins.action import hf_upload
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action, node_loss
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
@@ -395,7 +396,7 @@ def test_a_lost_node_is_a_failure_that_can_be_rescued(
     result = action.run(task_vars={})
     assert (result["failed"], result["failure"]["kind"], result["failure"]["reason"]) == (True, kind, state)
     assert result["reached"]["step"] == 2
-    assert "run the same command again" in result["msg"].lower()
+    assert f"it {'starts' if state == 'STOPPED' else 'makes'} the TPU VM again" in result["msg"]
     assert clock[0] < 60
     assert all("node" not in arguments for _name, arguments in action.calls)
 
@@ -409,8 +410,44 @@ def test_a_machine_that_is_there_but_silent_is_no_lost_node(
     clock: list[float], shown: list[str], google: list[str]
 ) -> None:
     action = Action({"node": NODE, "reconnect_timeout": 60}, [started(), *[CUT] * 100])
-    with pytest.raises(AnsibleConnectionFailure, match="could not be reached for 60 s"):
+    with pytest.raises(AnsibleConnectionFailure, match="could not be reached for 60 s") as silent:
         action.run(task_vars={})
+    assert "Google says that the TPU VM tpu is READY" in str(silent.value)
+    assert "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk" in str(silent.value)
+
+
+@pytest.mark.parametrize("word", ["TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"])
+def test_a_machine_that_is_silent_and_unwell_is_lost_once_the_wait_is_over(
+    clock: list[float], shown: list[str], google: list[str], word: str
+) -> None:
+    lose(google, word)
+    action = Action({"node": NODE, "reconnect_timeout": 60}, [started(), *[CUT] * 100])
+    result = action.run(task_vars={})
+    assert (result["failure"]["kind"], result["failure"]["reason"]) == ("lost", word)
+    assert "Delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk" in result["msg"]
+    assert 60 <= clock[0] <= 70
+    action = Action({"node": NODE}, [started(), CUT, CUT, look(status="finished")])
+    assert action.run(task_vars={})["job"]["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("node", "word"),
+    [
+        ({"state": "READY", "health": "HEALTHY"}, "READY"),
+        ({"state": "READY"}, "READY"),
+        ({"state": "READY", "health": "HEALTH_UNSPECIFIED"}, "READY"),
+        ({"state": "READY", "health": "TIMEOUT"}, "TIMEOUT"),
+        ({"state": "REPAIRING", "health": "UNHEALTHY_MAINTENANCE"}, "REPAIRING"),
+        ({"state": "PREEMPTED", "health": "TIMEOUT"}, "PREEMPTED"),
+        (None, "gone"),
+    ],
+)
+def test_the_health_of_a_ready_node_counts(
+    monkeypatch: pytest.MonkeyPatch, node: Json | None, word: str
+) -> None:
+    monkeypatch.setattr(node_loss, "connect", lambda _options: None)
+    monkeypatch.setattr(Tpus, "get_node", lambda *_: node)
+    assert Watch(NODE).state() == word
 
 
 def test_a_repair_is_waited_for_and_then_given_up(
