@@ -243,6 +243,19 @@ QUEUES: dict[str, tuple[Json, Json]] = {
             "queueingPolicy": {"validAfterTime": "2020-01-01T00:00:00Z"},
         },
     ),
+    "spot, between two days": (
+        {
+            "spot": True,
+            "valid_after_time": "2020-01-01T00:00:00Z",
+            "valid_until_time": "2199-01-01T00:00:00Z",
+        },
+        {
+            "spot": {},
+            "queueingPolicy": {
+                "validInterval": {"startTime": "2020-01-01T00:00:00Z", "endTime": "2199-01-01T00:00:00Z"}
+            },
+        },
+    ),
     "spot, before a day": (
         {"spot": True, "valid_until_time": "2199-01-01T00:00:00Z"},
         {"spot": {}, "queueingPolicy": {"validUntilTime": "2199-01-01T00:00:00Z"}},
