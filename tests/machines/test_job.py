@@ -392,13 +392,17 @@ def test_a_daemon_reload_does_not_lose_the_record(cloud: Cloud, vm: Machine, con
 
 
 def test_ctrl_c_says_that_the_job_goes_on(cloud: Cloud, vm: Machine, controller: Controller) -> None:
-    playbook = controller.start(train(200, 0.3))
+    playbook = controller.start(train(200, 0.3), "-e", "tpu_vm_name=vm", "-e", "hf_token=not-to-be-shown")
     playbook.wait_until_told("step ")
     os.killpg(playbook.process.pid, signal.SIGINT)
     told, status = playbook.finish()
     assert status == 99
     assert "Job train goes on without this command" in told
+    where = f"-e job_name=train -i {controller.home}/hosts.json -e tpu_vm_name=vm"
+    assert f"ansible-playbook playbooks/follow.yml {where}\n" in told
+    assert f"ansible-playbook playbooks/stop.yml {where}, or" in told
     assert "sudo systemctl stop tpuops-train.service" in told
+    assert "not-to-be-shown" not in told
     assert record(cloud, vm)["status"] == "running"
     controller.run({"name": "train", "state": "stopped"})
     left = record(cloud, vm)
