@@ -229,17 +229,17 @@ def search(cloud: Cloud, vm: Machine) -> str:
 def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
     cloud: Cloud, vm: Machine, controller: Controller
 ) -> None:
-    first = controller.run(train(20, 0.2))
-    second = controller.run(train(20, 0.2))
+    first = controller.run(train(20, 0.5))
+    second = controller.run(train(20, 0.5))
     assert "changed=1" in first
-    assert re.search(r"^train  step 20/20  loss 1\.50  0\.2 s/step$", first, re.MULTILINE)
-    assert re.search(r"^train  step \d/20  loss 1\.50  0\.2 s/step  ETA \d s$", first, re.MULTILINE)
+    assert re.search(r"^train  step 20/20  loss 1\.50  0\.5 s/step$", first, re.MULTILINE)
+    assert re.search(r"^train  step \d/20  loss 1\.50  0\.5 s/step  ETA \d+ s$", first, re.MULTILINE)
     assert "changed=0" in second
     assert "step" not in second
     left = record(cloud, vm)
     assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, USER, 1)
     assert left["peak_memory_bytes"] > 1_000_000
-    assert 4 < left["seconds"] < 60
+    assert 10 <= left["seconds"] < 60
     assert runs(cloud, vm) == 1
     assert cloud.ssh(vm, "ls -A /run/tpuops").split() == [".start.lock", ".train.lock"]
     assert cloud.ssh(vm, "systemctl list-units --all --no-legend 'tpuops-*'") == ""
@@ -369,14 +369,14 @@ def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: 
 
 
 def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
-    doomed = new_controller().start(train(30, 0.3))
+    doomed = new_controller().start(train(60, 0.3))
     wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
     os.killpg(doomed.process.pid, signal.SIGKILL)
     doomed.finish()
-    refused = new_controller().fail(train(31, 0.3))
+    refused = new_controller().fail(train(61, 0.3))
     assert "job train is running and argv changed" in refused
-    told = new_controller().run(train(30, 0.3))
-    assert "step 30/30" in told
+    told = new_controller().run(train(60, 0.3))
+    assert "step 60/60" in told
     assert runs(cloud, vm) == 1
 
 
