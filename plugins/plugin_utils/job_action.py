@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     parser,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.space import GROW
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import extra_variable, same_place
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 
 Result = dict[str, Any]
@@ -224,10 +224,11 @@ class JobAction(ActionBase):  # type: ignore[misc]
         interrupted, so the words go straight to the standard error of the process that has the terminal.
         """
         previous = signal.getsignal(signal.SIGINT)
+        told = goes_on(job, same_place(self._loader))
 
         def explain(number: int, frame: Any) -> None:
             with contextlib.suppress(OSError), terminal().open("a") as handle:
-                handle.write(f"\n{goes_on(job)}\n")
+                handle.write(f"\n{told}\n")
             signal.signal(signal.SIGINT, previous)
             if callable(previous):
                 previous(number, frame)
@@ -297,13 +298,14 @@ def failed(message: str) -> Result:
     return {"failed": True, "msg": message}
 
 
-def goes_on(job: Result) -> str:
-    name = shlex.quote(f"job_name={job['name']}")
+def goes_on(job: Result, place: str) -> str:
+    """What becomes of a job that nobody follows any more; ``place`` are arguments that find its machine."""
+    arguments = f"{extra_variable('job_name', job['name'])} {place}".strip()
     return (
         f"Job {job['name']} goes on without this command.\n"
         "To follow it, run the same command again, or: "
-        f"ansible-playbook playbooks/follow.yml -e {name}\n"
-        f"To stop it: ansible-playbook playbooks/stop.yml -e {name}, "
+        f"ansible-playbook playbooks/follow.yml {arguments}\n"
+        f"To stop it: ansible-playbook playbooks/stop.yml {arguments}, "
         f"or on the machine: sudo systemctl stop {job['unit']}"
     )
 

@@ -18,3 +18,4 @@ def test_the_job_left_a_record(vm: Host, mount_point: str) -> None:
     record = json.loads(vm.check_output(f"sudo -n cat {mount_point}/.tpuops/jobs/convert-qwen3-4b.json"))
     assert "hf_model_path=Qwen/Qwen3-4B" in record["argv"]
     assert (record["status"], record["exit_code"]) == ("finished", 0)
+    assert record["disk"]["needed"] > 0, "the Hub told the model's size"

@@ -6,14 +6,20 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible import constants, context
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
+from ansible.module_utils.common.collections import ImmutableDict
+from ansible.parsing.dataloader import DataLoader
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.tpuops.maxtext.plugins.action import hf_upload
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action, node_loss
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, job_action, node_loss
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
@@ -56,6 +62,7 @@ class Action(JobAction):
     def __init__(self, args: Json, answers: list[Any], check_mode: bool = False) -> None:
         self._task = Task({"name": "sft", **args}, check_mode)
         self._connection = Connection()
+        self._loader = DataLoader()
         self.answers = answers
         self.calls: list[tuple[str | None, Json]] = []
 
@@ -354,6 +361,42 @@ def test_an_interruption_is_explained_and_then_goes_on_its_way(
     assert "ansible-playbook playbooks/follow.yml -e job_name=sft\n" in told
     assert "ansible-playbook playbooks/stop.yml -e job_name=sft," in told
     assert "systemctl stop tpuops-sft.service" in told
+
+
+Given = Callable[..., str]
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """What the playbook's command line makes of the place, from its arguments."""
+
+    def place(**arguments: Any) -> str:
+        monkeypatch.setattr(context, "CLIARGS", ImmutableDict(arguments))
+        monkeypatch.setattr(load_extra_vars, "extra_vars", {}, raising=False)
+        return command_line.same_place(DataLoader())
+
+    return place
+
+
+def test_the_inventory_and_the_node_that_were_named_are_named_again(given: Given, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text("hf_token: hf_secret\ntpu_vm_name: other-vm\n")
+    default = constants.DEFAULT_HOST_LIST
+    assert given() == ""
+    assert given(inventory=default, extra_vars=("sft_steps=3", "hf_token=hf_secret")) == ""
+    assert given(inventory=["/my inventory", "a,"]) == "-i '/my inventory' -i a,"
+    assert given(inventory=default, extra_vars=(f"@{secrets}",)) == "-e tpu_vm_name=other-vm"
+    assert given(extra_vars=("tpu_vm_name=a", '{"data_disk_mount_point": "/a b"}')) == (
+        """-e tpu_vm_name=a -e '{"data_disk_mount_point": "/a b"}'"""
+    )
+
+
+def test_the_commands_that_follow_and_stop_a_job_find_its_machine() -> None:
+    told = job_action.goes_on({**RECORD, "name": "it's sft"}, "-i inventories/gcp -e tpu_vm_name=other-vm")
+    name = """-e '{"job_name": "it'"'"'s sft"}'"""
+    place = "-i inventories/gcp -e tpu_vm_name=other-vm"
+    assert f"ansible-playbook playbooks/follow.yml {name} {place}\n" in told
+    assert f"ansible-playbook playbooks/stop.yml {name} {place}, or" in told
 
 
 class Nodes:
