@@ -7,6 +7,7 @@ extra variables they outweigh the roles' own command lines; all else is the real
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 DISK = "/mnt/disks/checkpoints"
@@ -42,16 +43,19 @@ time.sleep(float(sys.argv[2]))
 save(sys.argv[1], 0, "items")
 {COUNT}
 """
-# arguments: directory of the run, steps, steps a checkpoint, step at which the first attempt stands still. It
-# says each step as MaxText does, goes on from the last checkpoint, and keeps what was trained in the file
+# arguments: directory of the run, steps, steps a checkpoint, steps at which it stands still the first time.
+# It says each step as MaxText does, goes on from the last checkpoint, and keeps what was trained in the file
 # history.
 TRAIN = f"""
 import sys, time
 NAME = "train"
 {CHECKPOINT}
 root = sys.argv[1] + "/checkpoints"
-steps, period, still = (int(argument) for argument in sys.argv[2:5])
+steps, period = int(sys.argv[2]), int(sys.argv[3])
+still = [int(step) for step in sys.argv[4:]]
 os.makedirs(root, exist_ok=True)
+open(sys.argv[1] + "/history", "a").close()
+known = [int(step) for step in open(sys.argv[1] + "/history")]
 first = max([int(name) for name in os.listdir(root) if name.isdigit()], default=0) + 1
 for step in range(first, steps + 1):
     time.sleep(0.05)
@@ -61,7 +65,7 @@ for step in range(first, steps + 1):
         print(step, file=history)
         history.flush()
         os.fsync(history.fileno())
-    if first == 1 and step == still:
+    if step in still and step not in known:
         time.sleep(600)
     if step % period == 0 or step == steps:
         save(root, step, "model_params")
@@ -69,12 +73,14 @@ for step in range(first, steps + 1):
 """
 
 
-def variables(*, steps: int, period: int, still: int = 0, convert_seconds: float = 0) -> dict[str, Any]:
-    """Extra variables of a run with a checkpoint each `period` steps, that stands still at one at first."""
+def variables(
+    *, steps: int, period: int, still: Sequence[int] = (), convert_seconds: float = 0
+) -> dict[str, Any]:
+    """Extra variables of a run with a checkpoint each `period` steps, that stands still once at some."""
     python = ["/usr/bin/python3", "-c"]
     return {
         "locked_env_argv": [*python, INSTALL, "{{ locked_env_prefix }}", "{{ locked_env_link }}"],
         "convert_argv": [*python, CONVERT, "{{ convert_directory }}", str(convert_seconds)],
-        "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", str(steps), str(period), str(still)],
+        "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", *map(str, [steps, period, *still])],
         "sft_steps": steps,
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -42,16 +43,23 @@ class Site:
     cloud: Cloud
     home: Path
 
-    def start(self, **values: Any) -> tuple[subprocess.Popen[bytes], Path]:
-        """site.yml up to training, with fake programs; its process and what it prints."""
+    def start(self, laptop: Path | None = None, **values: Any) -> tuple[subprocess.Popen[bytes], Path]:
+        """site.yml up to training, with fake programs, from another `laptop`; its process and its words."""
+        own = {"HOME": str(laptop), "ANSIBLE_HOME": f"{laptop}/.ansible"} if laptop else {}
+        return self.begin("site.yml", "--tags", TAGS, given=values, **own)
+
+    def begin(
+        self, playbook: str, *arguments: str, given: dict[str, Any] | None = None, **environment: str
+    ) -> tuple[subprocess.Popen[bytes], Path]:
+        """A playbook that goes on beside the test; its process and what it prints."""
         number = len(list(self.home.glob("*.log")))
-        log, given = self.home / f"{number}.log", self.home / f"{number}.json"
-        given.write_text(json.dumps(values))
+        log, extra = self.home / f"{number}.log", self.home / f"{number}.json"
+        extra.write_text(json.dumps(given or {}))
         with log.open("w") as out:
             process = subprocess.Popen(
-                ["ansible-playbook", "site.yml", "--tags", TAGS, "-e", f"@{given}"],
+                ["ansible-playbook", playbook, *arguments, "-e", f"@{extra}"],
                 cwd=ROOT,
-                env={**self.cloud.environment, "ANSIBLE_SSH_ARGS": SSH},
+                env={**self.cloud.environment, "ANSIBLE_SSH_ARGS": SSH, **environment},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -82,6 +90,9 @@ class Site:
     def nodes(self) -> list[str]:
         return [node["state"] for node in self.status()["nodes"]]
 
+    def disks(self) -> list[str]:
+        return [disk["name"].rpartition("/")[2] for disk in self.status()["disks"]]
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -99,6 +110,10 @@ def wait_until_told(process: subprocess.Popen[bytes], log: Path, pattern: str) -
     raise AssertionError(f"{pattern} was never told:\n{log.read_text()}")
 
 
+def words(log: Path) -> str:
+    return " ".join(log.read_text().split())
+
+
 def test_another_stage_says_what_to_do(site: Site) -> None:
     values = fakes.variables(steps=STEPS, period=PERIOD, convert_seconds=600)
     process, log = site.start(**values)
@@ -106,13 +121,13 @@ def test_another_stage_says_what_to_do(site: Site) -> None:
     time.sleep(2)  # until the job runs
     site.preempt()
     assert process.wait() == 2
-    told = " ".join(log.read_text().split())
+    told = words(log)
     assert "the TPU VM tpu-v5e-8 is PREEMPTED. Run the same command again" in told
     assert site.nodes() == ["PREEMPTED"]
 
 
 def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
-    process, log = site.start(**fakes.variables(steps=STEPS, period=PERIOD, still=LOST_AT))
+    process, log = site.start(**fakes.variables(steps=STEPS, period=PERIOD, still=[LOST_AT]))
     wait_until_told(process, log, f"step {LOST_AT}/{STEPS}")
     before = records(site)
     refused = site.cloud.play(playbook="playbooks/teardown.yml")
@@ -129,10 +144,20 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
     trained = [int(step) for step in site.cloud.ssh(f"cat {RUN}/history").split()]
     resumed_at = LOST_AT // PERIOD * PERIOD
     assert trained == [*range(1, LOST_AT + 1), *range(resumed_at + 1, STEPS + 1)]
-    told = " ".join(log.read_text().split())
+    told = words(log)
     assert f"tpu-v5e-8 is PREEMPTED; its last word was step {LOST_AT}. Recovery 1 of 3" in told
     assert "tpu-v5e-8 is there again: us-west1-c, v5litepod-8, on-demand" in told
     assert f"qwen3-4b-sft goes on from step {resumed_at}; {LOST_AT - resumed_at} steps were lost" in told
+
+
+def recovering(site: Site, *tasks: dict[str, Any]) -> Path:
+    """A playbook of some tasks, whose failure is rescued as that of training is."""
+    recover = {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "recover"}
+    rescue = {"name": "Recover", "ansible.builtin.include_role": recover}
+    block = {"name": "Try", "block": tasks, "rescue": [rescue]}
+    book = site.home / "recover.json"
+    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [block]}]))
+    return book
 
 
 def looked_into(site: Site, *, lost: bool) -> tuple[int, str]:
@@ -146,12 +171,7 @@ def looked_into(site: Site, *, lost: bool) -> tuple[int, str]:
         "when": lost,
     }
     fail = {"name": "Fail", "ansible.builtin.fail": {"msg": "a disk cannot be mounted"}}
-    recover = {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "recover"}
-    rescue = {"name": "Recover", "ansible.builtin.include_role": recover}
-    block = {"name": "Try", "block": [delete, fail], "rescue": [rescue]}
-    book = site.home / "recover.json"
-    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [block]}]))
-    played = site.cloud.play(playbook=str(book))
+    played = site.cloud.play(playbook=str(recovering(site, delete, fail)))
     return played.status, " ".join(played.output.split())
 
 
@@ -166,6 +186,32 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     assert site.nodes() == ["READY"]
 
 
+def test_a_silent_machine_whose_node_is_unwell_is_replaced(site: Site) -> None:
+    job = {
+        "name": "silent",
+        "argv": ["/bin/sh", "-c", "echo asleep; sleep 600"],
+        "records_dir": "/var/tmp/jobs",
+        "reconnect_timeout": 5,
+        "node": {
+            "name": "{{ tpu_node }}",
+            "zone": "{{ tpu_zone }}",
+            "project": "{{ project }}",
+            "auth": "{{ gcp_auth }}",
+        },
+    }
+    book = recovering(site, {"name": "Wait", "tpuops.maxtext.job": job, "become": True})
+    before = site.made()
+    process, log = site.begin(str(book))
+    wait_until_told(process, log, "asleep")
+    for strike in (["health", NODE, "TIMEOUT"], ["machine", "cut", NODE]):
+        done = site.cloud.command([sys.executable, "-m", "localcloud", *strike])
+        assert done.returncode == 0, done.stderr
+    assert process.wait() == 0, log.read_text()
+    assert "tpu-v5e-8 is TIMEOUT. Recovery 1 of 3" in words(log)
+    assert site.nodes() == ["READY"]
+    assert site.made() > before
+
+
 def records(site: Site) -> list[Any]:
     """Those of the jobs that must not run again."""
     paths = [f"{fakes.DISK}/.tpuops/jobs/{name}.json" for name in ("env-train", "convert-qwen3-4b")]
@@ -175,7 +221,7 @@ def records(site: Site) -> list[Any]:
 def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
     """Long after the controller has gone; running again does not move the moment."""
     age = datetime.now(UTC) - site.made()
-    hours = (age + timedelta(seconds=60)).total_seconds() / 3600
+    hours = (age + timedelta(seconds=90)).total_seconds() / 3600
     limited = ("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={hours:.5f}")
     for changed in (True, False):
         played = site.cloud.play(*limited)
@@ -191,4 +237,139 @@ def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
             break
         time.sleep(0.1)
     assert site.nodes() == []
-    assert [disk["name"].rpartition("/")[2] for disk in site.status()["disks"]] == ["tpu-data-disk"]
+    assert site.disks() == ["tpu-data-disk"]
+
+
+def test_a_run_recovers_as_often_as_it_may_and_ends_then(site: Site) -> None:
+    """The same run with one recovery and with none; each stands still where its node is taken away."""
+    run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[7, 17, 27]), "run_name": "limited"}
+    process, log = site.start(**run, tpu_vm_max_recoveries=1)
+    for step in (7, 17):
+        wait_until_told(process, log, f"step {step}/{STEPS}")
+        site.preempt()
+    assert process.wait() == 2
+    told = words(log)
+    assert "Recovery 1 of 1" in told
+    assert told.count("Recovery") == 1
+    assert "That was tried 1 times (tpu_vm_max_recoveries)." in told
+    assert site.nodes() == ["PREEMPTED"]
+
+    process, log = site.start(**run, tpu_vm_max_recoveries=0)
+    wait_until_told(process, log, f"step 27/{STEPS}")
+    site.preempt()
+    assert process.wait() == 2
+    told = words(log)
+    assert "the TPU VM tpu-v5e-8 is PREEMPTED. Run the same command again" in told
+    assert "goes on from what is there. The TPU VM" not in told  # once is enough
+    assert "Recovery" not in told
+    assert site.nodes() == ["PREEMPTED"]
+
+    process, log = site.start(**run, tpu_vm_max_recoveries=0)
+    assert process.wait() == 0, log.read_text()
+
+
+def test_a_stopped_node_is_started_and_trains_on(site: Site) -> None:
+    run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[7]), "run_name": "stopped"}
+    process, log = site.start(**run)
+    wait_until_told(process, log, f"step 7/{STEPS}")
+    connection = "{{ {'project': project, 'zone': zone} | combine(gcp_auth) }}"
+    stop = {
+        "name": "Stop the node",
+        "tpuops.maxtext.tpu_vm": {"name": NODE, "state": "stopped"},
+        "module_defaults": {"group/tpuops.maxtext.gcp": connection},
+    }
+    book = site.home / "stop.json"
+    book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": [stop]}]))
+    stopped = site.cloud.play(playbook=str(book))
+    assert stopped.status == 0, stopped.output
+    assert process.wait() == 0, log.read_text()
+    assert "tpu-v5e-8 is STOPPED; its last word was step 7. Recovery 1 of 3" in words(log)
+
+
+def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
+    run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[7]), "run_name": "followed"}
+    process, log = site.start(**run)
+    wait_until_told(process, log, f"step 7/{STEPS}")
+    follower, followed = site.begin("playbooks/follow.yml")
+    wait_until_told(follower, followed, "Running: sft-followed")
+    wait_until_told(follower, followed, f"step 7/{STEPS}")
+    # Somebody else's run does not take the node with it.
+    more = fakes.variables(steps=STEPS + 1, period=PERIOD)
+    other, refused = site.start(**more, run_name="followed", tpu_vm_ephemeral=True)
+    assert other.wait() == 2
+    assert "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft-followed." in words(
+        refused
+    )
+    assert site.nodes() == ["READY"]
+    stopped = site.cloud.play("-e", "job_name=sft-followed", playbook="playbooks/stop.yml")
+    assert stopped.status == 0, stopped.output
+    assert stopped.recap["changed"] == 1
+    for each, told in ((follower, followed), (process, log)):
+        assert each.wait() == 2
+        assert "job sft-followed was stopped after" in words(told)
+    assert site.nodes() == ["READY"]
+
+
+def test_a_node_is_deleted_under_a_running_job_where_that_is_forced(site: Site) -> None:
+    run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[17]), "run_name": "followed"}
+    process, log = site.start(**run)
+    wait_until_told(process, log, f"step 17/{STEPS}")
+    deleted = site.cloud.play("-e", "tpu_vm_force=true", playbook="playbooks/teardown.yml")
+    assert deleted.status == 0, deleted.output
+    assert process.wait() == 2
+    told = words(log)
+    assert "job sft-followed was stopped after" in told  # and not lost: nobody makes the node again
+    assert "Recovery" not in told
+    assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
+
+
+def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
+    """Well or badly, also where it fails before there is a worker to play on."""
+    run = {**fakes.variables(steps=STEPS, period=PERIOD), "run_name": "brief", "tpu_vm_ephemeral": True}
+    process, log = site.start(**run)
+    assert process.wait() == 0, log.read_text()
+    assert "The node is deleted, as tpu_vm_ephemeral says; its disk is kept." in words(log)
+    assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
+
+    badly = {**run, "run_name": "bad", "sft_argv": ["/bin/false"]}
+    process, log = site.start(**badly)
+    assert process.wait() == 2
+    told = words(log)
+    assert "job sft-bad failed after" in told
+    assert "The node is deleted, as tpu_vm_ephemeral says; its disk is kept." in told
+    assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
+
+    # The node is made, and the inventory has no such zone.
+    elsewhere = site.home / "elsewhere"
+    shutil.copytree(ROOT / "inventories" / "local", elsewhere)
+    hosts = elsewhere / "tpu_vm.yml"
+    hosts.write_text(re.sub("^zones:.*$", "zones: [us-central1-a]", hosts.read_text(), flags=re.MULTILINE))
+    process, log = site.begin("site.yml", "--tags", TAGS, given=run, ANSIBLE_INVENTORY=str(elsewhere))
+    assert process.wait() == 2, log.read_text()
+    told = words(log)
+    assert "The inventory has no worker of the node tpu-v5e-8." in told
+    assert "The node is deleted, as tpu_vm_ephemeral says" in told
+    assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
+
+
+def test_two_controllers_at_once_from_nothing(site: Site) -> None:
+    """Two laptops, each with its own SSH key and host keys: both end well, and nothing runs twice."""
+    gone = site.cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")
+    assert gone.status == 0, gone.output
+    assert (site.nodes(), site.disks()) == ([], [])
+    run = fakes.variables(steps=STEPS, period=PERIOD, convert_seconds=5)
+    laptop = site.home / "laptop"
+    laptop.mkdir()
+    begun = [site.start(**run), site.start(laptop, **run, tpu_vm_ssh_key_file=f"{laptop}/key")]
+    for process, log in begun:
+        assert process.wait() == 0, log.read_text()
+    assert sorted(site.finished()) == ["convert", "install", "train"]
+    assert (site.nodes(), site.disks()) == (["READY"], ["tpu-data-disk"])
+
+
+def test_a_machine_that_does_not_answer_is_torn_down(site: Site) -> None:
+    cut = site.cloud.command([sys.executable, "-m", "localcloud", "machine", "cut", NODE])
+    assert cut.returncode == 0, cut.stderr
+    deleted = site.cloud.play(playbook="playbooks/teardown.yml", ANSIBLE_SSH_ARGS=SSH)
+    assert deleted.status == 0, deleted.output
+    assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
