@@ -38,7 +38,12 @@ class PlayResult:
 
     @property
     def tasks(self) -> list[str]:
-        return re.findall(r"^TASK \[(.*)\]", self.output, re.MULTILINE)
+        """Those that ran, for some host at least."""
+        told = re.split(r"^(?=TASK \[|PLAY )", self.output, flags=re.MULTILINE)
+        skipped = re.compile(r"TASK .*\n(?:skipping: .*\n|\s*\n)+")
+        return [
+            part.splitlines()[0] for part in told if part.startswith("TASK ") and not skipped.fullmatch(part)
+        ]
 
 
 class CommandLines:
