@@ -153,9 +153,15 @@ def logs(config: CloudConfig, follow: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--record",
+    is_flag=True,
+    show_envvar=True,
+    help="Keep every exchange with Google's APIs in exchanges.jsonl of the state directory.",
+)
 @click.pass_obj
-def serve(config: CloudConfig) -> None:
-    """Serve in the foreground, as `up` does in the background."""
+def serve(config: CloudConfig, record: bool) -> None:
+    """Serve in the foreground, as `up` does in the background, which takes options from the environment."""
     from localcloud import server  # costs half a second that the other commands need not wait for
 
     logging.basicConfig(
@@ -166,7 +172,7 @@ def serve(config: CloudConfig) -> None:
     )
     require_root()
     with errors():
-        server.serve(config)
+        server.serve(config, record)
 
 
 @main.group()

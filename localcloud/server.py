@@ -25,6 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from localcloud import admin, description, hub, machine_faults
 from localcloud.cloud import Cloud
 from localcloud.config import CloudConfig
+from localcloud.exchanges import ExchangeFile, Recording
 from localcloud.google import (
     capacity,
     compute,
@@ -257,10 +258,18 @@ class Server:
         self.cloud.operations.close()
 
 
-def serve(config: CloudConfig) -> None:
-    """Serve in this process, on machines that are made ready first."""
+def serve(config: CloudConfig, record: bool = False) -> None:
+    """Serve in this process, on machines that are made ready first.
+
+    record: whether exchanges with Google's APIs are kept, in a file of the state directory.
+    """
+    file = ExchangeFile(config.state_dir)
+
+    def watch(application: ASGIApp) -> ASGIApp:
+        return Recording(application, file.add) if record else application
+
     machines = Machines(config)
     machines.prepare(log.info)
     hub_store = hub.HubStore(config.state_dir / "hub")
     seed_hub(hub_store, config, log.info)
-    Server(config, machines, hub_store).run()
+    Server(config, machines, hub_store, watch).run()

@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.cloud import tpu_v2
@@ -21,6 +20,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from localcloud import discovery
 from localcloud.discovery import Document, Method
+from localcloud.exchanges import Exchange
 from localcloud.google.errors import CODES
 from localcloud.server import APIS
 
@@ -32,31 +32,17 @@ NEWER = ("bootDiskConfig",)
 DETAILS = error_details_pb2.DESCRIPTOR
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """A request and its answer. status: 0 where the connection was closed in place of an answer."""
+def method_of(exchange: Exchange) -> str | None:
+    """Id of the method in Google's discovery documents; None for what is not one of Google's APIs."""
+    found = _found(exchange)
+    return found[1].id if found else None
 
-    verb: str
-    path: str
-    query: list[tuple[str, str]]
-    request: bytes
-    status: int
-    answer: bytes
 
-    def __str__(self) -> str:
-        return f"{self.verb} {self.path} -> {self.status}"
-
-    @property
-    def _found(self) -> tuple[Document, Method] | None:
-        return next(
-            (entry for verb, path, entry in _methods() if verb == self.verb and path.fullmatch(self.path)),
-            None,
-        )
-
-    @property
-    def method(self) -> str | None:
-        """Id of the method in Google's discovery documents; None for what is not one of Google's APIs."""
-        return self._found[1].id if self._found else None
+def _found(exchange: Exchange) -> tuple[Document, Method] | None:
+    for verb, path, found in _methods():
+        if verb == exchange.verb and path.fullmatch(exchange.path):
+            return found
+    return None
 
 
 @functools.cache
@@ -77,9 +63,10 @@ def wrong(exchange: Exchange) -> Iterator[str]:
 
     A request that was refused may be as wrong as it likes: its refusal is what counts.
     """
-    if exchange._found is None:
+    found = _found(exchange)
+    if found is None:
         return
-    document, method = exchange._found
+    document, method = found
     if 200 <= exchange.status < 300 or not exchange.status:
         _, violations = document.parse_query(method, exchange.query)
         body = json.loads(exchange.request or "{}")
@@ -92,6 +79,12 @@ def wrong(exchange: Exchange) -> Iterator[str]:
         yield from _unlike_message(method, method.response, answer)
     elif exchange.status:
         yield from _no_error(exchange)
+
+
+def judge(exchanges: Iterable[Exchange]) -> None:
+    """AssertionError that names every exchange with which something is wrong."""
+    found = [f"{exchange}: {problem}" for exchange in exchanges for problem in wrong(exchange)]
+    assert not found, "\n".join(found)
 
 
 def known(value: Any) -> Any:

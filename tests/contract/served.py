@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from localcloud import hub, places
 from localcloud.config import CloudConfig
+from localcloud.exchanges import Exchange, Recording
 from localcloud.google import operations
 from localcloud.machines import Machines
 from localcloud.server import Server
 from localcloud.tiny import seed_hub
-from tests.exchanges import Exchange, wrong
+from tests.exchanges import judge, method_of
 from tests.unit.localcloud.google_client import FakeMachines
 
 Description = dict[str, Any]
@@ -35,50 +35,19 @@ RESOURCES = ("node", "disk", "queued-resource")
 LOOPBACK = IPv4Network("127.128.0.0/24")
 
 
-class Recording:
-    """Middleware that keeps every exchange with Google's APIs, as bytes went over the wire.
+class OpenRequests:
+    """Middleware: `paths` has an item for each request that is not answered yet."""
 
-    An exchange is kept before its client has the whole answer, and so before that can ask anybody about it.
-
-    open_requests: has an item for each request that is not answered yet.
-    """
-
-    def __init__(self, exchanges: list[Exchange], open_requests: list[str], application: ASGIApp) -> None:
-        self._exchanges = exchanges
-        self._open_requests = open_requests
+    def __init__(self, application: ASGIApp, paths: list[str]) -> None:
         self._application = application
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request, answer, status, kept = b"", b"", 0, False
-        query = parse_qsl(scope["query_string"].decode(), keep_blank_values=True)
-
-        def keep() -> None:
-            nonlocal kept
-            if not kept:
-                exchange = Exchange(scope["method"], scope["path"], query, request, status, answer)
-                self._exchanges.append(exchange)
-            kept = True
-
-        async def heard() -> Message:
-            nonlocal request
-            message = await receive()
-            request += message.get("body", b"")
-            return message
-
-        async def said(message: Message) -> None:
-            nonlocal answer, status
-            status = message.get("status", status)
-            answer += message.get("body", b"")
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                keep()
-            await send(message)
-
-        self._open_requests.append(scope["path"])
+        self._paths.append(scope["path"])
         try:
-            await self._application(scope, heard, said)
+            await self._application(scope, receive, send)
         finally:
-            self._open_requests.remove(scope["path"])
-        keep()  # what was answered by nothing
+            self._paths.remove(scope["path"])
 
 
 @dataclass
@@ -121,7 +90,7 @@ class Served:
 
     def since(self, mark: int) -> list[Exchange]:
         """The exchanges with methods of Google's APIs after the first `mark`."""
-        return [exchange for exchange in self.exchanges[mark:] if exchange.method is not None]
+        return [exchange for exchange in self.exchanges[mark:] if method_of(exchange)]
 
 
 def prepared(config: CloudConfig) -> Machines:
@@ -149,7 +118,7 @@ def serving(state_dir: Path, *, machines: bool = False) -> Iterator[Served]:
             config,
             prepared(config) if machines else cast(Machines, FakeMachines(network="127.128.0.")),
             hub_store,
-            watch=lambda application: Recording(exchanges, open_requests, application),
+            watch=lambda application: OpenRequests(Recording(application, exchanges.append), open_requests),
             pace=1.0 if machines else 0.05,
         )
     thread = threading.Thread(target=server.run, name="local cloud", daemon=True)
@@ -166,5 +135,4 @@ def serving(state_dir: Path, *, machines: bool = False) -> Iterator[Served]:
         server.cloud.faults.clear()
         server.uvicorn.should_exit = True
         thread.join(30)
-    found = [f"{exchange}: {problem}" for exchange in exchanges for problem in wrong(exchange)]
-    assert not found, "\n".join(found)
+    judge(exchanges)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.exchanges import Exchange, wrong
+from localcloud.exchanges import Exchange
+from tests.exchanges import method_of, wrong
 
 NODES = "/v2/projects/local-tpu-project/locations/us-west1-c/nodes"
 NODE = {"acceleratorType": "v5litepod-8", "runtimeVersion": "v2-alpha-tpuv5-lite"}
@@ -86,7 +87,7 @@ def test_what_is_wrong_is_found(bad: Exchange, said: str) -> None:
 
 def test_the_method_of_an_exchange_is_found_by_its_path() -> None:
     method = "tpu.projects.locations.nodes"
-    assert exchange().method == f"{method}.create"
-    assert exchange(path=f"{NODES}/a:stop").method == f"{method}.stop"
-    assert exchange("GET", f"{NODES}/a").method == f"{method}.get"
-    assert exchange("POST", "/token").method is None
+    assert method_of(exchange()) == f"{method}.create"
+    assert method_of(exchange(path=f"{NODES}/a:stop")) == f"{method}.stop"
+    assert method_of(exchange("GET", f"{NODES}/a")) == f"{method}.get"
+    assert method_of(exchange("POST", "/token")) is None

@@ -14,6 +14,7 @@ import pytest
 
 from tests.contract.conftest import Description, environment_of, localcloud
 from tests.contract.served import Served
+from tests.exchanges import method_of
 
 pytestmark = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not on PATH")
 
@@ -156,7 +157,8 @@ def test_lists_come_page_by_page(
         mark = len(served.exchanges)
         found = read(enabled, *command, "--page-size=1")
         assert [item["name"].rpartition("/")[2] for item in found] == names
-        lists = [call.method for call in served.since(mark) if str(call.method).endswith("ist")]
+        methods = map(method_of, served.since(mark))
+        lists = [method for method in methods if str(method).endswith("ist")]
         assert [str(method).split(".")[-2] for method in lists] == [collection] * 2
         for name in names:
             force = {"force": True} if module == "tpu_queued_resource" else {}

@@ -22,6 +22,7 @@ from googleapiclient.errors import HttpError
 
 from tests.contract.conftest import SCOPES, Description, tpu_client
 from tests.contract.served import Served
+from tests.exchanges import method_of
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_google_cloud_tpu_runs_a_node(
 
 def listed(served: Served, mark: int, method: str) -> int:
     """How many requests of a list method came in since."""
-    return sum(exchange.method == method for exchange in served.since(mark))
+    return sum(method_of(exchange) == method for exchange in served.since(mark))
 
 
 def test_the_life_of_nodes_by_google_cloud_tpu(

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localcloud.exchanges import ExchangeFile
+from tests.exchanges import judge
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 MOUNT = "/mnt/disks/checkpoints"  # the data disk of the TPU VM
 RECORDS = f"{MOUNT}/.tpuops/jobs"
@@ -127,13 +130,17 @@ class Cloud:
 
 @contextmanager
 def local_cloud(base: Path) -> Iterator[Cloud]:
-    """A cloud with its state, and Ansible's, below `base`; it is down again at the end."""
+    """A cloud with its state, and Ansible's, below `base`; it is down again at the end.
+
+    Then every exchange with Google's APIs is held against Google's own definitions.
+    """
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_HOME": str(base / "ansible"),
         "LOCALCLOUD_STATE_DIR": str(base / "cloud"),
+        "LOCALCLOUD_SERVE_RECORD": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     localcloud = [sys.executable, "-m", "localcloud"]
@@ -141,5 +148,8 @@ def local_cloud(base: Path) -> Iterator[Cloud]:
         subprocess.run([*localcloud, "up"], cwd=ROOT, env=environment, check=True)
         settings = json.loads((base / "cloud" / "localcloud.json").read_text())
         yield Cloud(settings, environment)
+        exchanges = list(ExchangeFile(base / "cloud").read())
+        assert exchanges
+        judge(exchanges)
     finally:
         subprocess.run([*localcloud, "down"], cwd=ROOT, env=environment, check=True)

@@ -15,7 +15,8 @@ import requests
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from tests.exchanges import Exchange, wrong
+from localcloud.exchanges import Exchange
+from tests.exchanges import wrong
 
 MODULES = "ansible_collections.tpuops.maxtext.plugins.modules"
 Json = dict[str, Any]
