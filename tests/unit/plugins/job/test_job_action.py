@@ -77,12 +77,6 @@ class Action(JobAction):
         return answer
 
 
-@pytest.fixture(autouse=True)
-def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ActionBase.run() does needs a whole play; it is Ansible's own affair."""
-    monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The plugin's time, which passes in pauses alone; the Hub's server, a thread, keeps the real one."""
