@@ -129,6 +129,22 @@ def test_a_queued_resource_gives_the_node(site: Site) -> None:
     assert site.where() == {"nodes": [], "disks": [A]}
 
 
+def test_what_still_waits_is_for_the_next_run_or_goes_with_an_ephemeral_one(site: Site) -> None:
+    def waiting() -> int:
+        return sum(name.endswith(f"/queuedResources/{site.name}") for name in site.served.records())
+
+    site.served.fault("stockout", {})
+    candidates = [{**HERE, "provisioning": "queued", "spot": True, "timeout": 3}]
+    site.play("playbooks/provision.yml", candidates=candidates, status=2)
+    assert waiting() == 1
+    output = site.play(
+        "playbooks/provision.yml", "-e", "tpu_vm_ephemeral=true", candidates=candidates, status=2
+    )
+    assert output.count("fatal:") == 1
+    assert "The node is deleted, as tpu_vm_ephemeral says; its disk is kept." in output
+    assert (waiting(), site.where()["nodes"]) == (0, [])
+
+
 def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) -> None:
     before = len(site.served.exchanges)
     plan = site.play("playbooks/plan.yml")
