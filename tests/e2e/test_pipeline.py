@@ -157,6 +157,7 @@ def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, first_run: str
 def test_down_leaves_this_machine_as_it_was(cloud: Cloud, first_run: str) -> None:
     config = CloudConfig(Path(cloud.settings["state_dir"]))
     assert set(traces(config)) >= {"processes", "links", "rules"}
+    cloud.judge()
     down = cloud.command([sys.executable, "-m", "localcloud", "down"])
     assert down.returncode == 0, down.stderr
     assert traces(config) == {}
