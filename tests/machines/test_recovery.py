@@ -283,7 +283,8 @@ def test_a_stopped_node_is_started_and_trains_on(site: Site) -> None:
     stopped = site.cloud.play(playbook=str(book))
     assert stopped.status == 0, stopped.output
     assert process.wait() == 0, log.read_text()
-    assert "tpu-v5e-8 is STOPPED; its last word was step 7. Recovery 1 of 3" in words(log)
+    # A watch that asks while the machine still goes down hears so, and that is a loss already.
+    assert re.search(r"tpu-v5e-8 is STOPP(ING|ED); its last word was step 7\. Recovery 1 of 3", words(log))
 
 
 def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
