@@ -176,8 +176,9 @@ def short_name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def zone_of(node: Mapping[str, Any]) -> str:
-    return str(node["name"].split("/")[3])
+def zone_of(found: Mapping[str, Any]) -> str:
+    """The zone of a node, a queued resource or a disk, which alone has it as a field."""
+    return short_name(found["zone"]) if "zone" in found else str(found["name"].split("/")[3])
 
 
 def project_of(node: Mapping[str, Any]) -> str:

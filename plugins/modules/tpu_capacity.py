@@ -16,16 +16,18 @@ description:
   - A lack of capacity or of quota, a node that is taken back while it is made, and a candidate's time being
     up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
   - Zones, types and versions of all candidates are checked before anything is made.
-  - A TPU VM of the name that is there in the zone of a candidate is kept, whatever stands before it in the
-    list, and started where it is stopped. One that was preempted or terminated, and a queued resource that
-    failed or was suspended, are deleted if they are ours, by their labels C(created-by) and C(owner). What is
-    not ours stops it where a candidate is tried.
+  - What has the labels C(created-by) and C(owner) that this would give it is ours. What is not, a TPU VM, a
+    queued resource or a disk of the name, is neither used nor changed nor deleted. It stops this where a
+    candidate is tried, and the message says how it becomes ours, or who may delete it.
+  - A TPU VM of ours that is there in the zone of a candidate is kept, whatever stands before it in the list,
+    and started where it is stopped. One that was preempted or terminated, and a queued resource that failed
+    or was suspended, are deleted.
   - A queued resource of ours that still waits is waited for where a candidate asks for the same. Otherwise it
     is deleted, in whichever zone it is, since it could become a second TPU VM. They are looked for unless
     the TPU VM is there.
-  - Where the data disk is there already, only candidates in its zone are tried, and RV(pinned) and a warning
-    say so. A disk that was made for a candidate which then gives no node is deleted again; no other disk ever
-    is.
+  - Where a data disk of ours is there already, only candidates in its zone are tried, and RV(pinned) and a
+    warning say so. A disk that was made for a candidate which then gives no node is deleted again; no other
+    disk ever is.
   - What a candidate that is given up may still make is deleted before the next one is tried. Only the last
     one is left to go on when its time is up. Running again waits for it further.
   - Everything made has the labels C(created-by), C(owner) and C(run).
@@ -54,7 +56,7 @@ options:
     description:
       - With V(absent) the TPU VM and its queued resource are deleted, in whichever candidate's zone they are,
         and queued resources of ours without a node in all other zones. The disk stays, unless O(delete_disk)
-        names it.
+        names it. What is not ours stays, and RV(kept) and a warning say so.
     type: str
     choices: [present, absent]
     default: present
@@ -226,6 +228,11 @@ workers:
   returned: success, with O(state=present)
   type: list
   elements: dict
+kept:
+  description: What has the name and is not ours, a sentence each.
+  returned: success, with O(state=absent)
+  type: list
+  elements: str
 plan:
   description: What the candidates cost.
   returned: with O(state=present)

@@ -34,6 +34,7 @@ QUEUED_MOVES_ON = MOVES_ON | {"unavailable"}
 GOING = "DELETING"
 ALIVE = QUEUED | {"ACTIVE"}
 CLEAN_UP_TIMEOUT = 300
+OURS = (CREATED_BY, "owner")  # labels that say whose something is
 
 
 class Play(Protocol):
@@ -142,6 +143,7 @@ class Ladder:
     def __post_init__(self) -> None:
         self.changed = False
         self.warnings: list[str] = []
+        self.kept: list[str] = []
         self.diffs: list[Json] = []
         self.refusals: list[Json] = []
         self.pinned: Json = {}
@@ -158,21 +160,21 @@ class Ladder:
     def climb(self) -> Json:
         """Get the node: the fields of the result. Raises LadderError or ModuleFailed."""
         nodes = self._nodes()
-        living = [node for node in nodes if state_of(node) not in DEAD | {GOING}]
+        living = [node for node in nodes if self._ours(node) and state_of(node) not in DEAD | {GOING}]
         for other in living[1:]:
             self._warn(f"There is a TPU VM {self.name} in {zone_of(other)} as well. It costs money too.")
         if living and state_of(living[0]) != "CREATING":
             return self._kept(self._maker(living[0]))
         queued = self._queued()
         begun = [*living[:1], *filter(self._waited_for, queued)][:1]
+        allowed = self._allowed()
+        rest = [node for node in nodes if node not in living]
+        self._refuse_others([*queued, *rest], {candidate.zone for candidate in allowed})
         if not begun:
             self._check()
-        allowed = self._allowed()
-        dead = [node for node in nodes if node not in living]
-        self._refuse_others([*queued, *dead], {candidate.zone for candidate in allowed})
         # What waits for a candidate that is not tried any more could become a second node.
         begun = [item for item in begun if item in living or self._maker(item) in allowed]
-        self._purge([item for item in queued if not serves(item, begun)], dead)
+        self._purge([item for item in queued if not serves(item, begun)], rest)
         # What an earlier run began is waited for first; what was refused before it is not asked again.
         makers = [self._maker(item) for item in begun]
         return self._first(allowed[allowed.index(makers[0]) if makers and makers[0] in allowed else 0 :])
@@ -239,8 +241,9 @@ class Ladder:
         if self.disk is None:
             return list(self.candidates)
         disks = self._survey("gcp_disk_info", {"name": self.disk["name"]}, "disks")
-        here = sorted({disk["zone"] for disk in disks if disk["zone"] in self.zones})
-        elsewhere = [disk["zone"] for disk in disks if disk["zone"] not in self.zones and self._ours(disk)]
+        ours = [disk for disk in disks if self._ours(disk)]
+        here = sorted({disk["zone"] for disk in ours if disk["zone"] in self.zones})
+        elsewhere = [disk["zone"] for disk in ours if disk["zone"] not in self.zones]
         name = self.disk["name"]
         if len(here) > 1:
             raise self._refused(
@@ -253,6 +256,7 @@ class Ladder:
                 "candidate there, or name another disk."
             )
         if not here:
+            self._refuse_others(disks, self.zones)
             return list(self.candidates)
         allowed = [candidate for candidate in self.candidates if candidate.zone == here[0]]
         self.pinned = {"disk": name, "zone": here[0]}
@@ -270,7 +274,7 @@ class Ladder:
         """
         labels = labels_of(resource)
         return ("tpu" in resource and place_of(resource) in self.makers) or all(
-            key in labels and labels[key] == self.labels.get(key) for key in (CREATED_BY, "owner")
+            key in labels and labels[key] == self.labels.get(key) for key in OURS
         )
 
     @staticmethod
@@ -279,38 +283,53 @@ class Ladder:
         return LadderError(message, failure)
 
     def _refuse_others(self, found: Sequence[Json], zones: Container[str]) -> None:
-        """Stop at what has the name in one of the zones and is not ours to delete."""
+        """Stop at what has the name in one of the zones and is not ours to use, or to delete."""
         others = [
             item
             for item in found
             if zone_of(item) in zones and state_of(item) != GOING and not self._ours(item)
         ]
+        makers = {maker_of(item) for item in others}  # what is said of a node goes for what it comes from
+        others = [item for item in others if "tpu" not in item or place_of(item) not in makers]
         if others:
             raise self._refused(
                 "\n".join(
-                    f"{self._whose(item)} If nobody needs it, delete it with {by_hand(item)}; else name "
-                    f"another TPU VM, or take the candidates in {zone_of(item)} off the list."
+                    f"{self._whose(item)} {self._remedy(item)}; else name another {kind_of(item)}, or "
+                    f"take the candidates in {zone_of(item)} off the list."
                     for item in others
                 ),
                 "notOurs",
             )
 
-    def _whose(self, found: Json) -> str:
-        labels, keys = labels_of(found), (CREATED_BY, "owner")
-        has = " and ".join(f"{key}={labels[key]}" if key in labels else f"no {key}" for key in keys)
-        ours = " and ".join(f"{key}={self.labels.get(key, '')}" for key in keys)
-        what = "queued resource" if "tpu" in found else "TPU VM"
+    def _remedy(self, found: Json) -> str:
+        """What gets out of the way what is not ours, or makes ours what can still be used."""
+        name, zone = place_of(found)[1], zone_of(found)
+        update = {"TPU VM": "tpus tpu-vm update", "disk": "disks update"}.get(kind_of(found))
+        if update is None or state_of(found) in DEAD:
+            return f"If nobody needs it, delete it with {by_hand(found)}"
         return (
-            f"The {what} {self.name} in {zone_of(found)}, {state_of(found)}, is not ours: of our labels "
-            f"{ours} it has {has}."
+            f"If it is yours to use, say so with gcloud compute {update} {name} --zone={zone} "
+            f"--update-labels={self._our_labels()}"
         )
 
-    def _purge(self, queued: Sequence[Json], dead: Sequence[Json]) -> None:
-        """Delete what is ours and dead, or waits for what no candidate asks for.
+    def _our_labels(self, between: str = ",") -> str:
+        return between.join(f"{key}={self.labels.get(key, '')}" for key in OURS)
+
+    def _whose(self, found: Json) -> str:
+        labels = labels_of(found)
+        has = " and ".join(f"{key}={labels[key]}" if key in labels else f"no {key}" for key in OURS)
+        state = f", {state_of(found)}," if state_of(found) else ""
+        return (
+            f"The {kind_of(found)} {place_of(found)[1]} in {zone_of(found)}{state} is not ours: of our "
+            f"labels {self._our_labels(' and ')} it has {has}."
+        )
+
+    def _purge(self, queued: Sequence[Json], nodes: Sequence[Json]) -> None:
+        """Delete what is ours of queued resources that no candidate asks for, and of nodes that are dead.
 
         It takes quota, has the name, may hold the disk, and may become a second node.
         """
-        queued, dead = [[item for item in found if self._purged(item)] for found in (queued, dead)]
+        queued, dead = [[item for item in found if self._purged(item)] for found in (queued, nodes)]
         self._delete_all(queued, dead)
         self.left_queue = {zone_of(item) for item in queued}
         verb = "would delete" if self.check else "deleted"
@@ -462,19 +481,28 @@ class Ladder:
     def descend(self, delete_disk: str = "") -> Json:
         """Delete the node and its queued resource, wherever they are, and the disk of this name."""
         nodes, queued = self._nodes(down=True), self._queued(down=True)
-        for item in queued:
-            if not (self._purged(item) or any(serves(item, [node]) for node in nodes)):
-                self._warn(
-                    f"{self._whose(item)} It stays. Who needs it no more deletes it with {by_hand(item)}"
-                )
-        self._delete_all([item for item in queued if self._purged(item)], nodes)
+        gone = [node for node in nodes if self._purged(node)]
+        going = [item for item in queued if self._purged(item)]
+        rest = [item for item in [*nodes, *queued] if item not in gone and item not in going]
+        self._keep([item for item in rest if not serves(item, gone)])
+        self._delete_all(going, gone)
         if delete_disk:
             self._delete_disk(delete_disk)
-        return {"changed": self.changed, "diff": self.diffs}
+        return {"changed": self.changed, "diff": self.diffs, "kept": self.kept}
+
+    def _keep(self, others: Sequence[Json]) -> None:
+        """Say of what has the name and is not ours that it stays."""
+        for item in others:
+            told = f"{self._whose(item)} It stays. Who needs it no more deletes it with {by_hand(item)}"
+            self.kept.append(told)
+            self._warn(told)
 
     def _delete_disk(self, name: str) -> None:
         disks = self.play("gcp_disk_info", {"name": name})["disks"]
-        here = [disk["zone"] for disk in disks if disk["zone"] in self.zones]
+        found = [disk for disk in disks if disk["zone"] in self.zones]
+        here = [disk["zone"] for disk in found if self._ours(disk)]
+        if not here:
+            self._keep(found)
         if len(here) > 1:
             raise self._refused(
                 f"There is a disk {name} in each of {', '.join(here)}. Leave candidates in the zone of the "
@@ -540,10 +568,21 @@ def maker_of(node: Json) -> Place:
     return zone_of(node), short_name(node.get("queuedResource", ""))
 
 
+def kind_of(found: Json) -> str:
+    """What it is, of what the surveys find."""
+    if "zone" in found:
+        return "disk"
+    return "queued resource" if "tpu" in found else "TPU VM"
+
+
 def by_hand(found: Json) -> str:
-    """The command that deletes a node or a queued resource."""
-    what, more = ("queued-resources", " --force") if "tpu" in found else ("tpu-vm", "")
-    return f"gcloud compute tpus {what} delete {short_name(found['name'])} --zone={zone_of(found)}{more}"
+    """The command that deletes it."""
+    commands = {
+        "TPU VM": "tpus tpu-vm delete {} --zone={}",
+        "queued resource": "tpus queued-resources delete {} --zone={} --force",
+        "disk": "disks delete {} --zone={}",
+    }
+    return "gcloud compute " + commands[kind_of(found)].format(place_of(found)[1], zone_of(found))
 
 
 def described(candidate: Candidate) -> Json:

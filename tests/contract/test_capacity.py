@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.contract.served import Served
+from tests.contract.test_gcloud import at
 
 ROOT = Path(__file__).resolve().parents[2]
 A, B = "us-west1-c", "us-west4-a"
@@ -73,6 +74,11 @@ def site(served: Served, run_module: Callable[..., Any], request: pytest.Fixture
         run_module("tpu_vm", name=made.name, **here)
         run_module("gcp_disk", name=f"{made.name}-disk", **here)
     assert made.where() == {"nodes": [], "disks": []}
+
+
+def words(output: str) -> str:
+    """What was told, however its lines are wrapped."""
+    return " ".join(output.split())
 
 
 def test_a_stock_out_moves_on_and_a_second_run_changes_nothing(site: Site) -> None:
@@ -143,6 +149,40 @@ def test_what_still_waits_is_for_the_next_run_or_goes_with_an_ephemeral_one(site
     assert output.count("fatal:") == 1
     assert "The node is deleted, as tpu_vm_ephemeral says; its disk is kept." in output
     assert (waiting(), site.where()["nodes"]) == (0, [])
+
+
+NODE = {"accelerator_type": "v5litepod-1", "runtime_version": "v2-alpha-tpuv5-lite"}
+
+
+@pytest.mark.parametrize(
+    ("module", "suffix", "options"), [("tpu_vm", "", NODE), ("gcp_disk", "-disk", {"size_gb": 10})]
+)
+def test_what_is_somebody_elses_is_left_alone_until_it_is_labelled_as_ours(
+    site: Site,
+    run_module: Callable[..., Any],
+    cloud_environment: dict[str, str],
+    tmp_path: Path,
+    module: str,
+    suffix: str,
+    options: dict[str, Any],
+) -> None:
+    labels = {"created-by": "tpuops-maxtext", "owner": "somebody"}
+    run_module("gcp_services", services=["compute.googleapis.com", "tpu.googleapis.com"])
+    assert run_module(module, name=f"{site.name}{suffix}", zone=A, labels=labels, **options)["changed"]
+    before = len(site.served.exchanges)
+    refused = words(site.play("playbooks/provision.yml", status=2))
+    kept = words(site.play("playbooks/teardown.yml", "-e", f"tpu_vm_delete_disk={site.name}-disk"))
+    assert refused.count("fatal:") == 1
+    for told in (refused, kept):
+        assert re.search(rf" {site.name}{suffix} in {A}(, READY,)? is not ours: ", told)
+    asked = [str(each) for each in site.served.since(before) if re.search("/(nodes|disks)", each.path)]
+    assert asked
+    assert [each for each in asked if not re.match("GET |POST .*:getGuestAttributes ", each)] == []
+    (command,) = set(re.findall(r"say so with gcloud (.*?);", refused))
+    project = site.served.description["project"]
+    at(cloud_environment, tmp_path)(*command.split(), f"--project={project}")
+    assert f"{A} v5litepod-1 on-demand: ready" in site.play("playbooks/provision.yml")
+    assert site.where() == {"nodes": [A], "disks": [A]}
 
 
 def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +66,7 @@ class FakeCloud:
             **({"spot": {}} if spot else {}),
         }
 
-    def add_disk(self, zone: str, **labels: str) -> None:
+    def add_disk(self, zone: str, labels: Mapping[str, str] = OURS) -> None:
         self.disks[zone] = {"name": "d", "zone": zone, "creationTimestamp": MADE, "labels": labels}
 
     # ---- modules

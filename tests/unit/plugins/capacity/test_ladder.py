@@ -283,6 +283,57 @@ def test_a_queued_resource_that_is_not_ours_stops_the_ladder(state: str) -> None
     assert (list(cloud.queued), cloud.nodes, cloud.disks) == ([A], {}, {})
 
 
+@pytest.mark.parametrize("state", ["READY", "CREATING", "STOPPED"])
+@pytest.mark.parametrize(("labels", "said"), OTHERS)
+def test_a_living_node_that_is_not_ours_is_left_alone(labels: dict[str, str], said: str, state: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(B, state, labels=labels)
+    with pytest.raises(LadderError, match=f"The TPU VM n in {B}, {state}, is not ours") as stopped:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert said in str(stopped.value)
+    ours = "created-by=tpuops-maxtext,owner=me"
+    command = (
+        f"gcloud compute tpus tpu-vm update n --zone={B} --update-labels={ours}; else name another TPU VM"
+    )
+    assert command in str(stopped.value)
+    assert stopped.value.failure["reason"] == "notOurs"
+    assert (cloud.nodes[B]["labels"], cloud.disks, cloud.asked("tpu_vm")) == (labels, {}, [])
+
+
+def test_a_node_of_ours_is_kept_beside_one_of_somebody_else() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, labels={**OURS, "owner": "you"})
+    cloud.add_node(B)
+    rungs = ladder(cloud, candidate(A), candidate(B))
+    assert (rungs.climb()["candidate"]["zone"], rungs.warnings) == (B, [])
+
+
+def test_a_queued_resource_with_its_node_is_one_thing_that_is_not_ours() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(A, "ACTIVE", labels={})
+    cloud.add_node(A, queuedResource=f"projects/p/locations/{A}/queuedResources/n", labels={})
+    with pytest.raises(LadderError) as stopped:
+        ladder(cloud, candidate(A, "queued")).climb()
+    assert str(stopped.value).count("is not ours") == 1
+
+
+def test_a_disk_that_is_not_ours_stops_the_ladder() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(B, {**OURS, "owner": "you"})
+    with pytest.raises(LadderError, match=f"The disk d in {B} is not ours") as stopped:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    ours = "created-by=tpuops-maxtext,owner=me"
+    assert f"gcloud compute disks update d --zone={B} --update-labels={ours}; else" in str(stopped.value)
+    assert (cloud.nodes, cloud.disks[B]["labels"]["owner"]) == ({}, "you")
+
+
+def test_a_disk_of_ours_is_taken_and_that_of_somebody_else_in_another_zone_is_not() -> None:
+    cloud = FakeCloud()
+    cloud.add_disk(A, {})
+    cloud.add_disk(B)
+    assert ladder(cloud, candidate(A), candidate(B)).climb()["candidate"]["zone"] == B
+
+
 def test_what_is_not_ours_is_only_in_the_way_where_a_candidate_is_tried() -> None:
     cloud = FakeCloud()
     cloud.add_disk(A)
@@ -334,7 +385,7 @@ def test_data_pin_the_ladder_to_their_zone() -> None:
 
 def test_data_where_no_candidate_is_are_an_error() -> None:
     cloud = FakeCloud()
-    cloud.add_disk(C, **OURS)
+    cloud.add_disk(C)
     with pytest.raises(LadderError, match=f"The disk d, with its data, is in {C}, where no candidate is"):
         ladder(cloud, candidate(A), candidate(B)).climb()
     assert cloud.nodes == {}
@@ -342,7 +393,7 @@ def test_data_where_no_candidate_is_are_an_error() -> None:
 
 def test_a_disk_of_somebody_else_in_another_zone_is_of_no_concern() -> None:
     cloud = FakeCloud()
-    cloud.add_disk(C, **{**OURS, "owner": "you"})
+    cloud.add_disk(C, {**OURS, "owner": "you"})
     assert ladder(cloud, candidate(A)).climb()["candidate"]["zone"] == A
 
 
@@ -468,10 +519,25 @@ def test_down_leaves_a_queued_resource_that_is_not_ours_and_says_so() -> None:
     assert ["is not ours" in warning and "--force" in warning for warning in rungs.warnings] == [True]
 
 
+def test_down_leaves_what_is_not_ours_and_says_so() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, labels={**OURS, "owner": "you"})
+    cloud.add_disk(A, {})
+    rungs = ladder(cloud, candidate(A))
+    result = rungs.descend("d")
+    assert (result["changed"], result["kept"]) == (False, rungs.warnings)
+    assert (list(cloud.nodes), list(cloud.disks)) == ([A], [A])
+    node, disk = result["kept"]
+    assert node.startswith(f"The TPU VM n in {A}, READY, is not ours")
+    assert node.endswith(f"deletes it with gcloud compute tpus tpu-vm delete n --zone={A}")
+    assert disk.startswith(f"The disk d in {A} is not ours")
+    assert disk.endswith(f"deletes it with gcloud compute disks delete d --zone={A}")
+
+
 def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:
     cloud = FakeCloud()
     cloud.add_queued(A, "ACTIVE", labels={})
-    cloud.add_node(A, queuedResource=f"projects/p/locations/{A}/queuedResources/n", labels={})
+    cloud.add_node(A, queuedResource=f"projects/p/locations/{A}/queuedResources/n")
     rungs = ladder(cloud, candidate(A))
     assert (rungs.descend()["changed"], rungs.warnings) == (True, [])
     assert (cloud.queued, cloud.nodes) == ({}, {})

@@ -41,7 +41,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def play(cloud: FakeCloud, check: bool = False, **args: Any) -> Json:
-    usual = {"name": "n", "candidates": [PLACE], "disk": {"name": "d", "size_gb": 730}, "prices": PRICES}
+    disk = {"name": "d", "size_gb": 730}
+    usual = {"name": "n", "candidates": [PLACE], "disk": disk, "owner": "me", "prices": PRICES}
     result: Json = Action(cloud, {**usual, **args}, check).run()
     return result
 
@@ -118,8 +119,8 @@ def test_only_the_checks_are_played_as_in_a_check_run(shown: list[str]) -> None:
     assert [(name, check) for name, _, check in cloud.calls] == [
         ("tpu_vm_info", False),
         ("tpu_queued_resource_info", False),
-        ("tpu_vm", True),
         ("gcp_disk_info", False),
+        ("tpu_vm", True),
         ("gcp_disk", False),
         ("tpu_vm", False),
     ]

@@ -54,7 +54,7 @@ def cloud() -> FakeCloud:
     cloud.add_queued(A, "ACTIVE")
     cloud.add_node(A, queuedResource=f"projects/p/locations/{A}/queuedResources/n")
     cloud.add_node(B)
-    cloud.add_disk(A, **OURS)
+    cloud.add_disk(A)
     return cloud
 
 
