@@ -96,9 +96,10 @@ LOOK_EVERY = 0.2  # seconds; a look is one stat()
 
 def all_records(directory: str) -> list[dict[str, Any]]:
     """The records in the directory by the time of their start; none when there is no directory."""
-    if not os.path.isdir(directory):
+    try:
+        names = [entry for entry in os.listdir(directory) if entry.endswith(".json")]
+    except FileNotFoundError:
         return []
-    names = [entry for entry in os.listdir(directory) if entry.endswith(".json")]
     found = [records.current(os.path.join(directory, entry)) for entry in names]
     return sorted((record for record in found if record), key=lambda record: str(record["started"]))
 

@@ -498,7 +498,7 @@ class Ladder:
             self._warn(told)
 
     def _delete_disk(self, name: str) -> None:
-        disks = self.play("gcp_disk_info", {"name": name})["disks"]
+        disks = self._survey("gcp_disk_info", {"name": name}, "disks", down=True)
         found = [disk for disk in disks if disk["zone"] in self.zones]
         here = [disk["zone"] for disk in found if self._ours(disk)]
         if not here:

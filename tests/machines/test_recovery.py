@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from tests.e2e import fakes
-from tests.e2e.support import ROOT, Cloud, local_cloud
+from tests.e2e.support import RECORDS, ROOT, Cloud, local_cloud
 
 pytestmark = pytest.mark.machines
 
@@ -131,7 +131,7 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
     wait_until_told(process, log, f"step {LOST_AT}/{STEPS}")
     before = records(site)
     refused = site.cloud.play(playbook="playbooks/teardown.yml")
-    assert refused.status == 2
+    assert refused.status == 2, refused.output
     assert "there is a job that runs: sft-qwen3-4b-sft." in refused.output
     assert site.nodes() == ["READY"]
     site.preempt()
@@ -366,6 +366,23 @@ def test_two_controllers_at_once_from_nothing(site: Site) -> None:
         assert process.wait() == 0, log.read_text()
     assert sorted(site.finished()) == ["convert", "install", "train"]
     assert (site.nodes(), site.disks()) == (["READY"], ["tpu-data-disk"])
+
+
+def test_a_node_whose_jobs_cannot_be_read_is_deleted_only_by_force(site: Site) -> None:
+    broken = f"{RECORDS}/broken.json"
+    site.cloud.ssh(f"sudo touch {broken}")
+    refused = site.cloud.play(playbook="playbooks/teardown.yml")
+    assert refused.status == 2, refused.output
+    assert f"{broken}: is not the record of a job" in refused.output
+    process, log = site.begin("site.yml", "--tags", "preflight", given={"tpu_vm_ephemeral": True})
+    assert process.wait() == 0, log.read_text()
+    told = words(log)
+    assert "The node is kept, although tpu_vm_ephemeral is set, as its jobs could not be read: " in told
+    assert "teardown.yml -e tpu_vm_force=true stops what runs and deletes the node." in told
+    forced = site.cloud.play("--check", "-e", "tpu_vm_force=true", playbook="playbooks/teardown.yml")
+    assert (forced.status, forced.recap["changed"]) == (0, 1), forced.output
+    assert site.nodes() == ["READY"]
+    site.cloud.ssh(f"sudo rm {broken}")
 
 
 def test_a_machine_that_does_not_answer_is_torn_down(site: Site) -> None:

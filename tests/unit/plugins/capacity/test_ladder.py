@@ -353,9 +353,10 @@ def test_an_api_that_is_off_has_nothing_in_a_check_run_and_on_the_way_down() -> 
     off = {"failed": True, "msg": "off", "failure": {"kind": "api_disabled"}}
     cloud = FakeCloud(check=True)
     cloud.tpu_vm_info = cloud.tpu_queued_resource_info = lambda *_: off  # type: ignore[method-assign]
+    cloud.gcp_disk_info = lambda *_: off  # type: ignore[method-assign]
     assert ladder(cloud, candidate(A)).climb()["candidate"]["zone"] == A
     cloud.check = False
-    assert ladder(cloud, candidate(A)).descend()["changed"] is False
+    assert ladder(cloud, candidate(A)).descend("d")["changed"] is False
     with pytest.raises(ModuleFailed, match="off"):
         ladder(cloud, candidate(A)).climb()
 
