@@ -353,6 +353,18 @@ def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
     assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
 
 
+def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> None:
+    process, log = site.begin("site.yml", "--tags", "preflight,tpu_vm,data_disk")
+    wait_until_told(process, log, "on-demand: ready$")
+    for command in ("cut", "heal"):
+        done = site.cloud.command([sys.executable, "-m", "localcloud", "machine", command, NODE])
+        assert done.returncode == 0, done.stderr
+        if command == "cut":
+            wait_until_told(process, log, "Wait until a machine that was just made")
+            time.sleep(5)  # so that it fails to connect at least once
+    assert process.wait() == 0, log.read_text()
+
+
 def test_two_controllers_at_once_from_nothing(site: Site) -> None:
     """Two laptops, each with its own SSH key and host keys: both end well, and nothing runs twice."""
     gone = site.cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")

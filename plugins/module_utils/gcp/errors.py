@@ -180,6 +180,9 @@ _CANONICAL = [
     "UNAUTHENTICATED",
 ]
 
+# No cause of its own: whoever cancels an operation, mostly by deleting what it makes, knows why.
+_CANCELLED = "Somebody deleted it meanwhile, or cancelled the operation: run again if it is still wanted."
+
 _BY_HTTP_STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -288,6 +291,7 @@ def _classify(
         code=code,
         reason=next(iter(reasons), canonical),
         details=details,
+        remedy=_CANCELLED if canonical == "CANCELLED" else None,
         retry_after=retry_after,
     )
 
