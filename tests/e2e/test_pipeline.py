@@ -7,6 +7,7 @@ The tests build on each other, in this order.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_training_is_refused_beside_the_server(cloud: Cloud, first_run: str) -> 
 
 def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: str) -> None:
     before = cloud.records()
-    played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
+    played = cloud.play("--tags", "sft", "-e", "sft_steps=70", "-e", "sft_checkpoint_minutes=0.02")
     assert played.status == 0, played.output[-5000:]
     after = cloud.records()
     assert {name for name in after if after[name] != before.get(name)} == {f"sft-{RUN}"}
@@ -88,7 +89,10 @@ def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: s
     assert "Restored params from step: 60" in log
     assert "passing over the data of 60 batches" in log
     assert "completed step: 59," not in log
-    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == ["68", "70"]
+    # By time, and not by steps: after the first one, then every second or so, and after the last one.
+    saved = re.findall(r"Saving checkpoint at step (\d+)", log)
+    assert (saved[0], saved[-1]) == ("61", "70")
+    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == saved[-2:]
     assert "stands at step 70 of 70" in played.output
 
 
