@@ -164,7 +164,7 @@ class Ladder:
         for other in living[1:]:
             self._warn(f"There is a TPU VM {self.name} in {zone_of(other)} as well. It costs money too.")
         if living and state_of(living[0]) != "CREATING":
-            return self._kept(self._maker(living[0]))
+            return self._kept(living[0])
         queued = self._queued()
         begun = [*living[:1], *filter(self._waited_for, queued)][:1]
         allowed = self._allowed()
@@ -382,9 +382,13 @@ class Ladder:
         last_one = self.refusals[-1]
         raise LadderError(message or last_one["message"], last_one["failure"], self._told())
 
-    def _kept(self, candidate: Candidate) -> Json:
+    def _kept(self, node: Json) -> Json:
         """Bring a node that lives, and its disk, to what the options say."""
         self.there = True
+        candidate = self._maker(node)
+        if self.disk is not None and self.disk["name"] not in disks_of(node):
+            found = self._survey("gcp_disk_info", {"name": self.disk["name"]}, "disks")
+            self._refuse_others(found, {candidate.zone})
         self._make_disk(candidate, keeps=True)
         return self._won(candidate, self.play("tpu_vm", self._node_arguments(candidate)))
 
@@ -566,6 +570,11 @@ def place_of(found: Json) -> Place:
 def maker_of(node: Json) -> Place:
     """The place of the queued resource that a node comes from; its name is "" without one."""
     return zone_of(node), short_name(node.get("queuedResource", ""))
+
+
+def disks_of(node: Json) -> list[str]:
+    """The names of the data disks that it has."""
+    return [short_name(disk["sourceDisk"]) for disk in node.get("dataDisks", [])]
 
 
 def kind_of(found: Json) -> str:

@@ -115,8 +115,12 @@ class FakeCloud:
         if kind:
             return failure(kind)
         off = before is not None and before["state"] == "STOPPED" and arguments["state"] == "started"
+        disks = [
+            {"sourceDisk": f"projects/p/zones/{zone}/disks/{d['source']}"}
+            for d in arguments.get("data_disks", [])
+        ]
         if not check and before is None:
-            self.add_node(zone, spot=how == "spot", labels=arguments["labels"])
+            self.add_node(zone, spot=how == "spot", labels=arguments["labels"], dataDisks=disks)
         if not check and before is not None and off:
             self.nodes[zone] = {**before, "state": "READY"}
         after = self.nodes.get(zone) or {"acceleratorType": arguments["accelerator_type"]}

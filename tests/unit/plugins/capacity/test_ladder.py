@@ -327,6 +327,15 @@ def test_a_disk_that_is_not_ours_stops_the_ladder() -> None:
     assert (cloud.nodes, cloud.disks[B]["labels"]["owner"]) == ({}, "you")
 
 
+def test_a_disk_that_is_not_ours_is_not_attached_to_a_node_that_is_there() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, dataDisks=[{"sourceDisk": f"projects/p/zones/{A}/disks/another"}])
+    cloud.add_disk(A, {})
+    with pytest.raises(LadderError, match=f"The disk d in {A} is not ours"):
+        ladder(cloud, candidate(A)).climb()
+    assert (cloud.asked("tpu_vm"), cloud.asked("gcp_disk")) == ([], [])
+
+
 def test_a_disk_of_ours_is_taken_and_that_of_somebody_else_in_another_zone_is_not() -> None:
     cloud = FakeCloud()
     cloud.add_disk(A, {})
