@@ -164,7 +164,7 @@ CUTS = {
         armed(
             "Hub drops an upload",
             dict.fromkeys((*STAGES[:6], *STAGES[7:]), "It uploads nothing."),
-            # Xet sends no weights that an earlier run's export had as well, but the commit is larger than that.
+            # Xet sends no weights that an earlier run's export had too; the commit is larger than that.
             *("hub-drop-upload", "--count", "1", "--bytes", "50000"),
         ),
         armed("token revoked for 20 s", ASKS_NO_HUB, "hub-unauthorized", lasts=20),
