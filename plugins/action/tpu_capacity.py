@@ -91,7 +91,7 @@ class ActionModule(ModuleAction):
         if not options["candidates"]:
             raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
         try:
-            marked = labels.marked(options["labels"], options["run"], options["owner"] or getpass.getuser())
+            marked = labels.marked(options["labels"], options["run"], options["owner"] or login_name())
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
         return Ladder(
@@ -160,6 +160,14 @@ class ActionModule(ModuleAction):
         for what in result["changes"]:
             display.display(f"  {what}")
         display.display(f"  ({plan['prices']})")
+
+
+def login_name() -> str:
+    """Of whoever runs Ansible; a container may give a user without one."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise AnsibleActionFail("owner: this user has no login name: give one (tpu_vm_owner)") from error
 
 
 def priced(candidate: Candidate, ladder: Ladder, prices: Result) -> Result:

@@ -88,6 +88,17 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
     assert result["plan"]["candidates"][0]["total_hour"] == pytest.approx(9.7)
 
 
+def test_a_user_without_a_login_name_is_told_to_give_one(
+    shown: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise OSError("No username set in the environment")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    with pytest.raises(AnsibleActionFail, match="owner: this user has no login name"):
+        play(FakeCloud(), owner=None)
+
+
 def test_a_plan_names_only_what_can_be_tried(shown: list[str]) -> None:
     cloud = FakeCloud()
     cloud.add_disk("us-west1-c")
