@@ -167,7 +167,7 @@ CUTS = {
             # Xet sends no weights that an earlier run's export had too; the commit is larger than that.
             *("hub-drop-upload", "--count", "1", "--bytes", "50000"),
         ),
-        armed("token revoked for 20 s", ASKS_NO_HUB, "hub-unauthorized", lasts=20),
+        armed("token revoked for 1 min", ASKS_NO_HUB, "hub-unauthorized", lasts=60),
         armed("Google 503, three times", ASKS_NO_GOOGLE, "error-503", "--count", "3"),
         armed("Google 429, three times", ASKS_NO_GOOGLE, "rate-limit", "--count", "3"),
         armed("answer of Google lost", ASKS_NO_GOOGLE, "drop", "--count", "1"),
