@@ -6,14 +6,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import requests
+from click.testing import CliRunner
 
+from localcloud.cli import main
 from tests.e2e.support import Cloud
 
 NODE = "tpu-v5e-8"
@@ -42,9 +43,10 @@ class Struck(Protocol):
 
 
 def localcloud(run: Struck, *arguments: str) -> str:
-    done = run.cloud.command([sys.executable, "-m", "localcloud", *arguments])
-    if done.returncode:
-        raise CutError(done.stderr.strip())
+    """A command of the local cloud, in this process: until another had started, a stage may be over."""
+    done = CliRunner().invoke(main, arguments, env=run.cloud.environment)
+    if done.exit_code:
+        raise CutError(done.stderr.strip() or str(done.exception))
     return done.stdout
 
 
