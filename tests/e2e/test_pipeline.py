@@ -19,6 +19,7 @@ from tests.machines.support import traces
 from .support import MOUNT, RECORDS, Cloud, CommandLines
 
 RUN = "qwen3-4b-sft"
+MORE_STEPS = ("-e", "sft_steps=70", "-e", "sft_checkpoint_minutes=0.02")
 PIPELINE_JOBS = {"convert-qwen3-4b", f"sft-{RUN}", f"export-{RUN}"}
 
 
@@ -81,7 +82,7 @@ def test_training_is_refused_beside_the_server(cloud: Cloud, first_run: str) -> 
 
 def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: str) -> None:
     before = cloud.records()
-    played = cloud.play("--tags", "sft", "-e", "sft_steps=70", "-e", "sft_checkpoint_minutes=0.02")
+    played = cloud.play("--tags", "sft", *MORE_STEPS)
     assert played.status == 0, played.output[-5000:]
     after = cloud.records()
     assert {name for name in after if after[name] != before.get(name)} == {f"sft-{RUN}"}
@@ -142,7 +143,7 @@ def test_the_disk_survives_the_node(cloud: Cloud, first_run: str) -> None:
     assert played.status == 0, played.output[-5000:]
     assert cloud.play(playbook="playbooks/teardown.yml").recap["changed"] == 0
 
-    played = cloud.play("-e", "sft_steps=70")
+    played = cloud.play(*MORE_STEPS)
     assert played.status == 0, played.output[-5000:]
     assert cloud.ssh(f"cat {MOUNT}/mine") == "precious\n"
     after = cloud.records()
