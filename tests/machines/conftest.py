@@ -31,10 +31,11 @@ def new_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudFactory
         def make(subnet: IPv4Network | None = None) -> Cloud:
             state = tmp_path_factory.mktemp("cloud")
             bridge = CloudConfig(state).bridge
-            config = CloudConfig(state, places.free_port(), subnet or places.free_subnet(bridge))
-            machines = Machines(config)
-            stack.callback(machines.teardown)
-            machines.prepare(lambda _: None)
+            with places.alone(print):  # other stages of the tests start clouds meanwhile
+                config = CloudConfig(state, places.free_port(), subnet or places.free_subnet(bridge))
+                machines = Machines(config)
+                stack.callback(machines.teardown)
+                machines.prepare(lambda _: None)
             key = state / "key"
             output("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
             return Cloud(config, machines, key)

@@ -52,6 +52,7 @@ class Google:
     def begin_node(self, name: str, external: bool, ssh_keys: str) -> Json:
         node = {
             "acceleratorType": "v5litepod-1",
+            "labels": {"created-by": "tpuops-maxtext", "owner": "me"},
             "runtimeVersion": "v2-alpha-tpuv5-lite",
             "networkConfig": {"enableExternalIps": external},
             "metadata": {"ssh-keys": ssh_keys},
@@ -257,6 +258,7 @@ def os_login(controller: Controller) -> Iterator[Controller]:
     """A controller whose role has put the key into a profile and told `target` to use OS Login."""
     variables = {
         "tpu_vm_name": "target",
+        "tpu_vm_owner": "me",
         "tpu_vm_accelerator_type": "v5litepod-1",
         "tpu_vm_disk_name": "",
         "tpu_vm_ssh_key_file": str(controller.home / "key"),
