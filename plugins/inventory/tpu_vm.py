@@ -116,7 +116,7 @@ options:
     version_added: 0.2.0
     description:
       - For how many nodes a run may ask Google for host keys. That takes a request a node, and is done for
-        nodes that run and whose keys O(known_hosts_file) does not have.
+        nodes that run, or are being repaired, and whose keys O(known_hosts_file) does not have.
       - Where there are more, none is asked for, a warning says so, and SSH refuses those hosts. Name the
         nodes of interest with O(filters), or allow more. V(0) never asks and never warns.
       - A warning names the hosts that have not published a key; SSH refuses them as well, until they have.

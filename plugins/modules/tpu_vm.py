@@ -195,7 +195,7 @@ class Node(TpuResource):
         if not self.waits:
             return self.fetch() or {}
         self.made(self.tpus.finished(operation, self.deadline))
-        made = self.fetch()
+        made = self.read()
         if made is None or self.is_dead(made):
             self.clean_up()
             raise Preempted(f"The TPU VM {self.name} was taken back as soon as it was there")

@@ -119,11 +119,11 @@ def matches(node: Json, filters: Json) -> bool:
 
 
 def strangers(nodes: Sequence[Json], known: Mapping[str, str]) -> list[Json]:
-    """The nodes that run and of which a worker's host key is not known."""
+    """The nodes that run, or will again by themselves, and of which a worker's host key is not known."""
     return [
         node
         for node in nodes
-        if node.get("state") == "READY"
+        if node.get("state") in ("READY", "REPAIRING")
         and not all(worker["host_key_alias"] in known for worker in workers(node))
     ]
 

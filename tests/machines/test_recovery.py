@@ -353,16 +353,53 @@ def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
     assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
 
 
-def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> None:
-    process, log = site.begin("site.yml", "--tags", "preflight,tpu_vm,data_disk")
-    wait_until_told(process, log, "on-demand: ready$")
-    for command in ("cut", "heal"):
-        done = site.cloud.command([sys.executable, "-m", "localcloud", "machine", command, NODE])
-        assert done.returncode == 0, done.stderr
-        if command == "cut":
-            wait_until_told(process, log, "Wait until a machine that was just made")
-            time.sleep(5)  # so that it fails to connect at least once
-    assert process.wait() == 0, log.read_text()
+MAINTENANCE = "{program} maintenance {node} --seconds 15"
+CUT = "{program} machine cut {node}; sleep 10; {program} machine heal {node}"
+
+
+def silenced(strike: str, address: str) -> list[dict[str, Any]]:
+    """Tasks of the controller: strike the machine at an address, and go on once it is silent."""
+    command = {"cmd": strike.format(program=f"{sys.executable} -m localcloud", node=NODE), "chdir": str(ROOT)}
+    silent = {"host": address, "port": 22, "state": "stopped"}
+    return [
+        {"name": "Take the machine away", "ansible.builtin.shell": command, "async": 60, "poll": 0},
+        {"name": "See it go", "ansible.builtin.wait_for": silent},
+    ]
+
+
+@pytest.mark.parametrize("strike", [CUT, MAINTENANCE], ids=["cut", "maintenance"])
+def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site, strike: str) -> None:
+    """It falls silent before the inventory was read, so that SSH does not know the host key yet."""
+    gone = site.cloud.play(playbook="playbooks/teardown.yml")
+    assert gone.status == 0, gone.output
+    role = {"name": "tpuops.maxtext.tpu_vm"}
+    make = [
+        {"name": "Make the node", "ansible.builtin.import_role": role},
+        *silenced(strike, "{{ tpu_vm_made.workers[0].address }}"),
+        {"name": "Read the inventory", "ansible.builtin.meta": "refresh_inventory"},
+    ]
+    reach = [
+        {"name": "Wait for it", "ansible.builtin.import_role": {**role, "tasks_from": "reached"}},
+        {"name": "Use it", "ansible.builtin.ping": {}},
+    ]
+    plays = [{"hosts": "localhost", "tasks": make}, {"hosts": "tpu_vm", "tasks": reach}]
+    book = site.home / "silent.json"
+    book.write_text(json.dumps([{**play, "gather_facts": False} for play in plays]))
+    played = site.cloud.play(playbook=str(book))
+    assert played.status == 0, played.output
+
+
+def test_a_run_that_ends_under_maintenance_says_that_the_node_comes_back(site: Site) -> None:
+    fail = {"name": "Fail", "ansible.builtin.fail": {"msg": "the machine falls silent"}}
+    end = {"name": "End", "ansible.builtin.include_tasks": f"{ROOT}/playbooks/tasks/ended.yml"}
+    strike = [{**task, "delegate_to": "localhost"} for task in silenced(MAINTENANCE, "{{ ansible_host }}")]
+    block = {"name": "Try", "block": [*strike, fail], "rescue": [end]}
+    book = site.home / "ended.json"
+    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [block]}]))
+    played = site.cloud.play(playbook=str(book))
+    assert played.status == 2, played.output
+    told = " ".join(played.output.split())
+    assert "the machine falls silent. The TPU VM tpu-v5e-8 is REPAIRING: Google brings it back" in told
 
 
 def test_two_controllers_at_once_from_nothing(site: Site) -> None:

@@ -263,6 +263,13 @@ def test_a_node_made_again_is_another_host_to_ssh(api: Api, source: Source) -> N
     assert "tpu.new-0 ssh-ed25519 BBBB" in source.known_hosts.read_text()
 
 
+def test_the_host_key_of_a_node_under_maintenance_is_asked_for(api: Api, source: Source) -> None:
+    """A play that waits for the machine has read the inventory already."""
+    listing(api, node("tpu", state="REPAIRING")).on(keys_call("tpu"), keys("AAAA"), body={})
+    source.read()
+    assert "ssh-ed25519 AAAA" in source.known_hosts.read_text()
+
+
 def test_nodes_that_do_not_run_are_hosts_by_their_state(api: Api, source: Source) -> None:
     listing(api, node("a", state="STOPPED"), node("b", state="CREATING", networkEndpoints=[]))
     data = source.read()

@@ -214,6 +214,14 @@ def test_a_worker_without_a_host_key_in_the_end_is_told(api: Api, run: Run) -> N
     assert "1 of 1 workers of tpu have not published a host key" in "".join(result["warnings"])
 
 
+def test_a_new_node_under_maintenance_is_waited_for(api: Api, run: Run) -> None:
+    creating(absent(api))
+    present(api, node(state="REPAIRING")).on(f"GET {ZONE}/operations", {})
+    published(present(present(api, node(state="REPAIRING"))))
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["node"], result["workers"][0]["host_key"]) == (node(), "ssh-ed25519 AAAA")
+
+
 def test_without_waiting(api: Api, run: Run) -> None:
     creating(absent(api), operation=op())
     present(api, {"name": node()["name"], "state": "CREATING"})
