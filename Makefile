@@ -21,7 +21,7 @@ CHAOS_ARGS ?=
 
 BENCH_ARGS ?=
 
-.PHONY: help run up deps system-packages clean distclean chaos bench test lint unit contract machines molecule e2e
+.PHONY: help run up deps system-packages test-packages clean distclean chaos bench test lint unit contract machines molecule e2e
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,10 +50,13 @@ $(VENV)/.installed: pyproject.toml
 system-packages: ## Install what the local cloud needs from Debian or Ubuntu.
 	@scripts/install-system-packages
 
-test: system-packages deps ## Everything that guards the project.
+test-packages: ## Install what the tests need beyond that: a kernel in which root may do everything.
+	@scripts/install-system-packages user-mode-linux
+
+test: test-packages deps ## Everything that guards the project.
 	python -m tests.run
 
-lint unit contract machines molecule e2e: system-packages deps
+lint unit contract machines molecule e2e: test-packages deps
 	python -m tests.run $@
 
 chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour. Writes docs/reliability.md.

@@ -38,7 +38,8 @@ def test_the_file_system_grows_with_the_disk(
     """By the two roles, as a user does it whose disk is full.
 
     Whether it stays mounted is left open: the kernel lets a mounted ext4 grow with CAP_SYS_RESOURCE alone,
-    which a machine of the local cloud has where its host has it. Elsewhere the role unmounts it for that.
+    which a machine of the local cloud has where its host has it. Elsewhere the role unmounts it for that;
+    tests/machines/test_growth.py sees it grow mounted.
     """
     size = f"df --block-size=1 --output=size {mount_point}"
     before = int(vm.check_output(size).split()[-1])
