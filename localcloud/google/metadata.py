@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The metadata server, as each machine sees it.
 
-The caller's address says which worker of which node it is. Any other caller, this host above all, sees a
-machine without attributes: enough for `auth_kind: machineaccount` and for google-auth.
+The caller's address says which worker of which node it is; one that still boots is told to ask again. Any
+other caller, this host above all, sees a machine without attributes: enough for `auth_kind: machineaccount`
+and for google-auth.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from starlette.applications import Starlette
@@ -47,7 +49,10 @@ def answer(cloud: Cloud, request: Request) -> Response:
     if path in ("", "computeMetadata", "computeMetadata/"):
         return PlainTextResponse("v1/\n" if path else "computeMetadata/\n", headers=HEADERS)
     address = request.client.host if request.client else ""
-    value = _look_up(tree(cloud, address), path)
+    found = tree(cloud, address)
+    if found is None:
+        return PlainTextResponse("This machine is not known yet.\n", 503, headers=HEADERS)
+    value = _look_up(found, path)
     if value is None:
         return PlainTextResponse(f"{path} not found\n", 404, headers=HEADERS)
     return _render(value, recursive=request.query_params.get("recursive", "").lower() == "true")
@@ -91,16 +96,26 @@ def _contents(value: Mapping[str, Any]) -> Json:
     return contents
 
 
-def tree(cloud: Cloud, address: str) -> Tree:
-    """Everything that a caller at an address may read."""
+def tree(cloud: Cloud, address: str) -> Tree | None:
+    """Everything that a caller at an address may read; None for a machine that is not a worker yet."""
     for _, worker in cloud.store.items(nodes.WORKER):
         if worker["address"] == address:
             node = cloud.store.get(nodes.NODE, worker["node"])
             if node is not None:
                 return _worker_tree(cloud, node, worker)
+    if _is_machine(cloud, address):
+        return None
     project = catalog.DEFAULT_PROJECT
     accounts = _service_accounts(cloud, cloud.service_account, [CLOUD_PLATFORM])
     return {"project": _project(project), "instance": {"service-accounts": accounts}, "universe": _UNIVERSE}
+
+
+def _is_machine(cloud: Cloud, address: str) -> bool:
+    try:
+        caller = ip_address(address)
+    except ValueError:  # no address at all, as with a socket
+        return False
+    return caller in cloud.config.subnet and caller != cloud.config.address
 
 
 _UNIVERSE = {"universe-domain": "googleapis.com"}

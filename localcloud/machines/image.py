@@ -40,6 +40,27 @@ PACKAGES = (
     "libnuma1",  # vLLM on CPU
 )
 
+# Google's guest agent is not in Debian's archive. This is what a TPU VM's user sees of it, beside accounts.
+STARTUP_SCRIPTS = """\
+#!/bin/sh
+# Run what the metadata has as startup-script, at each boot.
+set -eu
+script=$(mktemp --tmpdir startup-script.XXXXXX)
+trap 'rm -f "$script"' EXIT
+curl --silent --fail --retry 60 --retry-delay 1 --header 'Metadata-Flavor: Google' --output "$script" \\
+    http://metadata.google.internal/computeMetadata/v1/instance/attributes/startup-script || exit 0
+chmod 700 "$script"
+"$script"
+"""
+STARTUP_UNIT = """\
+[Unit]
+Description=Google Compute Engine Startup Scripts
+
+[Service]
+ExecStart=/usr/bin/google_metadata_script_runner
+KillMode=process
+"""
+
 SERVER_SETTINGS = """\
 PermitRootLogin no
 PasswordAuthentication no
@@ -51,6 +72,12 @@ MaxStartups 100:30:200
 FILES: Mapping[str, tuple[int, str]] = {
     "etc/ssh/sshd_config.d/10-local-tpu.conf": (0o644, SERVER_SETTINGS),
     "etc/sudoers.d/google_sudoers": (0o440, "%google-sudoers ALL=(ALL:ALL) NOPASSWD:ALL\n"),
+    "usr/bin/google_metadata_script_runner": (0o755, STARTUP_SCRIPTS),
+    "etc/systemd/system/google-startup-scripts.service": (0o644, STARTUP_UNIT),
+    "etc/systemd/system/multi-user.target.d/google.conf": (
+        0o644,
+        "[Unit]\nWants=google-startup-scripts.service\n",
+    ),
     "etc/systemd/system.conf.d/limits.conf": (0o644, "[Manager]\nDefaultLimitNOFILE=65536:524288\n"),
     "etc/default/locale": (0o644, "LANG=C.UTF-8\n"),
     "etc/locale.conf": (0o644, "LANG=C.UTF-8\n"),

@@ -90,6 +90,13 @@ class Site:
     def nodes(self) -> list[str]:
         return [node["state"] for node in self.status()["nodes"]]
 
+    def wait_until_gone(self) -> None:
+        for _ in range(1200):
+            if not self.nodes():
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"the nodes are {self.nodes()} still")
+
     def disks(self) -> list[str]:
         return [disk["name"].rpartition("/")[2] for disk in self.status()["disks"]]
 
@@ -232,11 +239,16 @@ def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
     documented = re.search(r"^\| the timer's service .* \| ([\d.]+) \|$", SECURITY.read_text(), re.MULTILINE)
     assert exposure and documented
     assert float(exposure[1]) <= float(documented[1])
-    for _ in range(1200):
-        if not site.nodes():
-            break
-        time.sleep(0.1)
-    assert site.nodes() == []
+    site.wait_until_gone()
+    assert site.disks() == ["tpu-data-disk"]
+
+
+def test_a_node_that_nobody_prepared_deletes_itself_too(site: Site) -> None:
+    """Whoever made it was gone before the timer could be set over SSH: the node's startup script armed it."""
+    made = site.cloud.play("-e", f"tpu_vm_max_hours={20 / 3600}", playbook="playbooks/provision.yml")
+    assert made.status == 0, made.output
+    assert site.nodes() == ["READY"]
+    site.wait_until_gone()
     assert site.disks() == ["tpu-data-disk"]
 
 

@@ -91,6 +91,14 @@ def test_other_callers_see_no_instance(google: Google) -> None:
     assert google.cloud.tokens.principal(token["access_token"]) == google.cloud.service_account
 
 
+def test_a_machine_that_is_not_a_worker_yet_asks_again(google: Google) -> None:
+    """As its startup script does, which may be faster than the server."""
+    machine = client(google, str(google.cloud.config.subnet[9]))
+    assert machine.get("/computeMetadata/v1/instance/attributes/startup-script").status_code == 503
+    bridge = client(google, str(google.cloud.config.address))
+    assert read(bridge, "project/project-id") == PROJECT.project_id
+
+
 def test_google_auth_recognises_the_server(google: Google) -> None:
     assert client(google).get("/").text == "computeMetadata/\n"
     assert client(google).get("/computeMetadata/").text == "v1/\n"
