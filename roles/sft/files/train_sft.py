@@ -4,9 +4,11 @@
     train_sft.py --keep N [--minutes M] MODULE CONFIG KEY=VALUE...
 
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
-MaxText tells Orbax in how many steps to save, and nothing more. Here four things are added:
+MaxText tells Orbax in how many steps to save, and nothing more. Here five things are added:
 
 - Only the last checkpoints are kept; and they may be saved by time instead of by steps.
+- A checkpoint is on the disk before it has its name, and before an older one is deleted for it. Orbax leaves
+  its small files in memory, for up to half a minute; without them it is none.
 - Training goes on from a whole checkpoint. Orbax takes the highest number for the last checkpoint, also when
   a machine that lost its power left empty files there; such a directory is renamed to ``STEP.incomplete``.
   What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
@@ -66,12 +68,19 @@ def with_checkpoint_options(options: Any, keep: int, minutes: float | None) -> A
 
     By time, the first one is saved after the first step, and none while another is still being written.
     """
-    from orbax.checkpoint import checkpoint_managers
+    from orbax.checkpoint import AsyncOptions, checkpoint_managers
 
     changes: dict[str, Any] = {
         "preservation_policy": checkpoint_managers.LatestN(keep),
         "cleanup_tmp_directories": True,
     }
+    if options.enable_async_checkpointing:  # without, Orbax has no such callback, and fails on it
+        # Orbax calls it when all is written and STEP has not its name yet, in the thread that saves: training
+        # waits for that only where the next one is due before. ext4 commits the name within 5 s. sync() itself
+        # raises nothing: where the disk fails, the renaming that follows says so.
+        changes["async_options"] = dataclasses.replace(
+            options.async_options or AsyncOptions(), post_finalization_callback=os.sync
+        )
     if minutes is not None:
         changes["save_decision_policy"] = checkpoint_managers.AnySavePolicy(
             [

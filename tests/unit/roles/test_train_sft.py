@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,10 +24,20 @@ class Policy:
 
 
 @dataclass
+class AsyncOptions:
+    """Orbax's."""
+
+    timeout_secs: int = 1200
+    post_finalization_callback: Callable[[], None] | None = None
+
+
+@dataclass
 class Options:
     """MaxText's: steps alone."""
 
     save_interval_steps: int = 10
+    enable_async_checkpointing: bool = True
+    async_options: AsyncOptions | None = None
     preservation_policy: Policy | None = None
     save_decision_policy: Policy | None = None
     cleanup_tmp_directories: bool = False
@@ -56,6 +67,7 @@ def maxtext(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     for name in ("orbax", "orbax.checkpoint", "jax"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setattr(sys.modules["orbax.checkpoint"], "checkpoint_managers", policies, raising=False)
+    monkeypatch.setattr(sys.modules["orbax.checkpoint"], "AsyncOptions", AsyncOptions, raising=False)
     monkeypatch.setattr(sys.modules["jax"], "process_index", lambda: 0, raising=False)
     return SimpleNamespace(
         get_tunix_config=lambda config: Tunix(config.checkpoint_dir),
@@ -121,6 +133,29 @@ class TestCheckpoints:
         continuous, preemption = options.save_decision_policy.given
         assert continuous.minimum_interval_secs == 150
         assert type(preemption).__name__ == "PreemptionCheckpointingPolicy"
+
+    @pytest.mark.parametrize("minutes", [None, 2.5])
+    @pytest.mark.parametrize(("given", "timeout"), [(None, 1200), (AsyncOptions(timeout_secs=7), 7)])
+    def test_one_is_on_the_disk_before_it_has_its_name(
+        self,
+        trainer: ModuleType,
+        maxtext: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        minutes: float | None,
+        given: AsyncOptions | None,
+        timeout: int,
+    ) -> None:
+        synced: list[str] = []
+        monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
+        options = trainer.with_checkpoint_options(Options(async_options=given), 2, minutes).async_options
+        assert synced == []
+        options.post_finalization_callback()  # as Orbax does, right before it renames the directory
+        assert synced == ["all"]
+        assert options.timeout_secs == timeout
+
+    def test_saving_in_the_training_thread_has_no_callback(self, trainer: ModuleType, maxtext: Any) -> None:
+        options = trainer.with_checkpoint_options(Options(enable_async_checkpointing=False), 2, None)
+        assert options.async_options is None
 
     def test_incomplete_ones_are_gone_before_orbax_looks(
         self, trainer: ModuleType, maxtext: Any, tmp_path: Path
