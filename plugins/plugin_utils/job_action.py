@@ -27,8 +27,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     duration,
     parser,
 )
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job.space import GROW
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import extra_variable, same_place
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 
 Result = dict[str, Any]
@@ -328,12 +328,12 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
         details.append(f"with exit status {record['exit_code']}")
     reason = record["reason"] or log.cause(log_tail)
     first = " ".join([f"job {name} {how}", *details]) + (f": {reason}" if reason else "")
-    where = f"unit {record['unit']} on {host}; follow its log with: tail -n 100 -F {record['log']}"
-    lines = [first, where]
+    lines = [first]
     if status == "interrupted":
         lines.append("Run the same command again to run it again.")
-    if log.FULL in (reason or "") or any(log.FULL in line for line in log_tail):
-        lines.append(f"The disk is full. {GROW}")
+    if what_to_do := remedy([reason or "", *log_tail]):
+        lines.append(what_to_do)
+    lines.append(f"unit {record['unit']} on {host}; follow its log with: tail -n 100 -F {record['log']}")
     if log_tail:
         lines.append("Its last lines:")
         lines.extend(f"  {line}" for line in log_tail)

@@ -28,6 +28,8 @@ CAUSE = re.compile(
     r"|No space left on device|RESOURCE_EXHAUSTED|cannot open shared object file"
     r"|Out of memory|Segmentation fault"
 )
+# huggingface_hub's error of a request that the Hub limits says why in the line below.
+SAYS_BELOW = re.compile(r"Error: \(Request ID: [^)]*\)$")
 POINTS_ELSEWHERE = re.compile(r"see (?:root )?cause above|See stack trace", re.IGNORECASE)
 
 
@@ -93,6 +95,11 @@ def cause(lines: list[str]) -> str | None:
 
     A full disk comes before all others.
     """
-    telling = [line for line in lines if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line)]
-    telling = [line for line in telling if FULL in line] or telling
-    return telling[-1].strip() if telling else None
+    found = [
+        index for index, line in enumerate(lines) if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line)
+    ]
+    found = [index for index in found if FULL in lines[index]] or found
+    if not found:
+        return None
+    telling, below = lines[found[-1]], lines[found[-1] + 1 : found[-1] + 2]
+    return " ".join([telling, *below] if SAYS_BELOW.search(telling) else [telling]).strip()
