@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.tpuops.maxtext.plugins.modules.hf_upload import PROGRAM
 
 from tests.chaos import cuts, table
 from tests.chaos.__main__ import choose, draw, share_out
@@ -50,6 +52,18 @@ def test_a_run_gets_one_cut_a_stage_and_all_are_shared_out() -> None:
     assert max(map(len, plans)) <= 6
     assert all(len({cut.stage for cut in plan}) == len(plan) for plan in plans)
     assert sum(map(len, plans)) == 50
+
+
+@pytest.mark.parametrize(
+    ("command", "killed"),
+    [
+        ("env/train/bin/python -m maxtext.checkpoint_conversion.to_huggingface base.yml", True),
+        (f"env/train/bin/python -I /run/tpuops/upload-local.x/{PROGRAM} upload {{}}", True),
+        ("env/train/bin/python -I - compare {}", False),
+    ],
+)
+def test_the_process_of_export_is_its_conversion_or_its_upload(command: str, killed: bool) -> None:
+    assert bool(re.search(cuts.PROCESSES["export"], command)) == killed
 
 
 @pytest.mark.parametrize("name", CUTS)
