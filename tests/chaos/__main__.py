@@ -62,7 +62,11 @@ def share_out(cuts: list[Planned], per_run: int) -> list[list[Planned]]:
 @click.option("--cuts", default=50, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same cuts.")
 @click.option(
-    "--per-run", default=6, show_default=True, type=click.IntRange(1, len(STAGES)), help="Cuts of a run."
+    "--per-run",
+    default=len(STAGES),  # as many as a run can have, for a run without cuts takes minutes already
+    show_default=True,
+    type=click.IntRange(1, len(STAGES)),
+    help="Cuts of a run, at most.",
 )
 @click.option("--cut", "names", multiple=True, type=click.Choice(list(CUTS)), help="Only these.")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only in these.")
