@@ -58,9 +58,10 @@ class Outcome:
     """What a cut did.
 
     seen: what the user read, empty when the command went on by itself;
-    starts: how often the command had to be started again; seconds: how much longer the stage took than in a
-    run without cuts, the starts included; steps: trained twice; sent: bytes that went over the network more
-    than in that run.
+    starts: how often the command had to be started again; seconds: how much longer the stages from this one
+    to `until` took than in a run without cuts, the starts included; steps: trained twice in them; sent: bytes
+    that went over the network more than in that run; until: where the fault healed or a failure was seen,
+    whichever came last: a fault may outlive its stage.
     """
 
     cut: str
@@ -70,6 +71,21 @@ class Outcome:
     seconds: float = 0.0
     steps: int = 0
     sent: int = 0
+    until: str = ""
+
+    def __post_init__(self) -> None:
+        self.until = self.until or self.stage
+
+    def reach(self, stage: str) -> None:
+        """It is felt in a stage; an earlier one, through which the command went again, does not count."""
+        if stage in STAGES:
+            self.until = max(self.until, stage, key=STAGES.index)
+
+    def show(self, failure: str, stage: str) -> None:
+        """The user read of a failure in a stage."""
+        self.reach(stage)
+        told = failure if stage in ("", self.stage) else f"in {stage}: {failure}"
+        self.seen += f" | {told}" if self.seen else told
 
 
 def stage_of(told: str) -> str:
@@ -197,7 +213,6 @@ class Run:
         self.logs.append(log)
         for outcome in self.outcomes[-1:]:
             outcome.starts += 1
-        struck_before = len(self.outcomes)
         self._playbook = Playbook.start(self.cloud, log, "-e", f"run_name={self.name}")
         while (status := self.process.poll()) is None:
             self._observe()
@@ -208,12 +223,7 @@ class Run:
         if status == 0:
             self._leave()
         elif self.outcomes:
-            seen = self._playbook.failure()
-            outcome = self.outcomes[-1]
-            if not outcome.seen:
-                outcome.seen = seen
-            elif len(self.outcomes) == struck_before:
-                outcome.seen += f" | {seen}"
+            self.outcomes[-1].show(self._playbook.failure(), self.stage)
         else:
             raise RunError(f"{self.name} failed before it was cut: {self._playbook.failure()}; see {log}")
         # Who starts the command again does so when the fault has passed.
@@ -275,6 +285,7 @@ class Run:
 
     def _heal_when_due(self) -> None:
         if self._healing and self._cut.lasts is not None and time.monotonic() >= self._healing[1]:
+            self.outcomes[-1].reach(self.stage)
             self._heal()
 
     def _heal(self) -> None:
@@ -289,12 +300,16 @@ class Run:
         self._healing = None
 
     def reckon(self) -> None:
-        """Fill in what each cut cost."""
+        """Fill in what each cut cost: in its stage, and in those it reached that no other cut hit."""
         costs = self.costs()
+        hit = {outcome.stage for outcome in self.outcomes}
         for outcome in self.outcomes:
-            more = costs[outcome.stage] - self.usual[outcome.stage]
-            outcome.seconds, outcome.sent = max(0.0, more.seconds), max(0, more.sent)
-            if outcome.stage == "sft":
+            reached = STAGES[STAGES.index(outcome.stage) : STAGES.index(outcome.until) + 1]
+            counted = [stage for stage in reached if stage == outcome.stage or stage not in hit]
+            more = [costs[stage] - self.usual[stage] for stage in counted if stage in costs]
+            outcome.seconds = max(0.0, sum(each.seconds for each in more))
+            outcome.sent = max(0, sum(each.sent for each in more))
+            if "sft" in counted:
                 outcome.steps = self.steps_twice()
 
     def steps_twice(self) -> int:

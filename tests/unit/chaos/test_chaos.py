@@ -200,6 +200,63 @@ def test_a_fault_that_met_no_request_did_not_strike(
     assert (len(run.outcomes), run.missed) == ((1, []) if struck else (0, [planned]))
 
 
+@pytest.mark.parametrize(
+    ("stage", "seen", "until"),
+    [
+        ("vllm_serve", "why", "vllm_serve"),
+        ("evaluate", "in evaluate: why", "evaluate"),
+        ("tpu_vm", "in tpu_vm: why", "vllm_serve"),  # the same command comes through the earlier ones again
+        ("", "why", "vllm_serve"),  # before the first stage
+    ],
+)
+def test_a_failure_is_told_with_its_stage_where_that_is_another(stage: str, seen: str, until: str) -> None:
+    outcome = Outcome("token revoked for 1 min", "vllm_serve")
+    outcome.show("why", stage)
+    assert (outcome.seen, outcome.until) == (seen, until)
+    outcome.show("again", "vllm_serve")
+    assert outcome.seen == f"{seen} | again"
+
+
+@pytest.mark.parametrize(
+    ("stage", "healed", "until"),
+    [("maxtext_env", 0.0, "maxtext_env"), ("", 0.0, "tpu_vm"), ("maxtext_env", float("inf"), "tpu_vm")],
+)
+def test_a_fault_reaches_the_stage_in_which_it_heals(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stage: str, healed: float, until: str
+) -> None:
+    monkeypatch.setattr(cuts, "localcloud", lambda *_: "")
+    planned = Planned("network cut for 3 min", "tpu_vm", 0.5)
+    run = made(tmp_path)
+    run.outcomes.append(Outcome(planned.cut, planned.stage))
+    run.stage, run._healing = stage, (planned, healed)
+    run._heal_when_due()
+    assert run.outcomes[0].until == until
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "costs"),
+    [
+        ([Outcome(KILLED, "convert")], [(1.0, 10)]),
+        ([Outcome("network cut for 3 min", "convert", until="export")], [(1.0 + 2.0 + 4.0, 10 + 20 + 40)]),
+        (
+            [Outcome("network cut for 3 min", "convert", until="export"), Outcome(KILLED, "export")],
+            [(1.0 + 2.0, 10 + 20), (4.0, 40)],
+        ),
+        ([Outcome(KILLED, "export", until="evaluate")], [(4.0, 40)]),  # the run did not get so far
+    ],
+)
+def test_a_cut_costs_what_the_stages_took_that_it_reached(
+    tmp_path: Path, outcomes: list[Outcome], costs: list[tuple[float, int]]
+) -> None:
+    run = made(tmp_path)
+    run.outcomes = outcomes
+    run.usual = dict.fromkeys(STAGES, Cost(100.0, 1000))
+    run.entered = dict.fromkeys(("convert", "sft", "export"), Cost(0.0, 0))
+    run.left = {"convert": Cost(101.0, 1010), "sft": Cost(102.0, 1020), "export": Cost(104.0, 1040)}
+    run.reckon()
+    assert [(outcome.seconds, outcome.sent) for outcome in outcomes] == costs
+
+
 def made(tmp_path: Path, log: str = "", trained: str = "") -> Run:
     """A run with what its playbook and its trainer said."""
     (tmp_path / "server.log").touch()
