@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -61,7 +60,8 @@ class Outcome:
     starts: how often the command had to be started again; seconds: how much longer the stages from this one
     to `until` took than in a run without cuts, the starts included; steps: trained twice in them; sent: bytes
     that went over the network more than in that run; until: where the fault healed or a failure was seen,
-    whichever came last: a fault may outlive its stage.
+    whichever came last: a fault may outlive its stage; finished: whether the run then came to its end, and
+    what came out was as it must be.
     """
 
     cut: str
@@ -72,6 +72,7 @@ class Outcome:
     steps: int = 0
     sent: int = 0
     until: str = ""
+    finished: bool = False
 
     def __post_init__(self) -> None:
         self.until = self.until or self.stage
@@ -197,13 +198,14 @@ class Run:
 
     def finish(self) -> None:
         """Start the command until it has ended well. RunError when it does not within so many starts."""
-        self.plan.sort(key=lambda planned: (STAGES.index(planned.stage), planned.moment))
+        self.plan = sorted(self.plan, key=lambda planned: (STAGES.index(planned.stage), planned.moment))
         allowed = STARTS + len(self.plan)
         for start in range(1, allowed + 1):
             # A node that is taken away at the very end is made again, for `check` to look at what came out.
             if self._start(start) == 0 and self._is_there():
                 self.missed += self.plan
                 return
+        self._leave()
         raise RunError(f"{self.name} did not finish within {allowed} starts; see {self.logs[-1]}")
 
     def _start(self, number: int) -> int:
@@ -318,8 +320,8 @@ class Run:
         return sum(before - after + 1 for before, after in pairwise(steps) if after <= before)
 
     def costs(self) -> dict[str, Cost]:
-        """What each stage took, from its first moment to its last."""
-        return {stage: self.left[stage] - self.entered[stage] for stage in self.entered}
+        """What each stage that is over took, from its first moment to its last."""
+        return {stage: self.left[stage] - self.entered[stage] for stage in self.left}
 
 
 def check(run: Run) -> None:
@@ -392,13 +394,14 @@ def kill(run: Run) -> None:
         run.process.wait()
 
 
-def take(cloud: Cloud, name: str, directory: Path, plan: Sequence[Planned], usual: dict[str, Cost]) -> Run:
-    """Run with a plan of cuts, and check what came out."""
-    run = Run(cloud, name, directory, list(plan), usual)
+def take(run: Run) -> Run:
+    """Let a run finish, and check what came out. RunError where it does not: its outcomes say so as well."""
     try:
         run.finish()
     finally:
         kill(run)
-    run.reckon()
+        run.reckon()
     check(run)
+    for outcome in run.outcomes:
+        outcome.finished = True
     return run

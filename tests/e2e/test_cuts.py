@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos import runs
 from tests.chaos.cuts import STAGES
-from tests.chaos.runs import Cost, Planned
+from tests.chaos.runs import Cost, Planned, Run
 
 from .support import Cloud
 
@@ -38,7 +38,7 @@ def test_a_run_that_is_cut_in_every_stage_finishes(cloud: Cloud, tmp_path: Path)
     # The training goes on by itself while the controller is away, and is preempted half way through.
     plan += [Planned(KILLED, "sft", 0.2), Planned(PREEMPTED, "sft", 0.9)]
     usual = {stage: Cost(seconds, 0) for stage, seconds in USUAL.items()}
-    run = runs.take(cloud, "killed", tmp_path, plan, usual)
+    run = runs.take(Run(cloud, "killed", tmp_path, plan, usual))
     killed = {outcome.stage: outcome.starts for outcome in run.outcomes if outcome.cut == KILLED}
     assert {"maxtext_env", "convert", "sft", "export", "vllm_serve"} <= set(killed)
     assert set(killed.values()) == {1}

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from ansible_collections.tpuops.maxtext.plugins.modules.hf_upload import PROGRAM
 
-from tests.chaos import cuts, table
+from tests.chaos import __main__ as main
+from tests.chaos import cuts, runs, table
 from tests.chaos.__main__ import choose, draw, share_out
 from tests.chaos.cuts import CUTS, PLAYS, STAGES
 from tests.chaos.runs import ENDS, Cost, Outcome, Planned, Playbook, Run, RunError, check, losses, stage_of
@@ -37,6 +38,30 @@ def test_a_seed_draws_the_same_cuts_again() -> None:
 def test_only_what_was_asked_for_is_drawn() -> None:
     drawn = draw(4, 7, choose((KILLED,), ("sft", "convert"), ()))
     assert {(cut.cut, cut.stage) for cut in drawn} == {(KILLED, "sft"), (KILLED, "convert")}
+
+
+def test_what_cuts_did_is_kept_also_where_the_run_does_not_finish(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(main, "OUTCOMES", tmp_path / "outcomes.jsonl")
+    for name in ("clear", "kill", "check"):
+        monkeypatch.setattr(runs, name, lambda *_: None)
+
+    def finish(run: Run) -> None:
+        stage = run.plan[0].stage
+        run.outcomes.append(Outcome(KILLED, stage))
+        run.entered[stage] = run.left[stage] = Cost(0.0, 0)
+        if stage == "sft":
+            raise RunError("chaos-1 did not finish")
+
+    monkeypatch.setattr(Run, "finish", finish)
+    cloud = made(tmp_path).cloud
+    plans = [[Planned(KILLED, stage, 0.5)] for stage in ("sft", "export")]
+    failed: list[str] = []
+    main.one_round(cloud, dict.fromkeys(STAGES, Cost(0.0, 0)), plans, 1, failed)
+    assert failed == ["chaos-1 did not finish"]
+    saved = table.load(tmp_path / "outcomes.jsonl")
+    assert [(outcome.stage, outcome.finished) for outcome in saved] == [("sft", False), ("export", True)]
 
 
 def test_cells_that_are_known_are_not_drawn_again() -> None:
@@ -75,17 +100,21 @@ def test_the_table_has_a_row_for_every_stage_of_every_cut(tmp_path: Path) -> Non
     page = tmp_path / "page.md"
     page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
     outcomes = [
-        Outcome(KILLED, "sft", "", 1, 12.6, 4, 2_500_000),
-        Outcome(KILLED, "sft", "", 0, 30.0, 0, 0),
-        Outcome("node preempted", "convert", "a <b> | c", 2, 60.0),
+        Outcome(KILLED, "sft", "", 1, 12.6, 4, 2_500_000, finished=True),
+        Outcome(KILLED, "sft", "", 0, 30.0, 0, 0, finished=True),
+        Outcome(KILLED, "export", "", 1, 30.0, finished=True),
+        Outcome(KILLED, "export", "", 0, 3.0, finished=False),
+        Outcome("node preempted", "convert", "a <b> | c", 2, 60.0, finished=True),
     ]
     table.write(outcomes, page)
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert text.count("\n| ") == len(CUTS) * (1 + len(STAGES))
-    assert "| sft | goes on by itself | 1 | 13 | 4 | 2.5 |" in text
-    assert "| convert | a &lt;b> \\| c | 2 | 60 | 0 | 0.0 |" in text
-    assert "| preflight | *Nothing is made yet.* | | | | |" in text
+    assert "5 cuts; after 4 the run finished" in text
+    assert "| sft | goes on by itself | 1 | 13 | 4 | 2.5 | yes |" in text
+    assert "| export | goes on by itself | 0 | 3 | 0 | 0.0 | no |" in text
+    assert "| convert | a &lt;b> \\| c | 2 | 60 | 0 | 0.0 | yes |" in text
+    assert "| preflight | *Nothing is made yet.* | | | | | |" in text
 
 
 @pytest.mark.parametrize(("role", "task"), ENDS)
@@ -95,7 +124,7 @@ def test_the_tasks_that_must_not_end_twice_are_the_roles_own(role: str, task: st
 
 def test_outcomes_outlive_a_run_of_the_program(tmp_path: Path) -> None:
     path = tmp_path / "outcomes.jsonl"
-    first, second = Outcome(KILLED, "sft"), Outcome(KILLED, "convert", "why", 1, 2.0, 3, 4)
+    first, second = Outcome(KILLED, "sft"), Outcome(KILLED, "convert", "why", 1, 2.0, 3, 4, "sft", True)
     table.save(path, [first])
     table.save(path, [second])
     assert table.load(path) == [first, second]
