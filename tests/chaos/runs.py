@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +28,12 @@ PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 LOSS = re.compile(r"completed step: (\d+),.*?, loss: ([\d.]+|nan|inf)")
 LOSS_TOLERANCE = 1e-3  # of a loss, which the log gives with three digits behind the point
+PERIOD = 15  # steps between two checkpoints: a quarter of the inventory's sft_steps
+WRITTEN_IN = 3  # steps, at most, in which a checkpoint is written: training goes on meanwhile
 #: Cuts that leave the node and what runs on it alone.
 OF_THE_CONTROLLER = ("controller killed (kill -9)", "Ctrl-C")
+#: Cuts that may cost a whole checkpoint, or the writing of one.
+OF_THE_DISK = ("disk full for 20 s", "disk failing for 20 s")
 
 #: Tasks, as (role, task), that start a long job, and how often one may end in a run, whatever befalls that.
 ENDS = {
@@ -316,18 +321,27 @@ class Run:
 
     def steps_twice(self) -> int:
         """Steps that were shown before a cut and trained again after it."""
-        steps = [int(step) for log in self.logs for step in STEP.findall(log.read_text(errors="replace"))]
-        return sum(before - after + 1 for before, after in pairwise(steps) if after <= before)
+        return sum(repeats(self.shown()))
+
+    def shown(self) -> list[int]:
+        """The steps that the command told of, in this order: every few seconds one."""
+        return [int(step) for log in self.logs for step in STEP.findall(log.read_text(errors="replace"))]
 
     def costs(self) -> dict[str, Cost]:
         """What each stage that is over took, from its first moment to its last."""
         return {stage: self.left[stage] - self.entered[stage] for stage in self.left}
 
 
+def repeats(steps: Sequence[int]) -> list[int]:
+    """How many steps were trained again after each loss, of steps in the order in which they were told."""
+    return [before - after + 1 for before, after in pairwise(steps) if after <= before]
+
+
 def check(run: Run) -> None:
     """RunError unless no job that had ended ran again and the Hub has, byte for byte, what was exported.
 
-    And unless training knows one loss for each step, and no error told the token of the Hub.
+    And unless training knows one loss for each step and went on from its last checkpoint, and no error told
+    the token of the Hub.
     """
     changed: dict[tuple[str, str], int] = {}
     for log in run.logs:
@@ -348,6 +362,7 @@ def check(run: Run) -> None:
         if again:
             raise RunError(f"{run.name}: jobs ran more than once: {again}")
     losses(run)
+    went_on(run)
     target = run.directory / f"{run.name}-download"
     settings = run.cloud.settings
     done = run.cloud.command(
@@ -366,11 +381,28 @@ def check(run: Run) -> None:
         raise RunError(f"{run.name}: the Hub has {uploaded}, the export is {exported}")
 
 
+def trained(run: Run) -> list[tuple[int, float]]:
+    """Steps and losses as the trainer told them. The log of the run before, .log.1, comes first."""
+    told = run.cloud.ssh(f"sudo -n sh -c 'logs=$(ls -r {RECORDS}/sft-{run.name}.log*) && cat $logs'")
+    return [(int(match.group(1)), float(match.group(2))) for match in LOSS.finditer(told)]
+
+
+def went_on(run: Run) -> None:
+    """RunError where more was trained again after a loss than what no checkpoint could have kept."""
+    if any(outcome.cut in OF_THE_DISK for outcome in run.outcomes):
+        return
+    for steps in (run.shown(), [step for step, _ in trained(run)]):
+        for again in repeats(steps):
+            if again > PERIOD + WRITTEN_IN:
+                raise RunError(
+                    f"{run.name}: {again} steps were trained again, with a checkpoint every {PERIOD}"
+                )
+
+
 def losses(run: Run) -> dict[int, float]:
     """The loss of each step. RunError where there is none, or where a step that was trained twice has two."""
     found: dict[int, float] = {}
-    for match in LOSS.finditer(run.cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/sft-{run.name}.log*'")):
-        step, loss = int(match.group(1)), float(match.group(2))
+    for step, loss in trained(run):
         if not math.isclose(found.setdefault(step, loss), loss, rel_tol=LOSS_TOLERANCE):
             raise RunError(f"{run.name}: step {step} had loss {found[step]}, and then {loss}")
     missing = set(range(min(found), max(found))) - set(found)

@@ -48,5 +48,7 @@ def test_a_run_that_is_cut_in_every_stage_finishes(cloud: Cloud, tmp_path: Path)
         "sft-killed": 2
     }
     assert sorted(runs.losses(run)) == list(range(1, 61))
+    again = runs.repeats([step for step, _ in runs.trained(run)])
+    assert sum(again) <= runs.PERIOD + runs.WRITTEN_IN
     assert cloud.play("-e", "run_name=killed").recap["changed"] == 0
     runs.clear(cloud, tmp_path / "clear.log")

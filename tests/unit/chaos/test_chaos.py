@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +201,44 @@ def test_steps_that_were_trained_twice_are_counted_over_all_starts(tmp_path: Pat
     run = Run.__new__(Run)
     run.logs = [first, second]
     assert run.steps_twice() == 10
+
+
+def test_the_period_is_the_inventorys() -> None:
+    local = yaml.safe_load((ROOT / "inventories" / "local" / "group_vars" / "all" / "run.yml").read_text())
+    role = yaml.safe_load((ROOT / "roles" / "sft" / "defaults" / "main.yml").read_text())
+    assert "sft_steps | int // 4" in role["sft_checkpoint_period"]
+    assert not [name for name in local if name.startswith("sft_checkpoint")]
+    assert local["sft_steps"] // 4 == runs.PERIOD
+
+
+MOST = runs.PERIOD + runs.WRITTEN_IN
+
+
+@pytest.mark.parametrize(
+    ("again", "cut", "allowed"),
+    [
+        ((), "node preempted", True),
+        ((MOST,), "node preempted", True),
+        ((MOST, MOST), "machine rebooted", True),  # after each loss so many
+        ((MOST + 1,), "node preempted", False),
+        ((2, MOST + 1), KILLED, False),
+        ((MOST + 1,), "disk failing for 20 s", True),
+    ],
+)
+@pytest.mark.parametrize("teller", ["trainer", "command"])
+def test_training_again_what_a_checkpoint_kept_is_found(
+    tmp_path: Path, again: tuple[int, ...], cut: str, allowed: bool, teller: str
+) -> None:
+    told = list(range(1, 41))
+    for number in again:
+        told += range(told[-1] - number + 1, told[-1] + 10)
+    if teller == "trainer":
+        run = made(tmp_path, trained=steps(*((step, 1.0) for step in told)))
+    else:
+        run = made(tmp_path, "".join(f"sft-x  step {step}/60  loss 1\n" for step in told))
+    run.outcomes.append(Outcome(cut, "sft"))
+    with nullcontext() if allowed else pytest.raises(RunError, match=f"{MOST + 1} steps were trained again"):
+        runs.went_on(run)
 
 
 def test_a_cost_is_what_lies_between_two_moments() -> None:
