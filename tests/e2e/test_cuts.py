@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The controller dies in every stage and training loses its node; the same command finishes the run.
 
-`make chaos` has the other cuts.
+What came out, and what was left of the token, `runs.take` looks at. `make chaos` has the other cuts.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -341,6 +341,10 @@ class Ssh:
     settings: dict[str, str]
     shown: str
     hf_token: str = "hf_secret"
+    leaked: tuple[str, ...] = ()
+
+    def leaks(self, *_: str) -> list[str]:
+        return list(self.leaked)
 
     def ssh(self, _: str) -> str:
         return self.shown
@@ -351,6 +355,13 @@ def test_a_job_that_ends_too_often_is_found(tmp_path: Path, role: str, task: str
     once = f"{TASK}{role} : {task}] ***\nchanged: [tpu]\n"
     with pytest.raises(RunError, match=f"{task} ran {ENDS[role, task] + 1} times to its end"):
         check(made(tmp_path, once * (ENDS[role, task] + 1)))
+
+
+def test_a_token_that_is_left_is_found(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    run.cloud = replace(run.cloud, leaked=("/tmp/left", "/etc/left"))  # type: ignore[call-arg]
+    with pytest.raises(RunError, match="the token of the Hub is in /tmp/left, /etc/left"):
+        check(run)
 
 
 def test_a_token_in_a_log_is_found(tmp_path: Path) -> None:
