@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make run     fine-tune and serve a tiny model on the local cloud, from nothing
 # make test    everything that guards the project
-# make chaos   cut runs at random, for an hour, and write docs/reliability.md
+# make chaos   cut runs at random, for an hour or two, and write docs/reliability.md
 # make bench   measure the inventory of 10,000 nodes, and write docs/performance.md
 # make clean   tear the run and the local cloud down
 SHELL := /bin/sh
@@ -59,7 +59,7 @@ test: test-packages deps ## Everything that guards the project.
 lint unit contract machines molecule e2e: test-packages deps
 	python -m tests.run $@
 
-chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour. Writes docs/reliability.md.
+chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour or two. Writes docs/reliability.md.
 	python -m tests.chaos $(CHAOS_ARGS)
 
 bench: deps ## Measure the inventory of 10,000 nodes: ten minutes. Writes docs/performance.md.

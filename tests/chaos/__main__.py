@@ -15,7 +15,7 @@ from tests.e2e.support import ROOT, Cloud, local_cloud
 
 from . import runs, table
 from .cuts import CUTS, STAGES, cells
-from .runs import Cost, Planned
+from .runs import Cost, Planned, Run
 
 RESULTS = ROOT / "build" / "chaos"
 #: What every cut did, of all runs that docs/reliability.md tells of.
@@ -62,7 +62,11 @@ def share_out(cuts: list[Planned], per_run: int) -> list[list[Planned]]:
 @click.option("--cuts", default=50, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--seed", default=1, show_default=True, help="The same seed draws the same cuts.")
 @click.option(
-    "--per-run", default=6, show_default=True, type=click.IntRange(1, len(STAGES)), help="Cuts of a run."
+    "--per-run",
+    default=len(STAGES),  # as many as a run can have, for a run without cuts takes minutes already
+    show_default=True,
+    type=click.IntRange(1, len(STAGES)),
+    help="Cuts of a run, at most.",
 )
 @click.option("--cut", "names", multiple=True, type=click.Choice(list(CUTS)), help="Only these.")
 @click.option("--stage", "stages", multiple=True, type=click.Choice(STAGES), help="Only in these.")
@@ -111,7 +115,7 @@ def go_through(plans: list[list[Planned]], per_run: int) -> list[str]:
     failed: list[str] = []
     with local_cloud(RESULTS / "state") as cloud:
         click.echo(f"a run without cuts, to compare with; the logs are in {RESULTS}")
-        usual = runs.take(cloud, "chaos-0", RESULTS, [], {}).costs()
+        usual = runs.take(Run(cloud, "chaos-0", RESULTS, [], {})).costs()
         missed = one_round(cloud, usual, plans, 1, failed)
         again = share_out([replace(planned, moment=0.0) for planned in missed], per_run)
         missed = one_round(cloud, usual, again, 1 + len(plans), failed)
@@ -126,12 +130,12 @@ def one_round(
     for number, plan in enumerate(plans, first):
         name = f"chaos-{number}"
         runs.clear(cloud, RESULTS / f"{name}-clear.log")
+        run = Run(cloud, name, RESULTS, plan, usual)
         try:
-            run = runs.take(cloud, name, RESULTS, plan, usual)
+            runs.take(run)
         except runs.RunError as error:
             click.secho(str(error), fg="red")
             failed.append(str(error))
-            continue
         table.save(OUTCOMES, run.outcomes)
         missed += run.missed
         for outcome in run.outcomes:

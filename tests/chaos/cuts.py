@@ -68,7 +68,7 @@ PROCESSES = {
     "maxtext_env": "install_environment",
     "convert": "maxtext|hf download",
     "sft": "train_sft",
-    "export": "maxtext|to_huggingface",
+    "export": r"maxtext|to_huggingface|hub\.py upload ",
     "vllm_serve": "vllm|install_environment",
     "evaluate": "vllm",
 }

@@ -28,8 +28,15 @@ PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 LOSS = re.compile(r"completed step: (\d+),.*?, loss: ([\d.]+|nan|inf)")
 LOSS_TOLERANCE = 1e-3  # of a loss, which the log gives with three digits behind the point
+#: Not searched for the token after each run: gigabytes of an installer that has none. The test of the whole
+#: pipeline searches them.
+LIBRARIES = ("site-packages", "uv")
+PERIOD = 15  # steps between two checkpoints: a quarter of the inventory's sft_steps
+WRITTEN_IN = 3  # steps, at most, in which a checkpoint is written: training goes on meanwhile
 #: Cuts that leave the node and what runs on it alone.
 OF_THE_CONTROLLER = ("controller killed (kill -9)", "Ctrl-C")
+#: Cuts that may cost a whole checkpoint, or the writing of one.
+OF_THE_DISK = ("disk full for 20 s", "disk failing for 20 s")
 
 #: Tasks, as (role, task), that start a long job, and how often one may end in a run, whatever befalls that.
 ENDS = {
@@ -58,9 +65,11 @@ class Outcome:
     """What a cut did.
 
     seen: what the user read, empty when the command went on by itself;
-    starts: how often the command had to be started again; seconds: how much longer the stage took than in a
-    run without cuts, the starts included; steps: trained twice; sent: bytes that went over the network more
-    than in that run.
+    starts: how often the command had to be started again; seconds: how much longer the stages from this one
+    to `until` took than in a run without cuts, the starts included; steps: trained twice in them; sent: bytes
+    that went over the network more than in that run; until: where the fault healed or a failure was seen,
+    whichever came last: a fault may outlive its stage; finished: whether the run then came to its end, and
+    what came out was as it must be.
     """
 
     cut: str
@@ -70,6 +79,22 @@ class Outcome:
     seconds: float = 0.0
     steps: int = 0
     sent: int = 0
+    until: str = ""
+    finished: bool = False
+
+    def __post_init__(self) -> None:
+        self.until = self.until or self.stage
+
+    def reach(self, stage: str) -> None:
+        """It is felt in a stage; an earlier one, through which the command went again, does not count."""
+        if stage in STAGES:
+            self.until = max(self.until, stage, key=STAGES.index)
+
+    def show(self, failure: str, stage: str) -> None:
+        """The user read of a failure in a stage."""
+        self.reach(stage)
+        told = failure if stage in ("", self.stage) else f"in {stage}: {failure}"
+        self.seen += f" | {told}" if self.seen else told
 
 
 def stage_of(told: str) -> str:
@@ -181,13 +206,14 @@ class Run:
 
     def finish(self) -> None:
         """Start the command until it has ended well. RunError when it does not within so many starts."""
-        self.plan.sort(key=lambda planned: (STAGES.index(planned.stage), planned.moment))
+        self.plan = sorted(self.plan, key=lambda planned: (STAGES.index(planned.stage), planned.moment))
         allowed = STARTS + len(self.plan)
         for start in range(1, allowed + 1):
             # A node that is taken away at the very end is made again, for `check` to look at what came out.
             if self._start(start) == 0 and self._is_there():
                 self.missed += self.plan
                 return
+        self._leave()
         raise RunError(f"{self.name} did not finish within {allowed} starts; see {self.logs[-1]}")
 
     def _start(self, number: int) -> int:
@@ -197,7 +223,6 @@ class Run:
         self.logs.append(log)
         for outcome in self.outcomes[-1:]:
             outcome.starts += 1
-        struck_before = len(self.outcomes)
         self._playbook = Playbook.start(self.cloud, log, "-e", f"run_name={self.name}")
         while (status := self.process.poll()) is None:
             self._observe()
@@ -208,12 +233,7 @@ class Run:
         if status == 0:
             self._leave()
         elif self.outcomes:
-            seen = self._playbook.failure()
-            outcome = self.outcomes[-1]
-            if not outcome.seen:
-                outcome.seen = seen
-            elif len(self.outcomes) == struck_before:
-                outcome.seen += f" | {seen}"
+            self.outcomes[-1].show(self._playbook.failure(), self.stage)
         else:
             raise RunError(f"{self.name} failed before it was cut: {self._playbook.failure()}; see {log}")
         # Who starts the command again does so when the fault has passed.
@@ -275,6 +295,7 @@ class Run:
 
     def _heal_when_due(self) -> None:
         if self._healing and self._cut.lasts is not None and time.monotonic() >= self._healing[1]:
+            self.outcomes[-1].reach(self.stage)
             self._heal()
 
     def _heal(self) -> None:
@@ -289,40 +310,55 @@ class Run:
         self._healing = None
 
     def reckon(self) -> None:
-        """Fill in what each cut cost."""
+        """Fill in what each cut cost: in its stage, and in those it reached that no other cut hit."""
         costs = self.costs()
+        hit = {outcome.stage for outcome in self.outcomes}
         for outcome in self.outcomes:
-            more = costs[outcome.stage] - self.usual[outcome.stage]
-            outcome.seconds, outcome.sent = max(0.0, more.seconds), max(0, more.sent)
-            if outcome.stage == "sft":
+            reached = STAGES[STAGES.index(outcome.stage) : STAGES.index(outcome.until) + 1]
+            counted = [stage for stage in reached if stage == outcome.stage or stage not in hit]
+            more = [costs[stage] - self.usual[stage] for stage in counted if stage in costs]
+            outcome.seconds = max(0.0, sum(each.seconds for each in more))
+            outcome.sent = max(0, sum(each.sent for each in more))
+            if "sft" in counted:
                 outcome.steps = self.steps_twice()
 
     def steps_twice(self) -> int:
         """Steps that were shown before a cut and trained again after it."""
-        steps = [int(step) for log in self.logs for step in STEP.findall(log.read_text(errors="replace"))]
-        return sum(before - after + 1 for before, after in pairwise(steps) if after <= before)
+        return sum(repeats(self.shown()))
+
+    def shown(self) -> list[int]:
+        """The steps that the command told of, in this order: every few seconds one."""
+        return [int(step) for log in self.logs for step in STEP.findall(log.read_text(errors="replace"))]
 
     def costs(self) -> dict[str, Cost]:
-        """What each stage took, from its first moment to its last."""
-        return {stage: self.left[stage] - self.entered[stage] for stage in self.entered}
+        """What each stage that is over took, from its first moment to its last."""
+        return {stage: self.left[stage] - self.entered[stage] for stage in self.left}
+
+
+def repeats(steps: Sequence[int]) -> list[int]:
+    """How many steps were trained again after each loss, of steps in the order in which they were told."""
+    return [before - after + 1 for before, after in pairwise(steps) if after <= before]
 
 
 def check(run: Run) -> None:
     """RunError unless no job that had ended ran again and the Hub has, byte for byte, what was exported.
 
-    And unless training knows one loss for each step, and no error told the token of the Hub.
+    And unless training knows one loss for each step and went on from its last checkpoint, and the token of
+    the Hub is nowhere: in no output, and not among what was left on either machine.
     """
     changed: dict[tuple[str, str], int] = {}
     for log in run.logs:
         text = log.read_text(errors="replace")
         if run.cloud.hf_token in text:
             raise RunError(f"{run.name}: {log} has the token of the Hub")
-        matches = list(TASK.finditer(text))
-        ends = [match.start() for match in matches[1:]] + [len(text)]
-        for match, end in zip(matches, ends, strict=True):
+        matches = list(TASK.finditer(text))  # none where the command was killed before its first task
+        bounds = [*(match.start() for match in matches), len(text)]
+        for match, end in zip(matches, bounds[1:], strict=True):
             if re.search(r"^changed: ", text[match.end() : end], re.MULTILINE):
                 key = (match.group(1), match.group(2))
                 changed[key] = changed.get(key, 0) + 1
+    if leaks := run.cloud.leaks(*LIBRARIES):
+        raise RunError(f"{run.name}: the token of the Hub is in {', '.join(leaks)}")
     for task, allowed in ENDS.items():
         if changed.get(task, 0) > allowed:
             raise RunError(f"{run.name}: {', '.join(task)} ran {changed[task]} times to its end")
@@ -331,6 +367,7 @@ def check(run: Run) -> None:
         if again:
             raise RunError(f"{run.name}: jobs ran more than once: {again}")
     losses(run)
+    went_on(run)
     target = run.directory / f"{run.name}-download"
     settings = run.cloud.settings
     done = run.cloud.command(
@@ -349,11 +386,28 @@ def check(run: Run) -> None:
         raise RunError(f"{run.name}: the Hub has {uploaded}, the export is {exported}")
 
 
+def trained(run: Run) -> list[tuple[int, float]]:
+    """Steps and losses as the trainer told them. The log of the run before, .log.1, comes first."""
+    told = run.cloud.ssh(f"sudo -n sh -c 'logs=$(ls -r {RECORDS}/sft-{run.name}.log*) && cat $logs'")
+    return [(int(match.group(1)), float(match.group(2))) for match in LOSS.finditer(told)]
+
+
+def went_on(run: Run) -> None:
+    """RunError where more was trained again after a loss than what no checkpoint could have kept."""
+    if any(outcome.cut in OF_THE_DISK for outcome in run.outcomes):
+        return
+    for steps in (run.shown(), [step for step, _ in trained(run)]):
+        for again in repeats(steps):
+            if again > PERIOD + WRITTEN_IN:
+                raise RunError(
+                    f"{run.name}: {again} steps were trained again, with a checkpoint every {PERIOD}"
+                )
+
+
 def losses(run: Run) -> dict[int, float]:
     """The loss of each step. RunError where there is none, or where a step that was trained twice has two."""
     found: dict[int, float] = {}
-    for match in LOSS.finditer(run.cloud.ssh(f"sudo -n sh -c 'cat {RECORDS}/sft-{run.name}.log*'")):
-        step, loss = int(match.group(1)), float(match.group(2))
+    for step, loss in trained(run):
         if not math.isclose(found.setdefault(step, loss), loss, rel_tol=LOSS_TOLERANCE):
             raise RunError(f"{run.name}: step {step} had loss {found[step]}, and then {loss}")
     missing = set(range(min(found), max(found))) - set(found)
@@ -377,13 +431,14 @@ def kill(run: Run) -> None:
         run.process.wait()
 
 
-def take(cloud: Cloud, name: str, directory: Path, plan: Sequence[Planned], usual: dict[str, Cost]) -> Run:
-    """Run with a plan of cuts, and check what came out."""
-    run = Run(cloud, name, directory, list(plan), usual)
+def take(run: Run) -> Run:
+    """Let a run finish, and check what came out. RunError where it does not: its outcomes say so as well."""
     try:
         run.finish()
     finally:
         kill(run)
-    run.reckon()
+        run.reckon()
     check(run)
+    for outcome in run.outcomes:
+        outcome.finished = True
     return run

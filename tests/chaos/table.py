@@ -16,6 +16,10 @@ from .runs import Outcome
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- written by `make chaos`: begin -->", "<!-- written by `make chaos`: end -->"
 TEXT = 220  # characters of an error that the table shows
+HEAD = (
+    "| stage | what the user sees | starts | s | steps | MB | finished |",
+    "|---|---|--:|--:|--:|--:|---|",
+)
 
 
 def save(path: Path, outcomes: Iterable[Outcome]) -> None:
@@ -38,24 +42,28 @@ def write(outcomes: Sequence[Outcome], page: Path = PAGE) -> None:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """One table a cut, a row a stage. Of several outcomes of a cell the dearest stands there."""
-    parts = [f"{len(outcomes)} cuts; after each the run finished, and the Hub had what was exported."]
+    """One table a cut, a row a stage.
+
+    Of several outcomes of a cell the dearest stands there, or one after which the run did not finish.
+    """
+    finished = sum(outcome.finished for outcome in outcomes)
+    parts = [f"{len(outcomes)} cuts; after {finished} the run finished, and the Hub had what was exported."]
     for cut in CUTS.values():
         rows = [row(cut, stage, outcomes) for stage in STAGES]
-        head = "| stage | what the user sees | starts | s | steps | MB |\n|---|---|--:|--:|--:|--:|"
-        parts.append("\n".join([f"### {cut.name}", "", head, *rows]))
+        parts.append("\n".join([f"### {cut.name}", "", *HEAD, *rows]))
     return "\n\n".join(parts) + "\n"
 
 
 def row(cut: Cut, stage: str, outcomes: Sequence[Outcome]) -> str:
     if stage in cut.spares:
-        return f"| {stage} | *{cut.spares[stage]}* | | | | |"
+        return f"| {stage} | *{cut.spares[stage]}* | | | | | |"
     found = [each for each in outcomes if (each.cut, each.stage) == (cut.name, stage)]
     if not found:
-        return f"| {stage} | *not drawn in these runs* | | | | |"
-    worst = max(found, key=lambda each: (each.starts, each.seconds))
+        return f"| {stage} | *not drawn in these runs* | | | | | |"
+    worst = max(found, key=lambda each: (not each.finished, each.starts, each.seconds))
     seen = escape(worst.seen) if worst.seen else "goes on by itself"
-    cells = (worst.starts, round(worst.seconds), worst.steps, round(worst.sent / 1e6, 1))
+    cost = (worst.starts, round(worst.seconds), worst.steps, round(worst.sent / 1e6, 1))
+    cells = (*cost, "yes" if worst.finished else "no")
     return f"| {stage} | {seen} | {' | '.join(map(str, cells))} |"
 
 

@@ -19,6 +19,8 @@ from typing import Any
 from localcloud.exchanges import ExchangeFile
 from tests.exchanges import judge
 
+from . import leftovers
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 MOUNT = "/mnt/disks/checkpoints"  # the data disk of the TPU VM
 RECORDS = f"{MOUNT}/.tpuops/jobs"
@@ -126,6 +128,19 @@ class Cloud:
             found[record["name"]] = record
             text = text[end:]
         return found
+
+    def leaks(self, *but: str) -> list[str]:
+        """Where the token of the Hub is and should not be, here and on the TPU VM.
+
+        Directories of these names are left out.
+        """
+        token, state = self.hf_token, Path(self.settings["state_dir"])
+        assert len(token) > 20
+        assert leftovers.files(token, [str(state / "hf-token")], []), "the search finds what is there"
+        here = [self.environment["ANSIBLE_HOME"], str(state / "machines"), str(state / "ssh")]
+        program = Path(leftovers.__file__).read_text()
+        there = self.ssh(shlex.join(["sudo", "-n", "python3", "-I", "-c", program, *but]), token)
+        return leftovers.files(token, here, but) + leftovers.command_lines(token) + there.splitlines()
 
     def judge(self) -> None:
         """AssertionError where an exchange with Google's APIs is not as Google defines them."""

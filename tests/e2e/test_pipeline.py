@@ -120,20 +120,11 @@ def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: 
 
 def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines: CommandLines) -> None:
     token = cloud.hf_token
-    assert len(token) > 20
     assert first_run in cloud.told  # among runs that failed, on bad input and on refusals
     assert not [output for output in cloud.told if token in output]
     assert not [line for line in command_lines.seen if token in line]
     assert any("train_sft" in line for line in command_lines.seen), "the watcher saw the trainer"
-    assert token not in cloud.ssh("sudo -n journalctl --no-pager --output=export")
-    # The pattern comes on standard input, or the search would find itself. It must find what is there.
-    search = ["grep", "--recursive", "--files-with-matches", "--text", "--devices=skip", "--file=-"]
-    state = Path(cloud.settings["state_dir"])
-    assert cloud.command([*search, str(state / "hf-token")], token).stdout
-    left_here = [cloud.environment["ANSIBLE_HOME"], str(state / "machines"), str(state / "ssh")]
-    assert cloud.command([*search, *left_here], token).stdout == ""
-    left_there = f"{MOUNT} /etc /home /root /tmp /var /run/systemd/transient /run/tpuops"
-    assert cloud.ssh(f"sudo -n {' '.join(search)} {left_there}; test $? -le 2", token) == ""
+    assert cloud.leaks() == []
 
 
 def test_the_disk_survives_the_node(cloud: Cloud, first_run: str) -> None:
