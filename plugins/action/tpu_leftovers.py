@@ -58,7 +58,8 @@ class ActionModule(ModuleAction):
         except leftovers.NotClear as error:
             raise AnsibleActionFail(str(error)) from error
         now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
-        self.show(there, now, options["prices"])
+        if not options["delete"]:
+            self.show(there, now, options["prices"])
         deleted: list[Leftover] = []
         diffs: list[Result] = []
         failure: Result = {}

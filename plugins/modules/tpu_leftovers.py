@@ -13,7 +13,7 @@ version_added: 0.2.0
 description:
   - Finds TPU VMs, queued resources and disks of all zones that have the label C(created-by) of this
     collection, and prints the age of each, whose it is, for which run it was made and what an hour of it
-    costs.
+    costs. With O(delete) it prints what it deletes instead.
   - Deletes nothing that O(delete) does not name, and nothing without the label.
   - Runs where the play runs, which is meant to be the controller.
 author:
@@ -39,7 +39,8 @@ options:
         V(queued) or V(disk). The first column of what is printed is such a name.
       - A name that several things have is an error. Only a node and the queued resource that it came from
         count as one and go together.
-      - A node is deleted also while a job runs on it; a disk not while it is attached.
+      - A node is deleted also while a job runs on it; C(playbooks/leftovers.yml) looks for jobs first. A disk
+        is not deleted while it is attached.
     type: list
     elements: str
     default: []
@@ -85,6 +86,7 @@ leftovers:
       hour: 9.6
       currency: USD
       users: []
+      nodes: [tpu-v5e-8]
 hour:
   description: What an hour of all of it costs, without what has no known price.
   returned: success

@@ -56,6 +56,11 @@ class Leftover:
     def path(self) -> str:
         return f"{self.kind}:{self.zone}/{self.name}"
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes that go with it."""
+        return (self.name,) if self.kind == NODE else self.makes
+
     def described(self, now: datetime, currency: str) -> Json:
         return {
             "kind": self.kind,
@@ -69,6 +74,7 @@ class Leftover:
             "hour": self.hour,
             "currency": currency,
             "users": list(self.users),
+            "nodes": list(self.nodes),
         }
 
     def line(self, now: datetime, currency: str) -> str:

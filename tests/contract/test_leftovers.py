@@ -89,8 +89,29 @@ def test_what_is_left_is_listed_and_what_is_named_is_deleted(
     served.fault("failing-operation", {"method": "*.queuedResources.delete"}, count=1)
     failed = play(*named, status=2)
     assert re.search(rf"queued:us-west1-c/{NAME}: .*\s+run\s+again\s+later", failed)
-    assert failed.count("fatal:") == 1
+    assert failed.count("fatal: [localhost]") == 1
     assert left() == everything
     assert "changed=1" in play(*named)
     assert left() == [FOREIGN]
     assert "nothing is left over" in play("-e", f"leftovers_owner={NAME}")
+
+
+def test_only_the_machine_of_a_node_that_is_named_is_asked_for_its_jobs(
+    play: Play, left: Callable[[], list[str]], run_module: Callable[..., Any]
+) -> None:
+    elsewhere = {"name": NAME, "zone": "us-west4-a"}
+    made = run_module(
+        "tpu_vm",
+        accelerator_type="v5litepod-1",
+        runtime_version="v2-alpha-tpuv5-lite",
+        labels=LABELS,
+        **elsewhere,
+    )
+    assert not made.get("failed"), made
+    zones = [{"zone": zone, "accelerator_type": "v5litepod-1"} for zone in ("us-west1-c", "us-west4-a")]
+    both = ("-e", json.dumps({"tpu_vm_candidates": zones}))
+    assert "UNREACHABLE" not in play(*both)
+    told = play(*both, "-e", f"leftovers_delete=us-west1-c/{NAME}", "--check")
+    run_module("tpu_vm", state="absent", **elsewhere)
+    assert re.findall(r"^fatal: \[(\S+)\]: UNREACHABLE!", told, re.MULTILINE) == [f"{NAME}.us-west1-c"]
+    assert f"queued:us-west1-c/{NAME}  would be deleted" in told

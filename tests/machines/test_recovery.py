@@ -313,7 +313,15 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft-followed." in words(
         refused
     )
-    assert site.nodes() == ["READY"]
+    # Nor does whoever tidies up.
+    leftovers = f"leftovers_delete=us-west1-c/{NODE},tpu-data-disk"
+    kept = site.cloud.play("-e", leftovers, playbook="playbooks/leftovers.yml")
+    assert kept.status == 2, kept.output
+    assert "On tpu-v5e-8 there is a job that runs: sft-followed." in " ".join(kept.output.split())
+    assert "playbooks/stop.yml -e tpu_vm_name=tpu-v5e-8 -e job_name=sft-followed" in " ".join(
+        kept.output.split()
+    )
+    assert (site.nodes(), site.disks()) == (["READY"], ["tpu-data-disk"])
     stopped = site.cloud.play("-e", "job_name=sft-followed", playbook="playbooks/stop.yml")
     assert stopped.status == 0, stopped.output
     assert stopped.recap["changed"] == 1
@@ -323,15 +331,17 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert site.nodes() == ["READY"]
 
 
-def test_a_node_is_deleted_under_a_running_job_where_that_is_forced(site: Site) -> None:
-    run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[17]), "run_name": "followed"}
+@pytest.mark.parametrize("playbook", ["teardown", "leftovers"])
+def test_a_node_is_deleted_under_a_running_job_where_that_is_forced(site: Site, playbook: str) -> None:
+    run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[17]), "run_name": playbook}
     process, log = site.start(**run)
     wait_until_told(process, log, f"step 17/{STEPS}")
-    deleted = site.cloud.play("-e", "tpu_vm_force=true", playbook="playbooks/teardown.yml")
+    forced = ("-e", "tpu_vm_force=true", "-e", f"leftovers_delete={NODE}")
+    deleted = site.cloud.play(*forced, playbook=f"playbooks/{playbook}.yml")
     assert deleted.status == 0, deleted.output
     assert process.wait() == 2
     told = words(log)
-    assert "job sft-followed was stopped after" in told  # and not lost: nobody makes the node again
+    assert f"job sft-{playbook} was stopped after" in told  # and not lost: nobody makes the node again
     assert "Recovery" not in told
     assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
 
@@ -449,6 +459,9 @@ def test_a_node_whose_jobs_cannot_be_read_is_deleted_only_by_force(site: Site) -
 def test_a_machine_that_does_not_answer_is_torn_down(site: Site) -> None:
     cut = site.cloud.command([sys.executable, "-m", "localcloud", "machine", "cut", NODE])
     assert cut.returncode == 0, cut.stderr
+    leftovers = ("--check", "-e", f"leftovers_delete={NODE}")
+    named = site.cloud.play(*leftovers, playbook="playbooks/leftovers.yml", ANSIBLE_SSH_ARGS=SSH)
+    assert (named.status, named.recap["changed"]) == (0, 1), named.output
     deleted = site.cloud.play(playbook="playbooks/teardown.yml", ANSIBLE_SSH_ARGS=SSH)
     assert deleted.status == 0, deleted.output
     assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])

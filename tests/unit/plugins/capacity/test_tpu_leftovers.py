@@ -85,11 +85,11 @@ def test_without_a_name_it_only_lists(cloud: FakeCloud, shown: list[str]) -> Non
     result = play(cloud)
     assert cloud.calls == QUESTIONS
     assert (result["changed"], result["deleted"], result["diff"], result["hour"]) == (False, [], [], 9.6)
-    assert [(each["kind"], each["zone"]) for each in result["leftovers"]] == [
-        ("node", A),
-        ("node", B),
-        ("queued", A),
-        ("disk", A),
+    assert [(each["kind"], each["zone"], each["nodes"]) for each in result["leftovers"]] == [
+        ("node", A, ["n"]),
+        ("node", B, ["n"]),
+        ("queued", A, ["n"]),
+        ("disk", A, []),
     ]
     assert shown[-1] == (
         "all of it: 9.600 USD an hour, and 2 without a price in tpu_vm_prices (prices of 2026-01-01, a list)"
@@ -107,7 +107,7 @@ def test_without_a_name_it_only_lists(cloud: FakeCloud, shown: list[str]) -> Non
     ],
 )
 def test_what_is_named_is_deleted_what_holds_it_first(
-    cloud: FakeCloud, names: list[str], calls: list[Json]
+    cloud: FakeCloud, shown: list[str], names: list[str], calls: list[Json]
 ) -> None:
     before = {"queued": cloud.queued[A], "node": cloud.nodes[B], "disk": cloud.disks[A]}
     result = play(cloud, *names)
@@ -123,6 +123,7 @@ def test_what_is_named_is_deleted_what_holds_it_first(
         for each in result["deleted"]
     ]
     assert len(result["diff"]) == len(calls)
+    assert shown == [f"{difference['before_header']}  deleted" for difference in result["diff"]]
 
 
 def test_the_time_of_a_deletion_is_handed_on(cloud: FakeCloud) -> None:
