@@ -76,8 +76,8 @@ def with_checkpoint_options(options: Any, keep: int, minutes: float | None) -> A
     }
     if options.enable_async_checkpointing:  # without, Orbax has no such callback, and fails on it
         # Orbax calls it when all is written and STEP has not its name yet, in the thread that saves: training
-        # waits for that only where the next one is due before. ext4 commits the name within 5 s. sync() raises
-        # nothing: where the disk fails, the renaming that follows says so.
+        # waits for that only where the next one is due before. ext4 commits the name within 5 s. sync()
+        # raises nothing: where the disk fails, the renaming that follows says so.
         changes["async_options"] = dataclasses.replace(
             options.async_options or AsyncOptions(), post_finalization_callback=os.sync
         )

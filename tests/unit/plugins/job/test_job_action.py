@@ -207,7 +207,7 @@ def test_a_failure_says_how_where_and_why(
     assert result["failed"]
     assert lines[0] == first_line
     assert (
-        lines[1] == "unit tpuops-sft.service on tpu; follow its log with: tail -n 100 -F /disk/jobs/sft.log"
+        lines[-4] == "unit tpuops-sft.service on tpu; follow its log with: tail -n 100 -F /disk/jobs/sft.log"
     )
     assert lines[-2:] == ["  Traceback (most recent call last):", "  ValueError: no column"]
 
