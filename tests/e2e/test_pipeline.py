@@ -51,6 +51,26 @@ def test_from_nothing_to_an_answer(first_run: str) -> None:
     assert "```python" in answer
 
 
+def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
+    """The lines that a user watches, as the real programs let them be made."""
+    number = r"[\d.]+"
+    written = rf"{number} [kMG]B written"
+    shown = {
+        "env-train": rf"{number} of about {number} GB written",
+        "convert-qwen3-4b": written,
+        f"sft-{RUN}": rf"step \d+/60  loss {number}  {number} s/step  {number} tokens/s/device  ETA \d+ ",
+        f"export-{RUN}": r"\d+ s  \S",
+        f"upload-local.{RUN}": "has all 5 files",
+        "env-serve": rf"{number} of about {number} GB written",
+        "serve-download": r"\d+ s  \S",
+        "serve-start": r"vllm\.service is healthy, \d+ s after its start",
+    }
+    silent = {
+        job: line for job, line in shown.items() if not re.search(rf"^{job}  .*{line}", first_run, re.M)
+    }
+    assert not silent, first_run[-5000:]
+
+
 def test_the_second_run_changes_nothing(cloud: Cloud, first_run: str) -> None:
     jobs_before, commits_before = cloud.records(), commits(cloud)
     played = cloud.play()

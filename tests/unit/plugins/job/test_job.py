@@ -394,6 +394,16 @@ def test_progress_of_an_older_run_is_left_out(
     assert (first["text"], more["text"]) == ('{"step": 2}\n', "")
 
 
+def test_job_info_tells_what_the_disk_got_since_the_job_started(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = iter([1000, 4000, 900])
+    monkeypatch.setattr(space, "used", lambda _: next(sizes))
+    run_module("job", **job)
+    looks = [run_module("job_info", name="sft", records_dir=job["records_dir"], offset=-1) for _ in range(2)]
+    assert [look["written"] for look in looks] == [3000, 0]  # and never less than nothing
+
+
 def test_job_info_lists_by_start_and_explains_a_failure(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:
