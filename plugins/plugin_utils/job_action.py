@@ -331,7 +331,7 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
     lines = [first]
     if status == "interrupted":
         lines.append("Run the same command again to run it again.")
-    if what_to_do := remedy([reason or "", *log_tail]):
+    if what_to_do := remedy(reason if status == "failed" else None, log_tail):
         lines.append(what_to_do)
     lines.append(f"unit {record['unit']} on {host}; follow its log with: tail -n 100 -F {record['log']}")
     if log_tail:

@@ -12,10 +12,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.log import FULL
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.space import GROW
 
 AGAIN = "Run the same command again: what is there is kept."
-#: What the log says, and what to do about it; the first that fits. The Hub's words are those of
-#: huggingface_hub, which speaks by requests or, since 1.0, by httpx.
+#: What the log says of the Hub, and what to do about it; the first that fits. The words are those of
+#: huggingface_hub, which speaks by requests or, since 1.0, by httpx, and of what hides its errors.
 REMEDIES = (
-    (re.compile(FULL), f"The disk is full. {GROW}"),
     (
         re.compile(
             r"\b(?:GatedRepo|RepositoryNotFound)Error\b|\b40[13] (?:Client Error|Unauthorized|Forbidden)\b"
@@ -35,13 +34,23 @@ REMEDIES = (
         re.compile(
             r"\b(?:httpx2?|requests\.exceptions|urllib3\.exceptions)\.\w*"
             r"(?:Connect|Timeout|Protocol|Read|Write|Network|MaxRetry)\w*\b|\bLocalEntryNotFoundError\b"
+            r"|couldn't (?:connect to|reach) ",
+            re.IGNORECASE,
         ),
         f"The Hub did not answer, or the network broke. {AGAIN}",
     ),
 )
 
 
-def remedy(lines: Iterable[str]) -> str | None:
-    """What to do about an end that these lines explain; None where they say nothing that is known."""
-    text = "\n".join(lines)
-    return next((words for pattern, words in REMEDIES if pattern.search(text)), None)
+def remedy(cause: str | None, lines: Iterable[str]) -> str | None:
+    """What to do about an end with this cause, which the lines explain; None where nothing is known.
+
+    A full disk explains everything. What the Hub did may have been tried again, so the cause must be of that
+    kind; which it was, the lines tell: huggingface_hub hides a refusal behind a file that is not there.
+    """
+    text = "\n".join([cause or "", *lines])
+    if FULL in text:
+        return f"The disk is full. {GROW}"
+    if not any(pattern.search(cause or "") for pattern, _words in REMEDIES):
+        return None
+    return next(words for pattern, words in REMEDIES if pattern.search(text))

@@ -24,7 +24,7 @@ FULL = "No space left on device"  # explains whatever else is said about the end
 # Lines that tell a cause, wherever they stand: the last line of a traceback, the loader's and the kernel's
 # own words.
 CAUSE = re.compile(
-    r"(?:^|[\s\]:)])(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b\s*(?::|$)"
+    r"(?:^|[\s\]:)])(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Timeout)\b\s*(?::|$)"
     r"|No space left on device|RESOURCE_EXHAUSTED|cannot open shared object file"
     r"|Out of memory|Segmentation fault"
 )

@@ -35,6 +35,11 @@ def service() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def guard() -> ModuleType:
+    return load("roles/tpu_vm/files/tpu_guard.py")
+
+
+@pytest.fixture(scope="session")
 def trainer() -> Iterator[ModuleType]:
     """The program beside which the role puts the collection's checkpoints.py."""
     sys.modules["checkpoints"] = load("plugins/module_utils/checkpoints.py")

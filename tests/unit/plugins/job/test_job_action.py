@@ -332,6 +332,17 @@ def test_a_full_disk_is_told_with_the_remedy(clock: list[float], shown: list[str
     assert "tpu_vm_disk_size_gb" in message
 
 
+@pytest.mark.parametrize(("status", "told"), [("failed", True), ("stopped", False)])
+def test_what_the_hub_did_is_told_of_a_job_that_failed_by_it(
+    clock: list[float], shown: list[str], status: str, told: bool
+) -> None:
+    tail = ["httpcore.ReadTimeout: timed out", "httpx.ReadTimeout: timed out"]
+    action = Action({}, [started(), {**look(status=status, exit_code=1, seconds=9), "log_tail": tail}])
+    lines = action.run(task_vars={})["msg"].splitlines()
+    assert lines[0].endswith(": httpx.ReadTimeout: timed out")
+    assert lines[1].startswith("The Hub did not answer") == told
+
+
 def test_an_interruption_is_explained_and_then_goes_on_its_way(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
