@@ -53,11 +53,15 @@ class RunError(AssertionError):
 
 @dataclass(frozen=True)
 class Planned:
-    """A cut, the stage that it is to hit, and the moment: the part of its usual time that has passed."""
+    """A cut, the stage that it is to hit, and the moment: the part of its usual time that has passed.
+
+    told: besides, the command that now runs must have told this, a regular expression.
+    """
 
     cut: str
     stage: str
     moment: float
+    told: str = ""
 
 
 @dataclass
@@ -282,6 +286,8 @@ class Run:
             return
         passed = time.monotonic() - self.entered[planned.stage].seconds
         if passed < planned.moment * self.usual[planned.stage].seconds:
+            return
+        if not re.search(planned.told, self._playbook.told, re.MULTILINE):
             return
         cut = CUTS[planned.cut]
         try:

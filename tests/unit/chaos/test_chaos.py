@@ -388,3 +388,18 @@ def test_a_loss_curve_is_one_however_often_training_began(tmp_path: Path) -> Non
 def test_a_broken_loss_curve_is_found(tmp_path: Path, trained: str, said: str) -> None:
     with pytest.raises(RunError, match=said):
         losses(made(tmp_path, trained=trained))
+
+
+@pytest.mark.parametrize(
+    ("told", "struck"), [("sft-x  step 4/60  loss 1\n", 0), ("sft-x  step 20/60  loss 1\n", 1)]
+)
+def test_a_cut_waits_for_what_the_command_must_have_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, struck: int
+) -> None:
+    monkeypatch.setattr(cuts, "localcloud", lambda *_: "")
+    run = made(tmp_path, told)
+    run._playbook = Playbook(Ended(0), run.logs[0])  # type: ignore[arg-type]
+    run.plan, run.stage = [Planned("node preempted", "sft", 0.0, r"^sft-\S+  step [2-5]\d/")], "sft"
+    run.entered, run.usual = {"sft": Cost(0.0, 0)}, {"sft": Cost(1.0, 0)}
+    run._strike_when_due()
+    assert len(run.outcomes) == struck
