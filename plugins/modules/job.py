@@ -104,12 +104,13 @@ options:
         with less free space.
       - The sum of O(disk_space.bytes) and O(disk_space.times) the size of O(disk_space.like), less the size
         of what O(disk_space.present) names.
+      - With neither O(disk_space.bytes) nor O(disk_space.like) nothing is compared, and the module warns of
+        that where it starts the job.
     type: dict
     suboptions:
       bytes:
         description: A number of bytes.
         type: float
-        default: 0
       like:
         description: A file or directory to compare with.
         type: path
@@ -457,6 +458,12 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         result["diff"] = difference(previous, wanted)
     if module.check_mode:
         return result
+    disk = params["disk_space"]
+    if disk and disk["bytes"] is None and disk["like"] is None:
+        module.warn(
+            f"How much job {paths.name} will write is not known, so nothing was compared with the free space "
+            f"of {paths.records_dir}; should that disk fill up, the job fails and says so."
+        )
     secrets = {name: str(value) for name, value in params["secrets"].items()}
     record = launch.run(
         paths,
@@ -464,7 +471,7 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         previous,
         secrets,
         stop_timeout=params["stop_timeout"],
-        disk_space=params["disk_space"],
+        disk_space=disk,
         conflicts=params["conflicts"],
     )
     return {**result, "job": record}
@@ -531,7 +538,7 @@ def main() -> None:
             "disk_space": {
                 "type": "dict",
                 "options": {
-                    "bytes": {"type": "float", "default": 0},
+                    "bytes": {"type": "float"},
                     "like": {"type": "path"},
                     "times": {"type": "float", "default": 1},
                     "present": {"type": "list", "elements": "path", "default": []},

@@ -47,7 +47,8 @@ def disk_space(where: str, **values: Any) -> dict[str, Any]:
     template = Templar(loader=DataLoader(), variables=variables | {"convert_on_the_hub": {}} | values)
     option = template.template(found()[where]["disk_space"])
     assert isinstance(option, dict)
-    return {name: float(value) if name in ("bytes", "times") else value for name, value in option.items()}
+    numbers = {name: float(option[name]) for name in ("bytes", "times") if option.get(name) is not None}
+    return option | numbers
 
 
 def test_every_job_that_writes_looks_at_the_disk_first() -> None:
@@ -73,7 +74,7 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
             {**KNOWN, "convert_on_the_hub": {"models": [{**HUB, "safetensors_bytes": 0}]}},
             {"bytes": 18000},
         ),
-        ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": 0}),
+        ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
         ("sft/main", {}, {"like": f"{MODEL}/0/items", "times": 9}),
         ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
         ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),

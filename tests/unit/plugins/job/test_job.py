@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import (
     launch,
     records,
@@ -115,6 +116,17 @@ def test_a_job_that_would_fill_the_disk_does_not_start(
     assert "job sft is about to write 1000000000.0 GB, but the disk of" in result["msg"]
     assert "tpu_vm_disk_size_gb" in result["msg"]
     assert fake_systemd.started == []
+
+
+def test_what_nobody_knows_is_not_compared_with_the_disk_and_says_so_once(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, warning: said.append(warning))
+    unknown = {**job, "disk_space": {"bytes": None}}
+    assert run_module("job", **unknown)["action"] == "run"
+    assert run_module("job", **unknown)["action"] == "attach"
+    assert ["How much job sft will write" in warning for warning in said] == [True]
 
 
 @pytest.mark.parametrize(
