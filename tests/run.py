@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs everything that guards the project: `python -m tests.run [STAGE...]`. Closes with the count of tests.
+"""Runs everything that guards the project: `python -m tests.run [STAGE...]`. Closes with what failed and with
+the count of tests.
 
 A lint command counts as one test, a molecule scenario's action too; everything else is counted by pytest.
 Stages of different tracks run side by side; their output then goes to build/tests/STAGE.log and is shown when
@@ -32,9 +33,16 @@ class Count:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    # What failed and why, a sentence each: told again at the end, where a reader of a long log looks first.
+    failures: tuple[str, ...] = ()
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+        return Count(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.skipped + other.skipped,
+            self.failures + other.failures,
+        )
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -54,7 +62,9 @@ def run(command: list[str], **environment: str) -> int:
 
 def check(command: list[str], **environment: str) -> Count:
     """A command that passes or fails as a whole."""
-    return Count(failed=1) if run(command, **environment) else Count(passed=1)
+    if status := run(command, **environment):
+        return Count(failed=1, failures=(f"{' '.join(command)}: exit status {status}",))
+    return Count(passed=1)
 
 
 def read_junit(report: Path) -> Count:
@@ -63,7 +73,12 @@ def read_junit(report: Path) -> Count:
     for suite in suites:
         total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        count += Count(total - failed - skipped, failed, skipped)
+        failures = tuple(
+            f"{case.get('classname')}::{case.get('name')}: {reason.get('message')}"
+            for case in suite.iter("testcase")
+            for reason in (*case.iter("failure"), *case.iter("error"))
+        )
+        count += Count(total - failed - skipped, failed, skipped, failures)
     return count
 
 
@@ -71,11 +86,11 @@ def pytest(*arguments: str) -> Count:
     report = REPORTS / (re.sub(r"\W+", "-", arguments[0]) + ".xml")
     report.unlink(missing_ok=True)
     status = run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments])
-    if not report.exists():
-        return Count(failed=1)
-    count = read_junit(report)
+    count = read_junit(report) if report.exists() else Count()
     # A run that broke outside of any test must not pass for a green one.
-    return count + Count(failed=1) if status and not count.failed else count
+    if count.failed or (report.exists() and not status):
+        return count
+    return count + Count(failed=1, failures=(f"pytest {' '.join(arguments)}: exit status {status}",))
 
 
 def lint() -> Count:
@@ -171,6 +186,8 @@ def main(stages: tuple[str, ...]) -> None:
     for phase in PHASES:
         tracks = [[name for name in track if name in chosen] for track in phase]
         total += play_phase([track for track in tracks if track])
+    for failure in total.failures:
+        click.secho(f"\nFAILED {failure}", fg="red")
     click.echo(f"\n{total}")
     sys.exit(1 if total.failed or not total.passed else 0)
 
