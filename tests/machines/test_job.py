@@ -229,17 +229,19 @@ def search(cloud: Cloud, vm: Machine) -> str:
 def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
     cloud: Cloud, vm: Machine, controller: Controller
 ) -> None:
+    begun = time.monotonic()
     first = controller.run(train(20, 0.5))
+    took = time.monotonic() - begun
     second = controller.run(train(20, 0.5))
     assert "changed=1" in first
     assert re.search(r"^train  step 20/20  loss 1\.50  0\.5 s/step$", first, re.MULTILINE)
-    assert re.search(r"^train  step \d/20  loss 1\.50  0\.5 s/step  ETA \d+ s$", first, re.MULTILINE)
+    assert re.search(r"^train  step \d+/20  loss 1\.50  0\.5 s/step  ETA \d+ s$", first, re.MULTILINE)
     assert "changed=0" in second
     assert "step" not in second
     left = record(cloud, vm)
     assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, USER, 1)
     assert left["peak_memory_bytes"] > 1_000_000
-    assert 10 <= left["seconds"] < 60
+    assert 10 <= left["seconds"] < took
     assert runs(cloud, vm) == 1
     assert cloud.ssh(vm, "ls -A /run/tpuops").split() == [".start.lock", ".train.lock"]
     assert cloud.ssh(vm, "systemctl list-units --all --no-legend 'tpuops-*'") == ""
