@@ -31,7 +31,8 @@ RECORDS = f"{DISK}/.tpuops/jobs"
 BY_ID = "/dev/disk/by-id/google-persistent-disk-1"
 MOUNT_UNIT = f"[Mount]\\nWhat={BY_ID}\\nWhere={DISK}\\n[Install]\\nWantedBy=multi-user.target\\n"
 SECRET = "hf_thisisnottobefoundanywhere"
-# Says each step as MaxText does, then leaves its output. arguments: steps, seconds a step
+# Says each step as MaxText does, then leaves its output; stands still at a step while the file hold is there.
+# arguments: steps, seconds a step
 TRAIN = f"""
 import os, sys, time
 assert len(os.environ.get("HF_TOKEN", "{"x" * len(SECRET)}")) == {len(SECRET)}
@@ -40,6 +41,8 @@ with open("{DISK}/runs", "a") as runs:
 for step in range(1, int(sys.argv[1]) + 1):
     time.sleep(float(sys.argv[2]))
     print(f"completed step: {{step}}, seconds: {{sys.argv[2]}}, TFLOP/s/device: 0.0, loss: 1.5")
+    while os.path.exists("{DISK}/hold"):
+        time.sleep(0.1)
 open("{DISK}/out", "w").close()
 """
 
@@ -161,7 +164,7 @@ MakeController = Callable[[], Controller]
 
 @pytest.fixture
 def new_controller(cloud: Cloud, vm: Machine, tmp_path: Path) -> MakeController:
-    cloud.ssh(vm, f"sudo rm -rf {DISK}/out {DISK}/runs {RECORDS}")
+    cloud.ssh(vm, f"sudo rm -rf {DISK}/out {DISK}/runs {DISK}/hold {RECORDS}")
 
     def make() -> Controller:
         home = tmp_path / f"controller-{len(list(tmp_path.iterdir()))}"
@@ -371,14 +374,19 @@ def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: 
 
 
 def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
-    doomed = new_controller().start(train(60, 0.3))
-    wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
+    cloud.ssh(vm, f"touch {DISK}/hold")
+    doomed = new_controller().start(train(10, 0.3))
+    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
     os.killpg(doomed.process.pid, signal.SIGKILL)
     doomed.finish()
-    refused = new_controller().fail(train(61, 0.3))
+    refused = new_controller().fail(train(11, 0.3))
     assert "job train is running and argv changed" in refused
-    told = new_controller().run(train(60, 0.3))
-    assert "step 60/60" in told
+    attached = new_controller().start(train(10, 0.3))
+    attached.wait_until_told("step 1/10")
+    cloud.ssh(vm, f"rm {DISK}/hold")
+    told, status = attached.finish()
+    assert status == 0, told
+    assert "step 10/10" in told
     assert runs(cloud, vm) == 1
 
 
@@ -429,15 +437,15 @@ def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Cont
     links = json.loads(output("ip", "-json", "link", "show", "master", cloud.config.bridge))
     (link,) = [each["ifname"] for each in links]
     playbook = controller.start(train(40, 0.4))
-    wait_for(cloud, vm, f"grep -q 'step: 3' {RECORDS}/train.log")
+    playbook.wait_until_told("step ")
     output("ip", "link", "set", link, "down")
     try:
-        time.sleep(7)  # longer than SSH keeps a dead connection
+        playbook.wait_until_told("connection lost; trying again")
+        time.sleep(3)  # some attempts more
     finally:
         output("ip", "link", "set", link, "up")
     told, status = playbook.finish()
     assert status == 0, told
-    assert "connection lost; trying again" in told
     assert "step 40/40" in told
     assert runs(cloud, vm) == 1
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def wait_until_told(process: subprocess.Popen[bytes], log: Path, pattern: str) -> None:
-    for _ in range(1200):
-        if re.search(pattern, log.read_text(), re.MULTILINE):
-            return
+    while not re.search(pattern, log.read_text(), re.MULTILINE):
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)
-    raise AssertionError(f"{pattern} was never told:\n{log.read_text()}")
 
 
 def words(log: Path) -> str:
@@ -125,7 +122,7 @@ def test_another_stage_says_what_to_do(site: Site) -> None:
     values = fakes.variables(steps=STEPS, period=PERIOD, convert_seconds=600)
     process, log = site.start(**values)
     wait_until_told(process, log, r"TASK \[tpuops.maxtext.convert : Download")
-    time.sleep(2)  # until the job runs
+    site.cloud.ssh("until systemctl is-active --quiet tpuops-convert-qwen3-4b; do sleep 0.1; done")
     site.preempt()
     assert process.wait() == 2
     told = words(log)
@@ -225,13 +222,17 @@ def records(site: Site) -> list[Any]:
     return [json.loads(site.cloud.ssh(f"sudo -n cat {path}")) for path in paths]
 
 
-def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
-    """Long after the controller has gone; running again does not move the moment."""
+def limited(site: Site, seconds: float) -> tuple[str, ...]:
+    """A run that leaves the node so many seconds."""
     age = datetime.now(UTC) - site.made()
-    hours = (age + timedelta(seconds=90)).total_seconds() / 3600
-    limited = ("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={hours:.5f}")
+    return ("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={(age.total_seconds() + seconds) / 3600:.5f}")
+
+
+def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
+    """Long after the controller has gone; running again does not move the moment, another number does."""
+    later = limited(site, 600)
     for changed in (True, False):
-        played = site.cloud.play(*limited)
+        played = site.cloud.play(*later)
         assert played.status == 0, played.output
         assert (played.recap["changed"] > 0) == changed
     told = site.cloud.ssh("systemd-analyze security --no-pager tpuops-guard.service")
@@ -239,15 +240,17 @@ def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
     documented = re.search(r"^\| the timer's service .* \| ([\d.]+) \|$", SECURITY.read_text(), re.MULTILINE)
     assert exposure and documented
     assert float(exposure[1]) <= float(documented[1])
+    # How this ends is no matter: on a busy machine the node is gone by then.
+    site.cloud.play(*limited(site, 45))
     site.wait_until_gone()
     assert site.disks() == ["tpu-data-disk"]
 
 
 def test_a_node_that_nobody_prepared_deletes_itself_too(site: Site) -> None:
     """Whoever made it was gone before the timer could be set over SSH: the node's startup script armed it."""
-    made = site.cloud.play("-e", f"tpu_vm_max_hours={20 / 3600}", playbook="playbooks/provision.yml")
+    made = site.cloud.play("-e", f"tpu_vm_max_hours={60 / 3600}", playbook="playbooks/provision.yml")
     assert made.status == 0, made.output
-    assert site.nodes() == ["READY"]
+    assert made.recap["changed"] > 0
     site.wait_until_gone()
     assert site.disks() == ["tpu-data-disk"]
 
@@ -377,7 +380,7 @@ def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
 
 # As long as it can be: a busy machine takes its time to look.
 MAINTENANCE = "{program} maintenance {node} --seconds 40"
-CUT = "{program} machine cut {node}; sleep 10; {program} machine heal {node}"
+CUT = "{program} machine cut {node}; sleep 20; {program} machine heal {node}"
 
 
 def silenced(strike: str, address: str) -> list[dict[str, Any]]:
