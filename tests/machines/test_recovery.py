@@ -255,6 +255,21 @@ def test_a_node_that_nobody_prepared_deletes_itself_too(site: Site) -> None:
     assert site.disks() == ["tpu-data-disk"]
 
 
+def test_training_ends_with_the_node_whose_time_is_up(site: Site) -> None:
+    """The timer wins over a job that hangs, and no recovery makes the node again."""
+    for seconds in (60, 300):  # on a busy machine the shorter time may be up before training is
+        run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[7]), "run_name": f"timed-{seconds}"}
+        process, log = site.start(**run, tpu_vm_max_hours=seconds / 3600)
+        assert process.wait() == 2
+        site.wait_until_gone()
+        told = words(log)
+        if f"step 7/{STEPS}" in told:
+            break
+    assert re.search(r"It deleted itself, [\d.]+ hours after it was made \(tpu_vm_max_hours\)\.", told), told
+    assert "Recovery" not in told
+    assert site.disks() == ["tpu-data-disk"]
+
+
 def test_a_run_recovers_as_often_as_it_may_and_ends_then(site: Site) -> None:
     """The same run with one recovery and with none; each stands still where its node is taken away."""
     run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[7, 17, 27]), "run_name": "limited"}
