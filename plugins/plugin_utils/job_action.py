@@ -329,9 +329,8 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
     reason = record["reason"] or log.cause(log_tail)
     first = " ".join([f"job {name} {how}", *details]) + (f": {reason}" if reason else "")
     lines = [first]
-    if status == "interrupted":
-        lines.append("Run the same command again to run it again.")
-    if what_to_do := remedy(reason if status == "failed" else None, log_tail):
+    again = "Run the same command again to run it again." if status == "interrupted" else None
+    if what_to_do := remedy(reason if status == "failed" else None, log_tail) or again:
         lines.append(what_to_do)
     lines.append(f"unit {record['unit']} on {host}; follow its log with: tail -n 100 -F {record['log']}")
     if log_tail:

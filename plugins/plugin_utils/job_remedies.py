@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.log import FULL
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job.space import GROW
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.space import GROW, RESTART
 
+#: Words for a disk that cannot be read. That a file system is read-only says nothing: to a job, /usr is.
+FAILING = re.compile(r"\bInput/output error\b|\bCannot allocate memory: ['\"]/")
 AGAIN = "Run the same command again: what is there is kept."
 #: What the log says of the Hub, and what to do about it; the first that fits. The words are those of
 #: huggingface_hub, which speaks by requests or, since 1.0, by httpx, and of what hides its errors.
@@ -45,12 +47,15 @@ REMEDIES = (
 def remedy(cause: str | None, lines: Iterable[str]) -> str | None:
     """What to do about an end with this cause, which the lines explain; None where nothing is known.
 
-    A full disk explains everything. What the Hub did may have been tried again, so the cause must be of that
-    kind; which it was, the lines tell: huggingface_hub hides a refusal behind a file that is not there.
+    A full or a failing disk explains everything. What the Hub did may have been tried again, so the cause
+    must be of that kind; which it was, the lines tell: huggingface_hub hides a refusal behind a file that is
+    not there.
     """
     text = "\n".join([cause or "", *lines])
     if FULL in text:
         return f"The disk is full. {GROW}"
+    if FAILING.search(text):
+        return RESTART
     if not any(pattern.search(cause or "") for pattern, _words in REMEDIES):
         return None
     return next(words for pattern, words in REMEDIES if pattern.search(text))

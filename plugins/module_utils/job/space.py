@@ -25,6 +25,13 @@ GROW = (
 )
 
 
+#: What to do about a disk that fails.
+RESTART = (
+    "The disk failed, and nobody may write to it any more; `sudo dmesg` on the machine says why. "
+    "Restart the machine (sudo reboot) and run the same command again: what it holds is kept."
+)
+
+
 def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The record's ``disk``.
 
@@ -48,10 +55,7 @@ def trouble(error: OSError) -> JobError:
     """What a user has to know of a disk that takes no more writes. Raises any other error again."""
     # ENOMEM is what ext4 answers when it cannot read a directory.
     if error.errno in (errno.EROFS, errno.EIO) or (error.errno == errno.ENOMEM and error.filename):
-        remedy = (
-            "The disk failed, and nobody may write to it any more; `sudo dmesg` on the machine says why. "
-            "Restart the machine (sudo reboot) and run the same command again: what it holds is kept."
-        )
+        remedy = RESTART
     elif error.errno == errno.ENOSPC:
         remedy = GROW
     else:

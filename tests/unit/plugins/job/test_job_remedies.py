@@ -20,6 +20,7 @@ huggingface_hub.errors.HfHubHTTPError: {}
 huggingface_hub.errors.LocalEntryNotFoundError: An error happened while trying to locate the file on the Hub
 """
 BUSY, SILENT, REFUSED, FULL = "busy or failed", "did not answer", "refused the token", "The disk is full"
+FAILED = "The disk failed"
 
 
 def what_to_do(told: str) -> str | None:
@@ -56,6 +57,8 @@ def what_to_do(told: str) -> str | None:
         ("OSError: We couldn't connect to 'http://hub' to load the files, and couldn't find them", SILENT),
         ("ConnectionError: Couldn't reach 'llm-jp/data' on the Hub (ConnectTimeout)", SILENT),
         ("OSError: [Errno 28] No space left on device", FULL),
+        ("OSError: [Errno 5] Input/output error: '/mnt/disks/checkpoints/env'", FAILED),
+        ("OSError: [Errno 12] Cannot allocate memory: '/mnt/disks/checkpoints/env/transformers'", FAILED),
     ],
 )
 def test_what_is_to_be_done(told: str, words: str) -> None:
@@ -75,6 +78,8 @@ def test_a_full_disk_comes_first() -> None:
     [
         "ValueError: Vocab size 512 is too small",
         "completed step: 503, seconds: 1.2, loss: 4.290",
+        "OSError: [Errno 30] Read-only file system: '/etc/motd'",  # a job's sandbox
+        "OSError: [Errno 12] Cannot allocate memory",
         "FileNotFoundError: [Errno 2] No such file or directory: 'requests/429'",
         # The first of two attempts met the Hub's fault, the second one ended on its own.
         "HfHubHTTPError: Server error '503 Service Unavailable' for url 'http://h'\nValueError: too small",
