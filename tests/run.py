@@ -139,8 +139,9 @@ def e2e() -> Count:
 STAGES: dict[str, Callable[[], Count]] = {
     stage.__name__: stage for stage in (lint, unit, contract, machines, molecule, e2e)
 }
-# One after the other; the tracks of a phase at once, for each stage has a local cloud of its own.
-PHASES = ((("lint",),), (("unit",),), (("contract", "e2e"), ("machines", "molecule")))
+# One after the other, what is soon over first; the tracks of a phase at once, for each stage that needs a
+# local cloud has one of its own.
+PHASES = ((("lint",), ("unit",)), (("contract", "e2e"), ("machines", "molecule")))
 
 
 def play(name: str) -> Count:
