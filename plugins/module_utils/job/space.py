@@ -23,8 +23,6 @@ GROW = (
     "Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the whole playbook again: the "
     "disk and its file system grow, and the job goes on from what is there."
 )
-
-
 #: What to do about a disk that fails.
 RESTART = (
     "The disk failed, and nobody may write to it any more; `sudo dmesg` on the machine says why. "
