@@ -229,7 +229,7 @@ def limited(site: Site, seconds: float) -> tuple[str, ...]:
 
 
 def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
-    """Long after the controller has gone; running again does not move the moment, another number does."""
+    """Long after the controller has gone; running again does not move the moment."""
     later = limited(site, 600)
     for changed in (True, False):
         played = site.cloud.play(*later)
@@ -248,9 +248,9 @@ def test_a_node_whose_time_is_up_deletes_itself(site: Site) -> None:
 
 def test_a_node_that_nobody_prepared_deletes_itself_too(site: Site) -> None:
     """Whoever made it was gone before the timer could be set over SSH: the node's startup script armed it."""
-    made = site.cloud.play("-e", f"tpu_vm_max_hours={60 / 3600}", playbook="playbooks/provision.yml")
+    made = site.cloud.play("-e", f"tpu_vm_max_hours={120 / 3600}", playbook="playbooks/provision.yml")
     assert made.status == 0, made.output
-    assert made.recap["changed"] > 0
+    assert site.nodes() == ["READY"]
     site.wait_until_gone()
     assert site.disks() == ["tpu-data-disk"]
 
