@@ -13,7 +13,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -218,26 +217,34 @@ class JobAction(ActionBase):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def interruption_explained(self, job: Result) -> Iterator[None]:
-        """On Ctrl-C, say that the job goes on, how to attach to it again and how to stop it.
+        """On Ctrl-C, or SIGTERM, say that the job goes on, how to attach to it again and how to stop it.
 
         Ansible detaches its workers from the terminal and stops reading their messages when it is
         interrupted, so the words go straight to the standard error of the process that has the terminal.
+        It sends them SIGTERM right after SIGINT, and whichever Python handles first would end the worker
+        within the handler of the other.
         """
-        previous = signal.getsignal(signal.SIGINT)
-        told = goes_on(job, same_place(self._loader))
+        told = f"\n{goes_on(job, same_place(self._loader))}\n".encode()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def explain(number: int, frame: Any) -> None:
-            with contextlib.suppress(OSError), terminal().open("a") as handle:
-                handle.write(f"\n{told}\n")
-            signal.signal(signal.SIGINT, previous)
-            if callable(previous):
-                previous(number, frame)
+        def handle(handlers: dict[signal.Signals, Any]) -> None:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
-        signal.signal(signal.SIGINT, explain)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
+        with terminal() as screen:
+
+            def explain(number: int, _frame: Any) -> None:
+                handle(dict.fromkeys(before, signal.SIG_IGN))
+                with contextlib.suppress(OSError):
+                    os.write(screen, told)
+                handle(before)
+                signal.raise_signal(number)
+
+            handle(dict.fromkeys(before, explain))
+            try:
+                yield
+            finally:
+                handle(before)
 
 
 class Shown:
@@ -289,9 +296,21 @@ class Shown:
         self.shown_at = time.monotonic()
 
 
-def terminal() -> Path:
-    """The standard error of the process that has the terminal: Ansible's own, the parent of this worker."""
-    return Path(f"/proc/{os.getppid()}/fd/2")
+@contextlib.contextmanager
+def terminal() -> Iterator[int]:
+    """The standard error of the process that has the terminal: Ansible's own, the parent of this worker.
+
+    It is opened while that process lives, and never waited for: it may be a full pipe that nobody reads.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        descriptor = os.open(f"/proc/{os.getppid()}/fd/2", flags)
+    except OSError:
+        descriptor = os.open(os.devnull, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def failed(message: str) -> Result:

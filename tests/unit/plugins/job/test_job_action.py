@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -343,31 +346,56 @@ def test_what_the_hub_did_is_told_of_a_job_that_failed_by_it(
     assert lines[1].startswith("The Hub did not answer") == told
 
 
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_explained_and_then_goes_on_its_way(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ended_by: signal.Signals
 ) -> None:
-    terminal = tmp_path / "terminal"
-    terminal.touch()
-    monkeypatch.setattr(job_action, "terminal", lambda: terminal)
+    told = tmp_path / "terminal"
+    monkeypatch.setattr(job_action, "terminal", lambda: opened(told))
     signals: list[int] = []
 
     def before(number: int, _frame: Any) -> None:
         signals.append(number)
 
-    original = signal.signal(signal.SIGINT, before)
+    original = signal.signal(ended_by, before)
     try:
         with Action({}, []).interruption_explained(RECORD):
+            os.kill(os.getpid(), ended_by)
+        assert signal.getsignal(ended_by) is before
+    finally:
+        signal.signal(ended_by, original)
+    assert signals == [ended_by]
+    words = told.read_text()
+    assert words.count("Job sft goes on") == 1
+    assert "run the same command again" in words
+    assert "ansible-playbook playbooks/follow.yml -e job_name=sft\n" in words
+    assert "ansible-playbook playbooks/stop.yml -e job_name=sft," in words
+    assert "systemctl stop tpuops-sft.service" in words
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[int]:
+    with path.open("ab", buffering=0) as file:
+        yield file.fileno()
+
+
+def test_a_terminal_that_nobody_reads_holds_up_no_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, bytes(fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)))
+    parent = subprocess.Popen(["sleep", "infinity"], stderr=writer)
+    signals: list[int] = []
+    original = signal.signal(signal.SIGINT, lambda number, _frame: signals.append(number))
+    try:
+        monkeypatch.setattr(os, "getppid", lambda: parent.pid)
+        with Action({}, []).interruption_explained(RECORD):
             os.kill(os.getpid(), signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) is before
     finally:
         signal.signal(signal.SIGINT, original)
+        parent.kill()
+        parent.wait()
+        os.close(reader)
+        os.close(writer)
     assert signals == [signal.SIGINT]
-    told = terminal.read_text()
-    assert "Job sft goes on" in told
-    assert "run the same command again" in told
-    assert "ansible-playbook playbooks/follow.yml -e job_name=sft\n" in told
-    assert "ansible-playbook playbooks/stop.yml -e job_name=sft," in told
-    assert "systemctl stop tpuops-sft.service" in told
 
 
 Given = Callable[..., str]
