@@ -158,6 +158,8 @@ class Network:
     def plug(self, number: int, *, in_: bool) -> None:
         """Plug a machine's cable in, or pull it out."""
         run(["ip", "link", "set", self.names.link(number), "up" if in_ else "down"])
+        if in_:  # the host may be about to give up the address, on questions that were asked before
+            run(["ip", "neighbour", "flush", "to", str(self._subnet[number]), "dev", self.names.bridge])
 
     def limit(self, number: int, rate: int | None) -> None:
         """Let a machine's network carry `rate` kbit/s each way; None: all that it can."""
