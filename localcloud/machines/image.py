@@ -43,12 +43,18 @@ PACKAGES = (
 # Google's guest agent is not in Debian's archive. This is what a TPU VM's user sees of it, beside accounts.
 STARTUP_SCRIPTS = """\
 #!/bin/sh
-# Run what the metadata has as startup-script, at each boot.
+# Run what the metadata has as startup-script, at each boot. A silent server has not said that there is none.
 set -eu
 script=$(mktemp --tmpdir startup-script.XXXXXX)
 trap 'rm -f "$script"' EXIT
-curl --silent --fail --retry 60 --retry-delay 1 --header 'Metadata-Flavor: Google' --output "$script" \\
-    http://metadata.google.internal/computeMetadata/v1/instance/attributes/startup-script || exit 0
+status=$(curl --silent --show-error --retry 60 --retry-delay 1 --retry-all-errors \\
+    --header 'Metadata-Flavor: Google' --output "$script" --write-out '%{http_code}' \\
+    http://metadata.google.internal/computeMetadata/v1/instance/attributes/startup-script)
+case $status in
+    200) ;;
+    404) exit 0 ;;
+    *) echo "startup-script: the metadata server answered $status" >&2; exit 1 ;;
+esac
 chmod 700 "$script"
 "$script"
 """

@@ -35,8 +35,35 @@ def cloud(new_cloud: CloudFactory) -> Cloud:
     return new_cloud()
 
 
+class Metadata(http.server.BaseHTTPRequestHandler):
+    """Answers with the address that asks, and as told where it is asked for the startup script."""
+
+    startup_script = (404, "")
+
+    def do_GET(self) -> None:
+        asked_for_script = self.path.endswith("/instance/attributes/startup-script")
+        status, text = self.startup_script if asked_for_script else (200, self.client_address[0])
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the tests' output clean."""
+
+
 @pytest.fixture(scope="module")
-def vm(cloud: Cloud) -> Machine:
+def metadata(cloud: Cloud) -> Iterator[type[Metadata]]:
+    place = (str(cloud.config.address), cloud.config.metadata_port)
+    with http.server.ThreadingHTTPServer(place, Metadata) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Metadata
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def vm(cloud: Cloud, metadata: type[Metadata]) -> Machine:
     """A machine with a data disk that is formatted and mounted by a systemd unit."""
     cloud.machines.create_disk("data", 1)
     machine = cloud.boot(MachineSpec("vm-0", "t1v-n-0-w-0", (DiskAttachment("data", 1),)))
@@ -109,33 +136,32 @@ def test_keys_can_be_set_while_the_machine_is_stopped(cloud: Cloud) -> None:
     cloud.machines.delete("asleep")
 
 
-class Metadata(http.server.BaseHTTPRequestHandler):
-    """Answers with the address that asks."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.client_address[0].encode())
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the tests' output clean."""
-
-
-@pytest.fixture
-def metadata_server(cloud: Cloud) -> Iterator[None]:
-    place = (str(cloud.config.address), cloud.config.metadata_port)
-    with http.server.ThreadingHTTPServer(place, Metadata) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.usefixtures("metadata_server")
 @pytest.mark.parametrize("host", ["metadata.google.internal", "169.254.169.254"])
 def test_the_metadata_server_knows_who_asks(cloud: Cloud, vm: Machine, host: str) -> None:
     assert cloud.ssh(vm, f"curl -sS http://{host}/computeMetadata/v1/") == vm.address
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "told"),
+    [
+        ((200, "#!/bin/sh\necho ran\n"), 0, "ran\n"),
+        ((404, "no such attribute"), 0, ""),
+        ((403, "not yours"), 1, ""),
+    ],
+)
+def test_a_startup_script_is_run_and_none_is_no_failure(
+    cloud: Cloud,
+    vm: Machine,
+    metadata: type[Metadata],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: tuple[int, str],
+    status: int,
+    told: str,
+) -> None:
+    monkeypatch.setattr(metadata, "startup_script", answer)
+    ran = cloud.try_ssh(vm, "sudo google_metadata_script_runner")
+    assert (ran.returncode, ran.stdout) == (status, told), ran.stderr
+    assert ("the metadata server answered 403" in ran.stderr) == (status == 1)
 
 
 def test_the_servers_environment_stays_outside(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
