@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import click
@@ -35,13 +36,18 @@ def choose(names: tuple[str, ...], stages: tuple[str, ...], but: Collection[Cell
 
 
 def draw(number: int, seed: int, chosen: Sequence[Cell]) -> list[Planned]:
-    """So many cuts: every chosen cell once, in random order, before any comes twice."""
+    """So many cuts: every chosen cell once, in random order, before any comes twice.
+
+    The stages take turns, each until its cells are used up: of cuts in one stage, each takes a run.
+    """
     dice = random.Random(seed)
     drawn: list[Planned] = []
     while chosen and len(drawn) < number:
         deck = list(chosen)
         dice.shuffle(deck)
-        drawn += [Planned(cut, stage, dice.uniform(0, 0.8)) for cut, stage in deck]
+        by_stage = [[cell for cell in deck if cell[1] == stage] for stage in STAGES]
+        turns = [cell for turn in zip_longest(*by_stage) for cell in turn if cell]
+        drawn += [Planned(cut, stage, dice.uniform(0, 0.8)) for cut, stage in turns]
     return drawn[:number]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -34,6 +35,11 @@ def test_every_cell_is_drawn_before_one_comes_twice() -> None:
 def test_a_seed_draws_the_same_cuts_again() -> None:
     assert draw(50, 7, ALL) == draw(50, 7, ALL)
     assert draw(50, 7, ALL) != draw(50, 8, ALL)
+
+
+def test_the_stages_take_turns() -> None:
+    """A run takes minutes, and one cut of a stage at most."""
+    assert len(share_out(draw(50, 7, ALL), len(STAGES))) == math.ceil(50 / len(STAGES))
 
 
 def test_only_what_was_asked_for_is_drawn() -> None:
