@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction, Result, display
 
 
 class ActionModule(JobAction):
     """Starts an upload, follows and shows it."""
+
+    def start(self, variables: Result) -> Result:
+        given = self._task.args
+        display.display(
+            f"{given.get('repo_id')}  comparing {given.get('folder')} with the Hub by size and hash"
+        )
+        return super().start(variables)
 
     def restarts(self) -> int:
         """What has arrived at the Hub is not sent again, so there is nothing to decide for the user."""

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from testinfra.host import Host
 
 
-def test_the_disk_is_mounted_with_discard(vm: Host, mount_point: str) -> None:
+def test_the_disk_is_mounted_with_the_options(vm: Host, mount_point: str) -> None:
     mount = vm.mount_point(mount_point)
     assert mount.exists
     assert mount.filesystem == "ext4"
-    assert "discard" in mount.options
+    assert {"discard", "nodelalloc"} <= set(mount.options)
 
 
 def test_the_mount_comes_back_at_boot(vm: Host) -> None:

@@ -306,8 +306,10 @@ def test_an_interrupted_upload_is_started_again_without_being_told(
     class Upload(Action, hf_upload.ActionModule):
         pass
 
-    action = Upload({}, [started(), look(**INTERRUPTED), started(), look(status="finished")])
+    answers = [started(), look(**INTERRUPTED), started(), look(status="finished")]
+    action = Upload({"repo_id": "me/tuned", "folder": "/disk/tuned"}, answers)
     assert action.run(task_vars={})["job"]["status"] == "finished"
+    assert shown[0] == "me/tuned  comparing /disk/tuned with the Hub by size and hash"
 
 
 def test_written_bytes_are_shown_with_the_expected_ones(clock: list[float], shown: list[str]) -> None:
