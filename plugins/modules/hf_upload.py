@@ -128,6 +128,11 @@ job:
   returned: when there was something to upload
   type: dict
   sample: {"name": "upload-me.qwen3-4b-sft", "status": "finished", "seconds": 64.0}
+silent:
+  description: Whether systemd did not answer, as while the machine shuts down or starts.
+  returned: on failure
+  type: bool
+  sample: false
 """
 
 import hashlib
@@ -242,7 +247,7 @@ def main() -> None:
     try:
         result = ensure(module)
     except (HubError, JobError, systemd.SystemdError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), silent=isinstance(error, systemd.SystemdSilent))
     except OSError as error:
         module.fail_json(msg=str(space.trouble(error)))
     module.exit_json(**result)

@@ -410,6 +410,11 @@ reason:
   returned: success
   type: str
   sample: inputs.steps changed
+silent:
+  description: Whether systemd did not answer, as while the machine shuts down or starts.
+  returned: on failure
+  type: bool
+  sample: false
 """
 
 import os
@@ -571,7 +576,7 @@ def main() -> None:
     try:
         result = act(module)
     except (JobError, systemd.SystemdError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), silent=isinstance(error, systemd.SystemdSilent))
     except OSError as error:
         module.fail_json(msg=str(space.trouble(error)))
     module.exit_json(**result)

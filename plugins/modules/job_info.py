@@ -81,6 +81,11 @@ log_tail:
   type: list
   elements: str
   sample: ["ValueError: column messages is not there"]
+silent:
+  description: Whether systemd did not answer, as while the machine shuts down or starts.
+  returned: on failure
+  type: bool
+  sample: false
 """
 
 import os
@@ -144,7 +149,7 @@ def main() -> None:
         systemd.mount(params["records_dir"])
         result = one_job(params) if params["name"] else {"jobs": all_records(params["records_dir"])}
     except (JobError, systemd.SystemdError) as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), silent=isinstance(error, systemd.SystemdSilent))
     except OSError as error:
         module.fail_json(msg=str(space.trouble(error)))
     module.exit_json(changed=False, **result)

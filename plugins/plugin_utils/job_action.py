@@ -95,6 +95,8 @@ class JobAction(ActionBase):  # type: ignore[misc]
             if self.watch:
                 self.watch.check()
             raise
+        if self.watch and result.get("silent"):
+            self.watch.check()
         return result
 
     def to_follow(self, result: Result) -> bool:
@@ -161,7 +163,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 answer: Result = self._execute_module(
                     "tpuops.maxtext.job_info", module_args=arguments, task_vars=variables
                 )
-                if not answer.get("unreachable"):
+                if not (answer.get("unreachable") or answer.get("silent")):
                     return answer
                 raise AnsibleConnectionFailure(str(answer.get("msg")))
             except AnsibleConnectionFailure as error:

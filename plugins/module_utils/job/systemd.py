@@ -38,16 +38,20 @@ class SystemdError(Exception):
     """systemd refused; the text is what it said."""
 
 
+class SystemdSilent(SystemdError):
+    """systemd does not answer: the machine shuts down, or has just started. No other question fails."""
+
+
 def is_active(unit: str) -> bool:
     """Whether the unit runs, or is on its way to or from running."""
-    state = call(["systemctl", "show", "--property=ActiveState", "--value", unit]).strip()
+    state = ask(["systemctl", "show", "--property=ActiveState", "--value", unit]).strip()
     return state not in ("inactive", "failed", "")
 
 
 def active(patterns: list[str]) -> dict[str, str]:
     """The units of these names (shell patterns) that run, or are on their way to or from running: states."""
     states = "--state=active,activating,deactivating,reloading"
-    lines = call(["systemctl", "list-units", "--plain", "--no-legend", states, *patterns]).splitlines()
+    lines = ask(["systemctl", "list-units", "--plain", "--no-legend", states, *patterns]).splitlines()
     fields = [line.split() for line in lines if line.strip()]
     return {unit: state for unit, _loaded, state, *_rest in fields}
 
@@ -66,7 +70,7 @@ def mount(path: str) -> None:
     units = [mount_unit("/" + "/".join(parts[:count])) for count in range(1, len(parts) + 1)]
     if not units:
         return
-    answer = call(["systemctl", "show", "--property=Id,LoadState,ActiveState", *units])
+    answer = ask(["systemctl", "show", "--property=Id,LoadState,ActiveState", *units])
     for block in answer.strip().split("\n\n"):
         unit = dict(line.split("=", 1) for line in block.splitlines())
         if unit["LoadState"] == "loaded" and unit["ActiveState"] != "active":
@@ -137,6 +141,22 @@ def unit_properties(
     if record["user"] != "root":
         properties.extend(SANDBOX)
     return properties
+
+
+def ask(command: list[str]) -> str:
+    """The answer to a question about units, which systemd has for those as well that it does not know.
+
+    Raises SystemdSilent when it has none.
+    """
+    try:
+        return call(command)
+    except SystemdError as error:
+        if error.__cause__:  # there is no systemd
+            raise
+        raise SystemdSilent(
+            f"systemd does not answer, the machine shuts down or has just started: {error}. "
+            "Run the same command again when it is up"
+        ) from error
 
 
 def call(command: list[str]) -> str:

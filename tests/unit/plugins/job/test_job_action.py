@@ -41,6 +41,8 @@ RECORD: Json = {
     "exit_code": None,
     "signal": None,
 }
+#: The answer of a machine that shuts down, or has just started.
+SILENT: Json = {"failed": True, "silent": True, "msg": "systemd does not answer"}
 STEP = "completed step: {}, seconds: 2.0, TFLOP/s/device: 0.0, loss: 1.5\n"
 
 
@@ -231,10 +233,11 @@ def test_a_secret_that_a_program_printed_is_not_shown(clock: list[float], shown:
 
 def test_a_cut_is_waited_out(clock: list[float], shown: list[str]) -> None:
     cut = AnsibleConnectionFailure("ssh: connect to host: No route to host")
-    action = Action({}, [started(), cut, {"unreachable": True, "msg": "gone"}, cut, look(status="finished")])
+    gone = {"unreachable": True, "msg": "gone"}
+    action = Action({}, [started(), cut, gone, SILENT, cut, look(status="finished")])
     assert action.run(task_vars={})["job"]["status"] == "finished"
     assert shown == ["sft  connection lost; trying again for 5 min"]
-    assert action._connection.resets == 3
+    assert action._connection.resets == 4
 
 
 def test_a_disk_that_is_not_mounted_yet_is_waited_for(clock: list[float], shown: list[str]) -> None:
@@ -481,9 +484,18 @@ def test_a_lost_node_is_a_failure_that_can_be_rescued(
     assert all("node" not in arguments for _name, arguments in action.calls)
 
 
-def test_a_node_that_is_lost_before_the_job_begins(shown: list[str], google: list[str]) -> None:
+@pytest.mark.parametrize("answer", [CUT, SILENT])
+def test_a_node_that_is_lost_before_the_job_begins(shown: list[str], google: list[str], answer: Any) -> None:
     lose(google, "PREEMPTED")
-    assert Action({"node": NODE}, [CUT]).run(task_vars={})["failure"]["kind"] == "preempted"
+    assert Action({"node": NODE}, [answer]).run(task_vars={})["failure"]["kind"] == "preempted"
+
+
+def test_a_node_that_goes_down_is_asked_about(
+    clock: list[float], shown: list[str], google: list[str]
+) -> None:
+    lose(google, "READY", "PREEMPTED")
+    action = Action({"node": NODE}, [started(), look(), SILENT, SILENT, SILENT])
+    assert action.run(task_vars={})["failure"]["kind"] == "preempted"
 
 
 def test_a_machine_that_is_there_but_silent_is_no_lost_node(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import systemd
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job.systemd import SystemdError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.systemd import SystemdError, SystemdSilent
 
 UNIT = "mnt-disks-checkpoints.mount"
 PATH = "/mnt/disks/checkpoints/.tpuops/jobs"
@@ -68,6 +70,22 @@ def test_a_disk_that_cannot_be_mounted_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(SystemdError, match=f"the disk of {PATH} cannot be mounted: Dependency failed"):
         systemd.mount(PATH)
+
+
+@pytest.mark.parametrize("ask", [lambda: systemd.is_active(UNIT), lambda: systemd.active([UNIT])])
+def test_a_systemd_that_does_not_answer_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Callable[[], object]
+) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'Failed to connect to bus: Connection refused' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemdSilent, match=r"shuts down or has just started: Failed to connect.*again"):
+        ask()
+    program.unlink()
+    with pytest.raises(SystemdError, match="systemctl is not there") as absent:
+        ask()
+    assert not isinstance(absent.value, SystemdSilent)
 
 
 def test_running_units_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
