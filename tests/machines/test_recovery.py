@@ -443,6 +443,32 @@ def test_a_run_that_ends_under_maintenance_says_that_the_node_comes_back(site: S
     assert "the machine falls silent. The TPU VM tpu-v5e-8 is REPAIRING: Google brings it back" in told
 
 
+def test_google_is_not_blamed_where_nobody_asked_it(site: Site) -> None:
+    """Beside a role that knows the node's state, after a failure that says what it was."""
+    reach = {
+        "name": "Reach",
+        "ansible.builtin.import_role": {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "reached"},
+    }
+    refused = {
+        "name": "Be refused",
+        "tpuops.maxtext.tpu_vm_info": {
+            "project": site.cloud.settings["project"],
+            "zones": [site.cloud.settings["zone"]],
+            "auth_kind": "accesstoken",
+            "access_token": "expired",
+        },
+        "delegate_to": "localhost",
+    }
+    end = {"name": "End", "ansible.builtin.include_tasks": f"{ROOT}/playbooks/tasks/ended.yml"}
+    block = {"name": "Try", "block": [refused], "rescue": [end]}
+    book = site.home / "refused.json"
+    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [reach, block]}]))
+    played = site.cloud.play(playbook=str(book))
+    assert played.status == 2, played.output
+    assert "TASK [Say how the run ended]" in played.output
+    assert "Google did not say" not in played.output
+
+
 def test_two_controllers_at_once_from_nothing(site: Site) -> None:
     """Two laptops, each with its own SSH key and host keys: both end well, and nothing runs twice."""
     gone = site.cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")
