@@ -28,6 +28,11 @@ RESTART = (
     "The disk failed, and nobody may write to it any more; `sudo dmesg` on the machine says why. "
     "Restart the machine (sudo reboot) and run the same command again: what it holds is kept."
 )
+#: What to do about ENOMEM without a file: the truth, or ext4 that cannot read a directory.
+RESTART_UNSURE = (
+    "The disk failed, or the machine is out of memory; `sudo dmesg` on the machine says which. "
+    "Restart the machine (sudo reboot) and run the same command again: what the disk holds is kept."
+)
 
 
 def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,8 +56,9 @@ def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 def trouble(error: OSError) -> JobError:
     """What a user has to know of a disk that takes no more writes. Raises any other error again."""
-    # ENOMEM is what ext4 answers when it cannot read a directory.
-    if error.errno in (errno.EROFS, errno.EIO) or (error.errno == errno.ENOMEM and error.filename):
+    if error.errno == errno.ENOMEM and not error.filename:
+        return JobError(f"{error.strerror}. {RESTART_UNSURE}")
+    if error.errno in (errno.EROFS, errno.EIO, errno.ENOMEM):
         remedy = RESTART
     elif error.errno == errno.ENOSPC:
         remedy = GROW

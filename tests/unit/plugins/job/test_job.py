@@ -129,6 +129,17 @@ def test_what_nobody_knows_is_not_compared_with_the_disk_and_says_so_once(
     assert ["How much job sft will write" in warning for warning in said] == [True]
 
 
+def test_a_lack_of_memory_that_names_no_file_may_be_the_disk(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: str, _record: dict[str, Any]) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(runner, "write_json", refuse)
+    told = run_module("job", **job)["msg"]
+    assert told.startswith("Cannot allocate memory. The disk failed, or the machine is out of memory")
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [
