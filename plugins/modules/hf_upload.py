@@ -130,7 +130,7 @@ job:
   sample: {"name": "upload-me.qwen3-4b-sft", "status": "finished", "seconds": 64.0}
 silent:
   description: Whether systemd did not answer, as while the machine shuts down or starts.
-  returned: on failure
+  returned: on failure, unless a disk is why
   type: bool
   sample: false
 """

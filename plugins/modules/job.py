@@ -412,7 +412,7 @@ reason:
   sample: inputs.steps changed
 silent:
   description: Whether systemd did not answer, as while the machine shuts down or starts.
-  returned: on failure
+  returned: on failure, unless a disk is why
   type: bool
   sample: false
 """

@@ -83,7 +83,7 @@ log_tail:
   sample: ["ValueError: column messages is not there"]
 silent:
   description: Whether systemd did not answer, as while the machine shuts down or starts.
-  returned: on failure
+  returned: on failure, unless a disk is why
   type: bool
   sample: false
 """
