@@ -42,7 +42,7 @@ CANDIDATE = {
 }
 OPTIONS = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "stopped"], "default": "present"},
     "candidates": {"type": "list", "elements": "dict", "required": True, "options": CANDIDATE},
     "node": {"type": "dict", "default": {}},
     "disk": {
@@ -76,6 +76,8 @@ class ActionModule(ModuleAction):
         try:
             if options["state"] == "absent":
                 result = ladder.descend(options["delete_disk"] or "")
+            elif options["state"] == "stopped":
+                result = ladder.stop()
             else:
                 result = ladder.climb()
                 plan["candidates"] = [line for line in plan["candidates"] if self.matters(line, ladder)]
@@ -103,7 +105,7 @@ class ActionModule(ModuleAction):
             disk=options["disk"],
             labels=marked,
             check=bool(self._task.check_mode),
-            delete_timeout=options["wait_timeout"] if options["state"] == "absent" else CLEAN_UP_TIMEOUT,
+            down_timeout=CLEAN_UP_TIMEOUT if options["state"] == "present" else options["wait_timeout"],
         )
 
     @staticmethod

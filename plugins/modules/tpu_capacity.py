@@ -57,8 +57,11 @@ options:
       - With V(absent) the TPU VM and its queued resource are deleted, in whichever candidate's zone they are,
         and queued resources of ours without a node in all other zones. The disk stays, unless O(delete_disk)
         names it. What is not ours stays, and RV(kept) and a warning say so.
+      - With V(stopped) the TPU VM is stopped, in whichever candidate's zone it is; it is an error where there
+        is none. What still waits in a queue is left alone.
+      - Neither asks whether a job runs on it, see M(tpuops.maxtext.tpu_vm).
     type: str
-    choices: [present, absent]
+    choices: [present, absent, stopped]
     default: present
   candidates:
     description: Where a TPU VM may come from, in the order in which it is tried.
@@ -133,7 +136,8 @@ options:
     type: dict
     default: {}
   wait_timeout:
-    description: Seconds that a candidate without a timeout of its own may take, and that a deletion may take.
+    description: Seconds that a candidate without a timeout of its own may take, and that a deletion or a stop
+      may take.
     type: int
     default: 1800
 notes:
@@ -171,6 +175,13 @@ EXAMPLES = r"""
     name: tpu-v5e-8
     candidates: "{{ candidates }}"
     state: absent
+
+- name: Stop it over the weekend
+  tpuops.maxtext.tpu_capacity:
+    project: my-project
+    name: tpu-v5e-8
+    candidates: "{{ candidates }}"
+    state: stopped
 """
 
 RETURN = r"""
@@ -230,7 +241,7 @@ workers:
   elements: dict
 kept:
   description: What has the name and is not ours, a sentence each.
-  returned: success, with O(state=absent)
+  returned: success, with O(state=absent) and O(state=stopped)
   type: list
   elements: str
 plan:

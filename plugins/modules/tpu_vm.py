@@ -44,6 +44,9 @@ options:
       - V(present) is a node that is there, stopped or not; V(started) one that runs; V(stopped) one that is
         there and stopped.
       - Slices of several workers cannot be started and stopped.
+      - V(stopped) and V(absent) ask Google and no machine, so not whether a job runs there. The entry point
+        C(running) of the role P(tpuops.maxtext.tpu_vm#role) does that before them, as
+        C(playbooks/stop_node.yml) and C(playbooks/teardown.yml) use it.
     type: str
     choices: [present, absent, started, stopped]
     default: present

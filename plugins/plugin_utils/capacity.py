@@ -127,7 +127,7 @@ class Ladder:
     disk:       options of gcp_disk that are the same everywhere, None for a node without a disk.
     labels:     of everything that is made.
     check:      whether this is a check run.
-    delete_timeout: seconds that a deletion may take.
+    down_timeout: seconds that a deletion may take, or a stop.
     """
 
     name: str
@@ -138,7 +138,7 @@ class Ladder:
     disk: Json | None = None
     labels: dict[str, str] = field(default_factory=dict)
     check: bool = False
-    delete_timeout: int = CLEAN_UP_TIMEOUT
+    down_timeout: int = CLEAN_UP_TIMEOUT
 
     def __post_init__(self) -> None:
         self.changed = False
@@ -278,8 +278,8 @@ class Ladder:
         )
 
     @staticmethod
-    def _refused(message: str, reason: str = "dataElsewhere") -> LadderError:
-        failure = {"kind": "precondition", "code": 0, "reason": reason, "details": []}
+    def _refused(message: str, reason: str = "dataElsewhere", kind: str = "precondition") -> LadderError:
+        failure = {"kind": kind, "code": 0, "reason": reason, "details": []}
         return LadderError(message, failure)
 
     def _refuse_others(self, found: Sequence[Json], zones: Container[str]) -> None:
@@ -494,6 +494,23 @@ class Ladder:
             self._delete_disk(delete_disk)
         return {"changed": self.changed, "diff": self.diffs, "kept": self.kept}
 
+    def stop(self) -> Json:
+        """Stop the node, wherever it runs. Raises LadderError where there is none of ours that could run."""
+        nodes = self._nodes(down=True)
+        ours = [node for node in nodes if self._ours(node) and state_of(node) not in DEAD | {GOING}]
+        self._keep([node for node in nodes if not self._purged(node)])
+        if not ours:
+            raise self._refused(
+                f"There is no TPU VM {self.name} of ours to stop in {', '.join(self.zones)}.",
+                "noNode",
+                "not_found",
+            )
+        for node in ours:
+            arguments = {"name": self.name, "zone": zone_of(node), "state": "stopped"}
+            result = self.play("tpu_vm", {**arguments, "wait_timeout": self.down_timeout})
+            self._count(result, f"TPU VM {self.name} in {zone_of(node)}")
+        return {"changed": self.changed, "diff": self.diffs, "kept": self.kept}
+
     def _keep(self, others: Sequence[Json]) -> None:
         """Say of what has the name and is not ours that it stays."""
         for item in others:
@@ -520,12 +537,12 @@ class Ladder:
 
     def _delete_node(self, zone: str, wait: bool = True) -> None:
         arguments = {"name": self.name, "zone": zone, "state": "absent", "wait": wait}
-        result = self.play("tpu_vm", {**arguments, "wait_timeout": self.delete_timeout})
+        result = self.play("tpu_vm", {**arguments, "wait_timeout": self.down_timeout})
         self._count(result, f"TPU VM {self.name} in {zone}")
 
     def _delete_queued(self, zone: str, name: str) -> None:
         arguments = {"name": name, "zone": zone, "state": "absent", "force": True}
-        result = self.play("tpu_queued_resource", {**arguments, "wait_timeout": self.delete_timeout})
+        result = self.play("tpu_queued_resource", {**arguments, "wait_timeout": self.down_timeout})
         self._count(result, f"queued resource {name} in {zone}")
 
     def _shared(self, candidate: Candidate) -> Json:

@@ -317,6 +317,16 @@ def test_a_stopped_node_is_started_and_trains_on(site: Site) -> None:
     assert re.search(r"tpu-v5e-8 is STOPP(ING|ED); its last word was step 7\. Recovery 1 of 3", words(log))
 
 
+def test_a_node_is_stopped_by_its_playbook(site: Site) -> None:
+    stop = "playbooks/stop_node.yml"
+    predicted = site.cloud.play("--check", playbook=stop)
+    assert (predicted.status, predicted.recap["changed"], site.nodes()) == (0, 1, ["READY"])
+    stopped = site.cloud.play(playbook=stop)
+    assert (stopped.status, stopped.recap["changed"], site.nodes()) == (0, 1, ["STOPPED"]), stopped.output
+    again = site.cloud.play(playbook=stop)
+    assert (again.status, again.recap["changed"], site.nodes()) == (0, 0, ["STOPPED"]), again.output
+
+
 def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[7]), "run_name": "followed"}
     process, log = site.start(**run)
@@ -339,6 +349,9 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert "playbooks/stop.yml -e tpu_vm_name=tpu-v5e-8 -e job_name=sft-followed" in " ".join(
         kept.output.split()
     )
+    stop = site.cloud.play(playbook="playbooks/stop_node.yml")
+    assert stop.status == 2, stop.output
+    assert "On tpu-v5e-8 there is a job that runs: sft-followed." in " ".join(stop.output.split())
     assert (site.nodes(), site.disks()) == (["READY"], ["tpu-data-disk"])
     stopped = site.cloud.play("-e", "job_name=sft-followed", playbook="playbooks/stop.yml")
     assert stopped.status == 0, stopped.output
@@ -349,8 +362,8 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert site.nodes() == ["READY"]
 
 
-@pytest.mark.parametrize("playbook", ["teardown", "leftovers"])
-def test_a_node_is_deleted_under_a_running_job_where_that_is_forced(site: Site, playbook: str) -> None:
+@pytest.mark.parametrize("playbook", ["stop_node", "teardown", "leftovers"])
+def test_a_node_goes_under_a_running_job_where_that_is_forced(site: Site, playbook: str) -> None:
     run = {**fakes.variables(steps=STEPS, period=PERIOD, still=[17]), "run_name": playbook}
     process, log = site.start(**run)
     wait_until_told(process, log, f"step 17/{STEPS}")
@@ -361,7 +374,8 @@ def test_a_node_is_deleted_under_a_running_job_where_that_is_forced(site: Site, 
     told = words(log)
     assert f"job sft-{playbook} was stopped after" in told  # and not lost: nobody makes the node again
     assert "Recovery" not in told
-    assert (site.nodes(), site.disks()) == ([], ["tpu-data-disk"])
+    left = ["STOPPED"] if playbook == "stop_node" else []
+    assert (site.nodes(), site.disks()) == (left, ["tpu-data-disk"])
 
 
 def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:

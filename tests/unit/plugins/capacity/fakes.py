@@ -108,6 +108,8 @@ class FakeCloud:
         if kind := self.bad.get(zone):
             return failure(kind)
         before = self.nodes.get(zone)
+        if arguments.get("state") == "stopped":
+            return self._stopped(zone, check)
         how = "spot" if arguments.get("spot") else "reserved" if arguments.get("reserved") else "on-demand"
         kind = "" if check or before else self.refuses.get((zone, how), "")
         if kind == "timeout":
@@ -126,6 +128,12 @@ class FakeCloud:
         after = self.nodes.get(zone) or {"acceleratorType": arguments["accelerator_type"]}
         diff = {"before": before or {}, "after": after}
         return {"changed": off or before is None, "node": after, "workers": [{"worker_id": 0}], "diff": diff}
+
+    def _stopped(self, zone: str, check: bool) -> Json:
+        before, after = self.nodes[zone], {**self.nodes[zone], "state": "STOPPED"}
+        if not check:
+            self.nodes[zone] = after
+        return {"changed": before != after, "node": after, "diff": {"before": before, "after": after}}
 
     def tpu_queued_resource(self, arguments: Json, check: bool) -> Json:
         zone = arguments["zone"]

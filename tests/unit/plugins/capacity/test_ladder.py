@@ -553,6 +553,39 @@ def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:
     assert (cloud.queued, cloud.nodes) == ({}, {})
 
 
+def test_a_node_is_stopped_wherever_it_is_and_once() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(B)
+    cloud.add_queued(C, "WAITING_FOR_RESOURCES")
+    cloud.check = True
+    assert ladder(cloud, candidate(A), candidate(B)).stop()["changed"] is True
+    assert cloud.nodes[B]["state"] == "READY"
+    cloud.check = False
+    stopped = ladder(cloud, candidate(A), candidate(B)).stop()
+    assert (stopped["changed"], cloud.nodes[B]["state"], list(cloud.queued)) == (True, "STOPPED", [C])
+    assert [diff["after_header"] for diff in stopped["diff"]] == [f"TPU VM n in {B}"]
+    assert ladder(cloud, candidate(A), candidate(B)).stop()["changed"] is False
+
+
+@pytest.mark.parametrize("state", ["PREEMPTED", "TERMINATED", "DELETING"])
+def test_what_no_longer_runs_is_not_stopped(state: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, state)
+    with pytest.raises(LadderError, match=f"no TPU VM n of ours to stop in {A}, {B}") as error:
+        ladder(cloud, candidate(A), candidate(B)).stop()
+    assert (error.value.failure["kind"], cloud.nodes[A]["state"]) == ("not_found", state)
+
+
+def test_a_node_that_is_not_ours_is_not_stopped() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, labels={**OURS, "owner": "you"})
+    rungs = ladder(cloud, candidate(A))
+    with pytest.raises(LadderError, match="no TPU VM n of ours"):
+        rungs.stop()
+    assert (cloud.nodes[A]["state"], len(rungs.warnings)) == ("READY", 1)
+    assert rungs.warnings[0].startswith(f"The TPU VM n in {A}, READY, is not ours")
+
+
 def test_down_deletes_the_disk_that_is_named() -> None:
     cloud = FakeCloud()
     cloud.add_disk(B)

@@ -172,6 +172,21 @@ def test_down(shown: list[str]) -> None:
     assert (cloud.disks, play(cloud, state="absent", delete_disk="d")["changed"]) == ({}, False)
 
 
+def test_stopped(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud)
+    assert play(cloud, check=True, state="stopped")["changed"] is True
+    result = play(cloud, state="stopped", wait_timeout=77)
+    assert (result["changed"], cloud.nodes["us-west1-c"]["state"]) == (True, "STOPPED")
+    assert cloud.calls[-1][1]["wait_timeout"] == 77
+    assert play(cloud, state="stopped")["changed"] is False
+
+
+def test_a_node_that_is_not_there_cannot_be_stopped(shown: list[str]) -> None:
+    result = play(FakeCloud(), state="stopped")
+    assert (result["failed"], result["failure"]["kind"]) == (True, "not_found")
+
+
 def test_the_documentation_has_the_options_that_the_action_takes() -> None:
     def spec(documented: Json) -> Json:
         keys = ("type", "elements", "choices", "default", "required")
