@@ -38,6 +38,10 @@ class SystemdError(Exception):
     """systemd refused; the text is what it said."""
 
 
+class SystemdMissing(SystemdError):
+    """The machine does not run systemd."""
+
+
 class SystemdSilent(SystemdError):
     """systemd does not answer: the machine shuts down, or has just started. No other question fails."""
 
@@ -150,9 +154,9 @@ def ask(command: list[str]) -> str:
     """
     try:
         return call(command)
+    except SystemdMissing:
+        raise
     except SystemdError as error:
-        if error.__cause__:  # there is no systemd
-            raise
         raise SystemdSilent(
             f"systemd does not answer, the machine shuts down or has just started: {error}. "
             "Run the same command again when it is up"
@@ -162,12 +166,12 @@ def ask(command: list[str]) -> str:
 def call(command: list[str]) -> str:
     """Standard output of the command.
 
-    Raises SystemdError when it fails or is not there.
+    Raises SystemdError when it fails, SystemdMissing when it is not there.
     """
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
-        raise SystemdError(f"{command[0]} is not there: a job needs a machine that runs systemd") from error
+        raise SystemdMissing(f"{command[0]} is not there: a job needs a machine that runs systemd") from error
     if answer.returncode != 0:
         raise SystemdError(
             (answer.stderr or answer.stdout).strip() or f"{command[0]} ended with {answer.returncode}"
