@@ -129,7 +129,8 @@ job:
   type: dict
   sample: {"name": "upload-me.qwen3-4b-sft", "status": "finished", "seconds": 64.0}
 silent:
-  description: Whether systemd did not answer, as while the machine shuts down or starts.
+  description: Whether systemd did not answer or started nothing, as the machine shuts down or has just
+    started.
   returned: on failure, unless a disk is why
   type: bool
   sample: false

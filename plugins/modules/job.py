@@ -411,7 +411,8 @@ reason:
   type: str
   sample: inputs.steps changed
 silent:
-  description: Whether systemd did not answer, as while the machine shuts down or starts.
+  description: Whether systemd did not answer or started nothing, as the machine shuts down or has just
+    started.
   returned: on failure, unless a disk is why
   type: bool
   sample: false

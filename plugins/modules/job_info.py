@@ -82,7 +82,8 @@ log_tail:
   elements: str
   sample: ["ValueError: column messages is not there"]
 silent:
-  description: Whether systemd did not answer, as while the machine shuts down or starts.
+  description: Whether systemd did not answer or started nothing, as the machine shuts down or has just
+    started.
   returned: on failure, unless a disk is why
   type: bool
   sample: false

@@ -136,6 +136,8 @@ def start(
         runner.write_json(
             paths.record, {**record, "status": "failed", "reason": reason, "ended": runner.now()}
         )
+        if isinstance(error, systemd.SystemdSilent):
+            raise
         raise JobError(f"job {paths.name}: {reason}") from error
     # systemd has its own copies, in memory that only the unit can read.
     shutil.rmtree(os.path.join(paths.directory, "secrets"), ignore_errors=True)

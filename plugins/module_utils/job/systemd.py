@@ -43,7 +43,12 @@ class SystemdMissing(SystemdError):
 
 
 class SystemdSilent(SystemdError):
-    """systemd does not answer: the machine shuts down, or has just started. No other question fails."""
+    """The machine shuts down, or has just started: systemd answers nothing, or takes no orders any more."""
+
+    def __init__(self, error: SystemdError) -> None:
+        super().__init__(
+            f"the machine shuts down or has just started: {error}. Run the same command again when it is up"
+        )
 
 
 def is_active(unit: str) -> bool:
@@ -66,7 +71,7 @@ def mount(path: str) -> None:
     A machine that has just started lets users in before its disks are mounted; the path would seem to be
     empty until then.
 
-    Raises SystemdError when a disk cannot be mounted.
+    Raises SystemdSilent when the machine shuts down, SystemdError when a disk cannot be mounted.
     """
     if not os.path.isdir(BOOTED) or os.geteuid() != 0:
         return
@@ -79,7 +84,9 @@ def mount(path: str) -> None:
         unit = dict(line.split("=", 1) for line in block.splitlines())
         if unit["LoadState"] == "loaded" and unit["ActiveState"] != "active":
             try:
-                call(["systemctl", "start", "--no-ask-password", unit["Id"]])
+                order(["systemctl", "start", "--no-ask-password", unit["Id"]])
+            except SystemdSilent:
+                raise
             except SystemdError as error:
                 raise SystemdError(f"the disk of {path} cannot be mounted: {error}") from error
 
@@ -96,7 +103,10 @@ def hexadecimal(match: re.Match[str]) -> str:
 
 
 def start(unit: str, properties: list[str], argv: list[str]) -> None:
-    """Start a transient service; returns when its program runs and systemd has copied its credentials."""
+    """Start a transient service; returns when its program runs and systemd has copied its credentials.
+
+    Raises SystemdSilent when the machine shuts down, SystemdError when systemd refuses.
+    """
     command = [
         "systemd-run",
         "--quiet",
@@ -105,7 +115,7 @@ def start(unit: str, properties: list[str], argv: list[str]) -> None:
         f"--unit={unit}",
         "--service-type=exec",
     ]
-    call([*command, *(f"--property={item}" for item in properties), "--", *argv])
+    order([*command, *(f"--property={item}" for item in properties), "--", *argv])
 
 
 def stop(unit: str) -> None:
@@ -157,10 +167,20 @@ def ask(command: list[str]) -> str:
     except SystemdMissing:
         raise
     except SystemdError as error:
-        raise SystemdSilent(
-            f"systemd does not answer, the machine shuts down or has just started: {error}. "
-            "Run the same command again when it is up"
-        ) from error
+        raise SystemdSilent(error) from error
+
+
+def order(command: list[str]) -> None:
+    """Have systemd start something.
+
+    Raises SystemdSilent where it starts nothing any more, as what waits is the shutdown of the machine.
+    """
+    try:
+        call(command)
+    except SystemdError as error:
+        if ask(["systemctl", "show", "--property=SystemState", "--value"]).strip() == "stopping":
+            raise SystemdSilent(error) from error
+        raise
 
 
 def call(command: list[str]) -> str:

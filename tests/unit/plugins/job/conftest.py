@@ -76,7 +76,7 @@ class Systemd:
     stopping: dict[str, int] = field(default_factory=dict)  # unit: in how many more looks it is seen
     started: list[tuple[str, list[str], list[str]]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
-    refuses: str | None = None
+    refuses: systemd.SystemdError | None = None
     seen_secrets: dict[str, str] = field(default_factory=dict)
 
     def is_active(self, unit: str) -> bool:
@@ -94,7 +94,7 @@ class Systemd:
 
     def start(self, unit: str, properties: list[str], argv: list[str]) -> None:
         if self.refuses:
-            raise systemd.SystemdError(self.refuses)
+            raise self.refuses
         for item in properties:
             if item.startswith("LoadCredential="):
                 name, _colon, path = item.removeprefix("LoadCredential=").partition(":")

@@ -350,13 +350,25 @@ def test_a_run_after_a_failure_counts_and_keeps_the_log_of_the_one_before(
 def test_systemd_refuses(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path
 ) -> None:
-    fake_systemd.refuses = "Unknown assignment: LoadCredential"
+    fake_systemd.refuses = systemd.SystemdError("Unknown assignment: LoadCredential")
     result = run_module("job", **job)
     assert result["msg"] == "job sft: systemd did not start it: Unknown assignment: LoadCredential"
+    assert result["silent"] is False
     assert sorted((tmp_path / "run").iterdir()) == [
         tmp_path / "run" / name for name in (".sft.lock", ".start.lock")
     ]
     assert run_module("job_info", records_dir=job["records_dir"])["jobs"][0]["status"] == "failed"
+
+
+def test_a_machine_that_shuts_down_starts_nothing(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
+) -> None:
+    fake_systemd.refuses = systemd.SystemdSilent(systemd.SystemdError("Transaction is destructive"))
+    result = run_module("job", **job)
+    assert (result["failed"], result["silent"]) == (True, True)
+    assert result["msg"].startswith("the machine shuts down or has just started: Transaction is destructive")
+    fake_systemd.refuses = None
+    assert run_module("job", **job)["action"] == "run"
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,32 @@ def test_a_disk_that_cannot_be_mounted_is_named(monkeypatch: pytest.MonkeyPatch)
         systemd.mount(PATH)
 
 
+@pytest.mark.parametrize(
+    ("state", "error"), [("stopping", SystemdSilent), ("running", SystemdError), ("starting", SystemdError)]
+)
+def test_what_is_refused_as_the_machine_shuts_down_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, state: str, error: type[SystemdError]
+) -> None:
+    def call(command: list[str]) -> str:
+        if command[1] != "show":
+            raise SystemdError("Transaction is destructive (umount.target has 'start' job queued)")
+        if "--property=SystemState" in command:
+            return f"{state}\n"
+        return f"Id={UNIT}\nLoadState=loaded\nActiveState=deactivating\n"
+
+    monkeypatch.setattr(systemd, "call", call)
+    monkeypatch.setattr(systemd, "BOOTED", "/")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    orders: list[Callable[[], object]] = [
+        lambda: systemd.mount(PATH),
+        lambda: systemd.start("tpuops-sft.service", [], ["train"]),
+    ]
+    for order in orders:
+        with pytest.raises(SystemdError, match="Transaction is destructive") as refused:
+            order()
+        assert type(refused.value) is error
+
+
 @pytest.mark.parametrize("ask", [lambda: systemd.is_active(UNIT), lambda: systemd.active([UNIT])])
 def test_a_systemd_that_does_not_answer_is_told_apart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Callable[[], object]
