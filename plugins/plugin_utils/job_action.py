@@ -95,7 +95,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
             if self.watch:
                 self.watch.check()
             raise
-        if self.watch and result.get("silent"):
+        if self.watch and no_answer(result):
             self.watch.check()
         return result
 
@@ -163,7 +163,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 answer: Result = self._execute_module(
                     "tpuops.maxtext.job_info", module_args=arguments, task_vars=variables
                 )
-                if not (answer.get("unreachable") or answer.get("silent")):
+                if not no_answer(answer):
                     return answer
                 raise AnsibleConnectionFailure(str(answer.get("msg")))
             except AnsibleConnectionFailure as error:
@@ -247,6 +247,16 @@ class JobAction(ActionBase):  # type: ignore[misc]
                 yield
             finally:
                 handle(before)
+
+
+def no_answer(result: Result) -> bool:
+    """Whether this is what Ansible has of a machine that falls silent.
+
+    No connection, a systemd that goes down, or a module that was killed with its machine: a shell's exit
+    status for a signal, and nothing that Ansible could read.
+    """
+    killed = "module_stdout" in result and int(result.get("rc") or 0) > 128
+    return bool(result.get("unreachable") or result.get("silent") or killed)
 
 
 class Shown:

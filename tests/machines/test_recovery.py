@@ -483,6 +483,19 @@ def test_google_is_not_blamed_where_nobody_asked_it(site: Site) -> None:
     assert "Google did not say" not in played.output
 
 
+def test_a_run_whose_module_was_killed_says_that_jobs_go_on(site: Site) -> None:
+    """As a machine does when it shuts down; the module is the parent of its shell."""
+    killed = {"name": "Be killed", "ansible.builtin.shell": "kill -KILL $PPID"}
+    end = {"name": "End", "ansible.builtin.include_tasks": f"{ROOT}/playbooks/tasks/ended.yml"}
+    book = site.home / "killed.json"
+    block = {"name": "Try", "block": [killed], "rescue": [end]}
+    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [block]}]))
+    played = site.cloud.play(playbook=str(book))
+    assert played.status == 2, played.output
+    told = " ".join(played.output.split())
+    assert "The machine did not answer in time. Jobs on it go on: run the same command again." in told
+
+
 def test_two_controllers_at_once_from_nothing(site: Site) -> None:
     """Two laptops, each with its own SSH key and host keys: both end well, and nothing runs twice."""
     gone = site.cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")

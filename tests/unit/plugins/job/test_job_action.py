@@ -43,6 +43,14 @@ RECORD: Json = {
 }
 #: The answer of a machine that shuts down, or has just started.
 SILENT: Json = {"failed": True, "silent": True, "msg": "systemd does not answer"}
+#: What Ansible has of a module that was killed with its machine.
+KILLED: Json = {
+    "failed": True,
+    "msg": "Module result deserialization failed: No start of json char found",
+    "module_stdout": "",
+    "module_stderr": "Killed\n",
+    "rc": 137,
+}
 STEP = "completed step: {}, seconds: 2.0, TFLOP/s/device: 0.0, loss: 1.5\n"
 
 
@@ -234,10 +242,16 @@ def test_a_secret_that_a_program_printed_is_not_shown(clock: list[float], shown:
 def test_a_cut_is_waited_out(clock: list[float], shown: list[str]) -> None:
     cut = AnsibleConnectionFailure("ssh: connect to host: No route to host")
     gone = {"unreachable": True, "msg": "gone"}
-    action = Action({}, [started(), cut, gone, SILENT, cut, look(status="finished")])
+    action = Action({}, [started(), cut, gone, SILENT, KILLED, cut, look(status="finished")])
     assert action.run(task_vars={})["job"]["status"] == "finished"
     assert shown == ["sft  connection lost; trying again for 5 min"]
-    assert action._connection.resets == 4
+    assert action._connection.resets == 5
+
+
+def test_a_module_that_breaks_is_no_cut(clock: list[float], shown: list[str]) -> None:
+    action = Action({}, [started(), {**KILLED, "rc": 1, "module_stderr": "ImportError"}])
+    result = action.run(task_vars={})
+    assert (result["failed"], result["msg"], shown) == (True, KILLED["msg"], [])
 
 
 def test_a_disk_that_is_not_mounted_yet_is_waited_for(clock: list[float], shown: list[str]) -> None:
@@ -484,7 +498,7 @@ def test_a_lost_node_is_a_failure_that_can_be_rescued(
     assert all("node" not in arguments for _name, arguments in action.calls)
 
 
-@pytest.mark.parametrize("answer", [CUT, SILENT])
+@pytest.mark.parametrize("answer", [CUT, SILENT, KILLED])
 def test_a_node_that_is_lost_before_the_job_begins(shown: list[str], google: list[str], answer: Any) -> None:
     lose(google, "PREEMPTED")
     assert Action({"node": NODE}, [answer]).run(task_vars={})["failure"]["kind"] == "preempted"
