@@ -485,11 +485,12 @@ def test_google_is_not_blamed_where_nobody_asked_it(site: Site) -> None:
 
 def test_a_run_whose_module_was_killed_says_that_jobs_go_on(site: Site) -> None:
     """As a machine does when it shuts down; the module is the parent of its shell."""
+    wait = {"name": "Wait until it is back", "ansible.builtin.wait_for_connection": {"timeout": 300}}
     killed = {"name": "Be killed", "ansible.builtin.shell": "kill -KILL $PPID"}
     end = {"name": "End", "ansible.builtin.include_tasks": f"{ROOT}/playbooks/tasks/ended.yml"}
     book = site.home / "killed.json"
     block = {"name": "Try", "block": [killed], "rescue": [end]}
-    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [block]}]))
+    book.write_text(json.dumps([{"hosts": "tpu_vm", "gather_facts": False, "tasks": [wait, block]}]))
     played = site.cloud.play(playbook=str(book))
     assert played.status == 2, played.output
     told = " ".join(played.output.split())
