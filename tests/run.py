@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs everything that guards the project: `python -m tests.run [STAGE...]`. Closes with what failed and with
-the count of tests.
+"""Runs everything that guards the project: `python -m tests.run [STAGE...]`.
 
-A lint command counts as one test, a molecule scenario's action too; everything else is counted by pytest.
-Stages of different tracks run side by side; their output then goes to build/tests/STAGE.log and is shown when
-the stage ends.
+It closes with the failures, a table of times and the count of tests. A lint command counts as one test, a
+molecule scenario's action too; pytest counts everything else.
+
+Two stages run at a time, as the project is built for machines with two cores. A stage is heavy when it runs
+MaxText or vLLM, which use both cores: two heavy stages never run at once. What a stage prints goes to
+build/tests/STAGE.log while another stage runs, and is shown when the stage ends.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree
@@ -26,15 +28,20 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
+AT_ONCE = 2
+SLOWEST = 10  # tests in the table of times
 
 
 @dataclass
 class Count:
+    """The tests of a stage. seconds: of each test, by its name."""
+
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    # What failed and why, a sentence each: told again at the end, where a reader of a long log looks first.
+    #: What failed and why, a sentence each: shown again at the end, where a reader of a long log looks first.
     failures: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def __add__(self, other: Count) -> Count:
         return Count(
@@ -42,6 +49,7 @@ class Count:
             self.failed + other.failed,
             self.skipped + other.skipped,
             self.failures + other.failures,
+            self.seconds | other.seconds,
         )
 
     def __str__(self) -> str:
@@ -62,9 +70,12 @@ def run(command: list[str], **environment: str) -> int:
 
 def check(command: list[str], **environment: str) -> Count:
     """A command that passes or fails as a whole."""
-    if status := run(command, **environment):
-        return Count(failed=1, failures=(f"{' '.join(command)}: exit status {status}",))
-    return Count(passed=1)
+    started = time.monotonic()
+    status = run(command, **environment)
+    took = {" ".join(command[:4]): time.monotonic() - started}
+    if status:
+        return Count(failed=1, failures=(f"{' '.join(command)}: exit status {status}",), seconds=took)
+    return Count(passed=1, seconds=took)
 
 
 def read_junit(report: Path) -> Count:
@@ -73,12 +84,14 @@ def read_junit(report: Path) -> Count:
     for suite in suites:
         total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        cases = {f"{case.get('classname')}::{case.get('name')}": case for case in suite.iter("testcase")}
         failures = tuple(
-            f"{case.get('classname')}::{case.get('name')}: {reason.get('message')}"
-            for case in suite.iter("testcase")
+            f"{name}: {reason.get('message')}"
+            for name, case in cases.items()
             for reason in (*case.iter("failure"), *case.iter("error"))
         )
-        count += Count(total - failed - skipped, failed, skipped, failures)
+        seconds = {name: float(case.get("time", 0)) for name, case in cases.items()}
+        count += Count(total - failed - skipped, failed, skipped, failures, seconds)
     return count
 
 
@@ -114,7 +127,7 @@ def lint() -> Count:
 
 
 def unit() -> Count:
-    return pytest("tests/unit")
+    return pytest("tests/unit", "--numprocesses=2", "--dist=worksteal")
 
 
 def contract() -> Count:
@@ -125,6 +138,19 @@ def machines() -> Count:
     return pytest("tests/machines")
 
 
+def recovery() -> Count:
+    return pytest("tests/recovery")
+
+
+def e2e() -> Count:
+    """First of all: it builds the disk that the other heavy stages start from."""
+    return pytest("tests/e2e")
+
+
+def cuts() -> Count:
+    return pytest("tests/cuts")
+
+
 def molecule() -> Count:
     for report in REPORTS.glob("molecule-*.xml"):
         report.unlink()
@@ -132,64 +158,135 @@ def molecule() -> Count:
     return sum(map(read_junit, sorted(REPORTS.glob("molecule-*.xml"))), start=count)
 
 
-def e2e() -> Count:
-    return pytest("tests/e2e")
+def soak() -> Count:
+    """What is long by nature: not part of a run without names."""
+    return pytest("tests", "-m", "soak") + check([sys.executable, "-m", "tests.chaos"])
 
 
-STAGES: dict[str, Callable[[], Count]] = {
-    stage.__name__: stage for stage in (lint, unit, contract, machines, molecule, e2e)
+@dataclass(frozen=True)
+class Stage:
+    """heavy: whether it runs MaxText or vLLM. after: the stages that must have ended before, if they run."""
+
+    play: Callable[[], Count]
+    heavy: bool = False
+    after: tuple[str, ...] = ()
+
+
+QUICK = ("lint", "unit")  # what needs no machine, and finds most errors
+#: In the order in which they start, as far as `heavy` and `after` allow.
+STAGES = {
+    "lint": Stage(lint),
+    "unit": Stage(unit),
+    "e2e": Stage(e2e, heavy=True, after=QUICK),
+    "recovery": Stage(recovery, after=QUICK),
+    "cuts": Stage(cuts, heavy=True, after=(*QUICK, "e2e")),
+    "molecule": Stage(molecule, heavy=True, after=(*QUICK, "e2e")),
+    "machines": Stage(machines, after=QUICK),
+    "contract": Stage(contract, after=QUICK),
+    "soak": Stage(soak, heavy=True),
 }
-# One after the other, what is soon over first; the tracks of a phase at once, for each stage that needs a
-# local cloud has one of its own.
-PHASES = ((("lint",), ("unit",)), (("contract", "e2e"), ("machines", "molecule")))
+EXTRA = ("soak",)  # only by name
 
 
-def play(name: str) -> Count:
+@dataclass
+class Result:
+    count: Count
+    seconds: float
+
+
+def play(name: str) -> Result:
     """Run a stage and say how it went."""
     file = OUTPUT.get()
     click.secho(f"\n== {name}", bold=True, file=file)
     started = time.monotonic()
-    count = STAGES[name]()
+    try:
+        count = STAGES[name].play()
+    except Exception as error:  # the other stages go on
+        count = Count(failed=1, failures=(f"{name}: {type(error).__name__}: {error}",))
     seconds = time.monotonic() - started
     click.secho(f"== {name}: {count} in {seconds:.0f} s", fg="red" if count.failed else "green", file=file)
-    return count
+    return Result(count, seconds)
 
 
-def play_aside(names: Iterable[str]) -> Count:
-    """Run stages while others run: what a stage prints is shown in one piece at its end."""
-    total = Count()
-    for name in names:
-        log = REPORTS / f"{name}.log"
-        with log.open("w", encoding="utf-8", buffering=1) as file:
-            OUTPUT.set(file)
-            total += play(name)
-        click.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
-    return total
+def play_aside(name: str) -> Result:
+    """Run a stage while others run: what it prints is shown in one piece at its end."""
+    log = REPORTS / f"{name}.log"
+    with log.open("w", encoding="utf-8", buffering=1) as file:
+        OUTPUT.set(file)
+        result = play(name)
+    click.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
+    return result
 
 
-def play_phase(tracks: Sequence[Sequence[str]]) -> Count:
-    if len(tracks) < 2:
-        return sum((play(name) for track in tracks for name in track), start=Count())
-    click.echo(
-        f"\nAt once: {'; '.join(' and then '.join(track) for track in tracks)}. Their output: {REPORTS}/*.log"
-    )
-    with ThreadPoolExecutor(len(tracks)) as pool:
-        return sum(pool.map(play_aside, tracks), start=Count())
+def next_stage(waiting: Sequence[str], running: Sequence[str]) -> str | None:
+    """The first stage that may start now; None when all must wait."""
+    busy = any(STAGES[name].heavy for name in running)
+    unfinished = {*waiting, *running}
+    for name in waiting:
+        if not (busy and STAGES[name].heavy) and not unfinished & {*STAGES[name].after}:
+            return name
+    return None
+
+
+def play_all(chosen: Sequence[str]) -> dict[str, Result]:
+    """Run the stages, two at a time; the results in the order of their ends."""
+    if len(chosen) == 1:
+        return {chosen[0]: play(chosen[0])}
+    click.echo(f"\nStages: {', '.join(chosen)}. Their output: {REPORTS}/*.log")
+    waiting, running = list(chosen), list[str]()
+    results: dict[str, Result] = {}
+    changed = threading.Condition()
+
+    def work() -> None:
+        while True:
+            with changed:
+                while waiting and (name := next_stage(waiting, running)) is None:
+                    changed.wait()
+                if not waiting:
+                    return
+                assert name is not None
+                waiting.remove(name)
+                running.append(name)
+            click.echo(f"-- {name} begins")
+            result = play_aside(name)
+            with changed:
+                running.remove(name)
+                results[name] = result
+                changed.notify_all()
+
+    workers = [threading.Thread(target=work) for _ in range(AT_ONCE)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return results
+
+
+def table(results: dict[str, Result], seconds: float) -> str:
+    """The times: a row for each stage, and the slowest tests of all."""
+    lines = [f"{'stage':10} {'tests':>6} {'seconds':>8}"]
+    for name in (name for name in STAGES if name in results):
+        count = results[name].count
+        tests = count.passed + count.failed + count.skipped
+        lines.append(f"{name:10} {tests:6} {results[name].seconds:8.0f}")
+    total = sum(result.seconds for result in results.values())
+    lines += [f"{'all':10} {'':6} {seconds:8.0f} ({total:.0f} one after the other)", "", "slowest tests"]
+    took = {test: each for result in results.values() for test, each in result.count.seconds.items()}
+    slowest = sorted(took, key=took.__getitem__, reverse=True)[:SLOWEST]
+    return "\n".join([*lines, *(f"{took[test]:8.1f}  {test}" for test in slowest)])
 
 
 @click.command()
 @click.argument("stages", nargs=-1, type=click.Choice(list(STAGES)))
 def main(stages: tuple[str, ...]) -> None:
-    """Run the STAGES, by default all of them."""
+    """Run the STAGES, by default all but the soak."""
     REPORTS.mkdir(parents=True, exist_ok=True)
-    chosen = stages or tuple(STAGES)
-    total = Count()
-    for phase in PHASES:
-        tracks = [[name for name in track if name in chosen] for track in phase]
-        total += play_phase([track for track in tracks if track])
+    started = time.monotonic()
+    results = play_all([name for name in STAGES if (name in stages if stages else name not in EXTRA)])
+    total = sum((result.count for result in results.values()), start=Count())
     for failure in total.failures:
         click.secho(f"\nFAILED {failure}", fg="red")
-    click.echo(f"\n{total}")
+    click.echo(f"\n{table(results, time.monotonic() - started)}\n\n{total}")
     sys.exit(1 if total.failed or not total.passed else 0)
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -26,6 +26,8 @@ from localcloud.config import CloudConfig
 from tests.contract.served import Description, Served, serving
 
 __all__ = ["Description"]
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -127,7 +129,7 @@ def client(cloud: Description, credentials: Any) -> Any:
 @pytest.fixture(scope="session")
 def collection() -> None:
     """Ansible's own loader finds the collection, as in a run."""
-    init_plugin_loader([str(Path(__file__).resolve().parents[2] / ".collections")])
+    init_plugin_loader([str(ROOT / ".collections")])
 
 
 @pytest.fixture
@@ -157,3 +159,22 @@ def run_module(
         return result
 
     return run
+
+
+class Play(Protocol):
+    """Plays a playbook on the cloud; what it printed. status: the exit status that it must have."""
+
+    def __call__(self, playbook: str, *arguments: str, status: int = 0) -> str: ...
+
+
+@pytest.fixture
+def play(cloud: Description) -> Play:
+    def play(playbook: str, *arguments: str, status: int = 0) -> str:
+        command = ["ansible-playbook", "-i", "inventories/local", playbook, *arguments]
+        environment = {**os.environ, "LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8"}
+        environment.pop("LOGNAME", None)  # the owner of what is made is who runs the tests
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return play

@@ -8,6 +8,8 @@ they play are in test_module_faults.py.
 from __future__ import annotations
 
 import importlib
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ansible.errors import AnsibleActionFail
 from localcloud.catalog import DEFAULT_PROJECT
 from localcloud.faults import KINDS
 from tests.contract.served import Served
+from tests.contract.test_gcloud import at
 from tests.contract.test_module_faults import FAILING, PASSING, quick
 from tests.unit.plugins.capacity.fakes import Playing
 
@@ -42,6 +45,9 @@ STOPS = (
     *("permission", "service-disabled", "location", "conflict", "precondition", "failing-operation"),
     *("error-503", "rate-limit", "unauthorized", "drop-before"),
 )
+
+
+NODE = {"accelerator_type": "v5litepod-1", "runtime_version": "v2-alpha-tpuv5-lite"}
 
 
 def place(zone: str, **more: Any) -> Json:
@@ -212,6 +218,47 @@ def test_what_waits_in_a_queue_goes_on_the_way_down(climb: Run, served: Served) 
     assert there(served) == []
 
 
+def test_a_queued_resource_gives_the_node_and_goes_with_it(climb: Run, served: Served) -> None:
+    queued = place(A, provisioning="queued", spot=True, timeout=120)
+    assert climb(queued)["candidate"]["zone"] == A
+    assert there(served) == [f"disks {A}", f"nodes {A}", f"queuedResources {A}"]
+    assert climb(queued)["changed"] is False
+    assert climb(queued, state="absent")["changed"] is True
+    assert there(served) == [f"disks {A}"]
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud is not on PATH")
+@pytest.mark.parametrize(
+    ("module", "name", "options"), [("tpu_vm", NAME, NODE), ("gcp_disk", DISK, {"size_gb": 10})]
+)
+def test_what_is_somebody_elses_is_kept_until_it_is_labelled_as_ours(
+    climb: Run,
+    made: Run,
+    served: Served,
+    cloud_environment: dict[str, str],
+    tmp_path: Path,
+    module: str,
+    name: str,
+    options: Json,
+) -> None:
+    """Nothing is written, up or down. The command in the error, run as it is printed, is the way out."""
+    assert made(module, name=name, zone=A, labels={**OURS, "owner": "somebody"}, **options)["changed"]
+    before = len(served.exchanges)
+    refused = climb()
+    kept = climb(state="absent", delete_disk=DISK)
+    assert (refused["failed"], refused["failure"]["reason"]) == (True, "notOurs")
+    assert (kept.get("failed"), kept["changed"]) == (None, False)
+    for told in (refused["msg"], *kept["warnings"]):
+        assert re.search(rf" {name} in {A}(, READY,)? is not ours: ", told)
+    asked = [str(each) for each in served.since(before) if re.search("/(nodes|disks)", each.path)]
+    assert asked
+    assert [each for each in asked if not re.match("GET |POST .*:getGuestAttributes ", each)] == []
+    (command,) = re.findall(r"say so with gcloud (.*?);", refused["msg"])
+    at(cloud_environment, tmp_path)(*command.split(), f"--project={served.description['project']}")
+    assert climb()["candidate"]["zone"] == A
+    assert there(served) == [f"disks {A}", f"nodes {A}"]
+
+
 def test_a_dead_node_of_somebody_else_stays(climb: Run, made: Run, served: Served) -> None:
     node = {"name": NAME, "zone": A, "runtime_version": "v2-alpha-tpuv5-lite"}
     made("tpu_vm", **node, accelerator_type="v5litepod-1", spot=True, labels={**OURS, "owner": "you"})
@@ -292,6 +339,16 @@ def test_an_api_that_is_off_has_no_leftovers(leftovers: Run, served: Served) -> 
     with pytest.raises(AnsibleActionFail, match=f"there is no {A}/{NAME} of ours"):
         leftovers(delete=NAMED)
     assert there(served) == EVERYTHING
+
+
+def test_what_has_not_our_label_is_no_leftover(leftovers: Run, made: Run, served: Served) -> None:
+    foreign = {"name": f"{DISK}-foreign", "zone": A}
+    made("gcp_disk", **foreign, size_gb=10, labels={"owner": "me"})
+    assert [each["name"] for each in leftovers()["leftovers"]].count(foreign["name"]) == 0
+    with pytest.raises(AnsibleActionFail, match=f"there is no {DISK}-foreign of ours"):
+        leftovers(delete=[foreign["name"]])
+    assert there(served) == sorted([*EVERYTHING, f"disks {A}"])
+    made("gcp_disk", **foreign, state="absent")
 
 
 def test_of_several_deletions_the_one_that_fails_says_what_is_gone(leftovers: Run, served: Served) -> None:

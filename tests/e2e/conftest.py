@@ -3,17 +3,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
 
 from .support import Cloud, CommandLines, local_cloud
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # A shell's background process ignores Ctrl-C, and so would every playbook that the tests start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,20 +7,25 @@ import json
 import os
 import re
 import shlex
+import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from localcloud.config import CloudConfig
 from localcloud.exchanges import ExchangeFile
 from tests.exchanges import judge
+from tests.machines.support import traces
 
 from . import leftovers
 
+SO_RCVBUFFORCE, NLMSG_DONE = 33, 3  # of Linux; Python has no names for them
 ROOT = Path(__file__).resolve().parent.parent.parent
 MOUNT = "/mnt/disks/checkpoints"  # the data disk of the TPU VM
 RECORDS = f"{MOUNT}/.tpuops/jobs"
@@ -52,25 +57,45 @@ class PlayResult:
 
 
 class CommandLines:
-    """Every command line that is seen on this machine, guests included: they share its processes."""
+    """Every command line that a process of this machine starts with, those of its guests included.
+
+    The kernel reports each exec (the process connector, linux/cn_proc.h). Looking through /proc again and
+    again would cost a part of a core, and miss what is over meanwhile.
+    """
+
+    NETLINK_CONNECTOR, PROCESSES, LISTEN, EXEC = 11, 1, 1, 2
+    HEADERS = struct.Struct("=IHHII IIIIHH")  # nlmsghdr and cn_msg
+    EVENT = struct.Struct("=II8xI")  # of proc_event: what, cpu, timestamp, and the process of an exec
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, self.NETLINK_CONNECTOR)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
+        self.socket.bind((0, self.PROCESSES))
+        order = struct.pack("=I", self.LISTEN)
+        size = self.HEADERS.size + len(order)
+        channel = (self.PROCESSES, 1, 0, 0, len(order), 0)
+        self.socket.send(self.HEADERS.pack(size, NLMSG_DONE, 0, 0, os.getpid(), *channel) + order)
+        self.socket.settimeout(0.2)
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
         self.thread.start()
 
     def watch(self) -> None:
-        while not self.stopped.wait(0.02):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self.seen.add(path.read_text(errors="replace"))
-                except OSError:
-                    continue  # it ended meanwhile
+        while not self.stopped.is_set():
+            try:
+                message = self.socket.recv(4096)
+            except TimeoutError:
+                continue
+            what, _cpu, pid = self.EVENT.unpack_from(message, self.HEADERS.size)
+            if what == self.EXEC:
+                with suppress(OSError):  # it is over already
+                    self.seen.add(Path(f"/proc/{pid}/cmdline").read_text(errors="replace"))
 
     def stop(self) -> None:
         self.stopped.set()
         self.thread.join()
+        self.socket.close()
 
 
 @dataclass(frozen=True)
@@ -151,10 +176,9 @@ class Cloud:
 
 @contextmanager
 def local_cloud(base: Path) -> Iterator[Cloud]:
-    """A cloud with its state, and Ansible's, below `base`; it is down again at the end.
+    """A cloud with its state, and Ansible's, below `base`; it is down again at the end, without a trace.
 
-    Before that every exchange with Google's APIs is held against Google's own definitions. A test that takes
-    the cloud down does so itself.
+    Before that every exchange with Google's APIs is held against Google's own definitions.
     """
     environment = {
         **os.environ,
@@ -171,7 +195,8 @@ def local_cloud(base: Path) -> Iterator[Cloud]:
         settings = json.loads((base / "cloud" / "localcloud.json").read_text())
         cloud = Cloud(settings, environment)
         yield cloud
-        if (base / "cloud").exists():
-            cloud.judge()
+        cloud.judge()
     finally:
         subprocess.run([*localcloud, "down"], cwd=ROOT, env=environment, check=True)
+    left = traces(CloudConfig(base / "cloud"))
+    assert left == {}, "the cloud is down and has left something"

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole pipeline on a local cloud, with real MaxText and real vLLM, as a user runs it.
+"""The whole pipeline from nothing on a local cloud, with real MaxText and real vLLM, as a user runs it.
 
-The tests build on each other, in this order.
+Each fixture brings the cloud a step further, so the tests of a step stand before those of the next. What the
+run left is saved for all other tests that need a finished run (tests/prepared.py).
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ import hashlib
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from localcloud.config import CloudConfig
-from tests.machines.support import traces
+from tests import prepared
 
-from .support import MOUNT, RECORDS, Cloud, CommandLines
+from .support import MOUNT, RECORDS, Cloud, CommandLines, PlayResult
 
 RUN = "qwen3-4b-sft"
 MORE_STEPS = ("-e", "sft_steps=70", "-e", "sft_checkpoint_minutes=0.02")
-PIPELINE_JOBS = {"convert-qwen3-4b", f"sft-{RUN}", f"export-{RUN}"}
+Records = dict[str, dict[str, Any]]
 
 
 def commits(cloud: Cloud) -> list[str]:
@@ -43,6 +44,33 @@ def first_run(cloud: Cloud, command_lines: CommandLines) -> str:
     assert played.status == 0, played.output[-5000:]
     assert played.recap["failed"] == 0
     return played.output
+
+
+@pytest.fixture(scope="session")
+def records(cloud: Cloud, first_run: str) -> Records:
+    """The records of the jobs of the first run."""
+    return cloud.records()
+
+
+@pytest.fixture(scope="session")
+def deleted(cloud: Cloud, records: Records) -> None:
+    """The node is deleted, its disk is not; the finished run is saved."""
+    cloud.ssh(f"echo precious > {MOUNT}/mine")
+    played = cloud.play(playbook="playbooks/teardown.yml")
+    assert played.status == 0, played.output[-5000:]
+    with prepared.alone():
+        prepared.save(cloud)
+
+
+@pytest.fixture(scope="session")
+def more_steps(cloud: Cloud, deleted: None) -> PlayResult:
+    """More steps of the same run, on another node."""
+    played = cloud.play("--tags", "tpu_vm,data_disk,sft", *MORE_STEPS)
+    assert played.status == 0, played.output[-5000:]
+    return played
+
+
+# The run from nothing, its node, and its server
 
 
 def test_from_nothing_to_an_answer(first_run: str) -> None:
@@ -71,57 +99,21 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
     assert not silent, first_run[-5000:]
 
 
-def test_the_second_run_changes_nothing(cloud: Cloud, first_run: str) -> None:
-    jobs_before, commits_before = cloud.records(), commits(cloud)
+def test_the_second_run_changes_nothing(cloud: Cloud, records: Records) -> None:
+    before = commits(cloud)
     played = cloud.play()
     assert played.status == 0, played.output[-5000:]
     assert played.recap["changed"] == 0
     assert len(played.tasks) < 58
-    assert cloud.records() == jobs_before
-    assert commits(cloud) == commits_before
+    assert cloud.records() == records
+    assert commits(cloud) == before
 
 
-@pytest.mark.parametrize("playbook", ["follow", "stop"])
-def test_a_job_that_has_ended_is_told_of_and_left_alone(cloud: Cloud, first_run: str, playbook: str) -> None:
-    before = cloud.records()
-    played = cloud.play("-e", f"job_name=sft-{RUN}", playbook=f"playbooks/{playbook}.yml")
-    assert played.status == 0, played.output[-5000:]
-    assert "changed=0" in played.output and "changed=1" not in played.output
-    assert cloud.records() == before
-
-
-def test_training_is_refused_beside_the_server(cloud: Cloud, first_run: str) -> None:
-    before = cloud.records()
+def test_training_is_refused_beside_the_server(cloud: Cloud, records: Records) -> None:
     played = cloud.play("--tags", "sft", "-e", "sft_steps=70")
     assert played.status != 0
     assert f"job sft-{RUN} cannot run beside vllm.service" in played.output
-    assert cloud.records() == before
-    played = cloud.play("--tags", "vllm_serve", "-e", "vllm_serve_state=stopped")
-    assert played.status == 0, played.output[-5000:]
-
-
-def test_more_steps_train_on_from_the_last_checkpoint(cloud: Cloud, first_run: str) -> None:
-    before = cloud.records()
-    played = cloud.play("--tags", "sft", *MORE_STEPS)
-    assert played.status == 0, played.output[-5000:]
-    after = cloud.records()
-    assert {name for name in after if after[name] != before.get(name)} == {f"sft-{RUN}"}
-    log = cloud.ssh(f"sudo -n cat {RECORDS}/sft-{RUN}.log")
-    assert "Restored params from step: 60" in log
-    assert "passing over the data of 60 batches" in log
-    assert "completed step: 59," not in log
-    # By time, and not by steps: after the first one, then every second or so, and after the last one.
-    saved = re.findall(r"Saving checkpoint at step (\d+)", log)
-    assert (saved[0], saved[-1]) == ("61", "70")
-    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == saved[-2:]
-    assert "stands at step 70 of 70" in played.output
-
-
-def test_other_inputs_do_not_continue_the_checkpoints(cloud: Cloud, first_run: str) -> None:
-    played = cloud.play("--tags", "sft", "-e", "sft_learning_rate=1.e-4")
-    assert played.status != 0
-    assert "learning_rate" in played.output
-    assert "run_name" in played.output
+    assert cloud.records() == records
 
 
 def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: Path) -> None:
@@ -140,40 +132,48 @@ def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: 
 
 def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines: CommandLines) -> None:
     token = cloud.hf_token
-    assert first_run in cloud.told  # among runs that failed, on bad input and on refusals
+    assert first_run in cloud.told  # among others, refusals too
     assert not [output for output in cloud.told if token in output]
     assert not [line for line in command_lines.seen if token in line]
     assert any("train_sft" in line for line in command_lines.seen), "the watcher saw the trainer"
     assert cloud.leaks() == []
 
 
-def test_the_disk_survives_the_node(cloud: Cloud, first_run: str) -> None:
-    before = cloud.records()
-    cloud.ssh(f"echo precious > {MOUNT}/mine")
-    played = cloud.play(playbook="playbooks/teardown.yml")
-    assert played.status == 0, played.output[-5000:]
-    assert cloud.play(playbook="playbooks/teardown.yml").recap["changed"] == 0
+# The disk without its node, then with another
 
-    played = cloud.play(*MORE_STEPS)
-    assert played.status == 0, played.output[-5000:]
+
+def test_a_second_teardown_changes_nothing(cloud: Cloud, deleted: None) -> None:
+    played = cloud.play(playbook="playbooks/teardown.yml")
+    assert (played.status, played.recap["changed"]) == (0, 0), played.output[-5000:]
+
+
+def test_more_steps_train_on_from_the_last_checkpoint_on_another_node(
+    cloud: Cloud, records: Records, more_steps: PlayResult
+) -> None:
     assert cloud.ssh(f"cat {MOUNT}/mine") == "precious\n"
     after = cloud.records()
-    assert after["convert-qwen3-4b"] == before["convert-qwen3-4b"]
-    assert after[f"sft-{RUN}"] == before[f"sft-{RUN}"]
+    assert {name for name in after if after[name] != records.get(name)} == {f"sft-{RUN}"}
+    log = cloud.ssh(f"sudo -n cat {RECORDS}/sft-{RUN}.log")
+    assert "Restored params from step: 60" in log
+    assert "passing over the data of 60 batches" in log
+    assert "completed step: 59," not in log
+    # By time, and not by steps: after the first one, then every second or so, and after the last one.
+    saved = re.findall(r"Saving checkpoint at step (\d+)", log)
+    assert (saved[0], saved[-1]) == ("61", "70")
+    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == saved[-2:]
+    assert "stands at step 70 of 70" in more_steps.output
 
 
-def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, first_run: str) -> None:
+def test_other_inputs_do_not_continue_the_checkpoints(cloud: Cloud, more_steps: PlayResult) -> None:
+    played = cloud.play("--tags", "sft", "-e", "sft_learning_rate=1.e-4")
+    assert played.status != 0
+    assert "learning_rate" in played.output
+    assert "run_name" in played.output
+
+
+def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, more_steps: PlayResult) -> None:
     disks = Path(cloud.settings["state_dir"]) / "disks"
     assert list(disks.iterdir())
     played = cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")
     assert played.status == 0, played.output[-5000:]
     assert not [path for path in disks.iterdir() if "tpu-data-disk" in path.name]
-
-
-def test_down_leaves_this_machine_as_it_was(cloud: Cloud, first_run: str) -> None:
-    config = CloudConfig(Path(cloud.settings["state_dir"]))
-    assert set(traces(config)) >= {"processes", "links", "rules"}
-    cloud.judge()
-    down = cloud.command([sys.executable, "-m", "localcloud", "down"])
-    assert down.returncode == 0, down.stderr
-    assert traces(config) == {}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import IPv4Network
@@ -15,12 +14,6 @@ from localcloud.config import CloudConfig
 from localcloud.machines import Machines
 
 from .support import Cloud, CloudFactory, output
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "machines: boots machines; needs root")
-    # A shell's background process ignores Ctrl-C and so would every playbook that the tests start.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,17 @@ What came out, and what was left of the token, `runs.take` looks at. `make chaos
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests import prepared
 from tests.chaos import runs
 from tests.chaos.cuts import STAGES
 from tests.chaos.runs import Cost, Planned, Run
-
-from .support import Cloud
+from tests.e2e.support import Cloud
 
 # What a stage takes here, roughly, in seconds: only the moments of the cuts come from it.
 USUAL = {
@@ -32,6 +36,19 @@ USUAL = {
 # Over within seconds, so that only their beginning is certain to be met.
 SHORT = ("preflight", "data_disk", "evaluate")
 KILLED, PREEMPTED = "controller killed (kill -9)", "node preempted"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A finished run, without MaxText's environment and the converted model: their jobs are to be cut too."""
+    with prepared.prepared_cloud(tmp_path_factory.mktemp("cuts")) as cloud:
+        with prepared.disk_of(cloud) as disk:
+            shutil.rmtree(disk / "maxtext" / "qwen3-4b")
+            for environment in (disk / "env").glob("train-*"):
+                shutil.rmtree(environment)
+            for job in ("env-train", "convert-qwen3-4b"):
+                (disk / ".tpuops" / "jobs" / f"{job}.json").unlink()
+        yield cloud
 
 
 def test_a_run_that_is_cut_in_every_stage_finishes(cloud: Cloud, tmp_path: Path) -> None:
@@ -54,4 +71,3 @@ def test_a_run_that_is_cut_in_every_stage_finishes(cloud: Cloud, tmp_path: Path)
     again = runs.repeats([step for step, _ in runs.trained(run)])
     assert sum(again) <= runs.PERIOD + runs.WRITTEN_IN
     assert cloud.play("-e", "run_name=killed").recap["changed"] == 0
-    runs.clear(cloud, tmp_path / "clear.log")

@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e import fakes
 from tests.e2e.support import RECORDS, ROOT, Cloud, local_cloud
+
+from . import fakes
 
 pytestmark = pytest.mark.machines
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
+import subprocess
 
 import pytest
 
-from .support import Cloud
+from tests.contract.conftest import ROOT, Play
+from tests.contract.served import Served
 
 BAD = {
     "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),
@@ -36,21 +38,30 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_named_and_makes_nothing(cloud: Cloud, case: str) -> None:
+def test_bad_input_is_named_and_makes_nothing(play: Play, served: Served, case: str) -> None:
     values, named = BAD[case]
-    played = cloud.play("-e", json.dumps(values), HF_TOKEN="")
-    assert played.status != 0
-    assert not [word for word in named if word not in played.output], played.output
-    assert played.output.count("fatal:") <= 1
-    status = cloud.command([sys.executable, "-m", "localcloud", "status", "--json"])
-    living = json.loads(status.stdout)
-    assert (living["nodes"], living["machines"], living["disks"]) == ([], [], [])
+    assert served.records() == []
+    told = play("site.yml", "-e", json.dumps(values), status=2)
+    assert not [word for word in named if word not in told], told
+    assert told.count("fatal:") <= 1
+    assert served.records() == []
 
 
-def test_a_missing_python_is_explained(cloud: Cloud) -> None:
-    elsewhere = {"PYTHON": "", "PYENV_ROOT": "/nonexistent", "HOME": "/nonexistent"}
-    done = cloud.command(["/bin/sh", "scripts/find-python"], PATH="/usr/bin:/bin", **elsewhere)
+def test_a_missing_python_is_explained() -> None:
+    elsewhere = {"PATH": "/usr/bin:/bin", "PYTHON": "", "PYENV_ROOT": "/nonexistent", "HOME": "/nonexistent"}
+
+    def find_python(**environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "scripts/find-python"],
+            cwd=ROOT,
+            env={**os.environ, **elsewhere, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = find_python()
     if done.returncode == 0:
-        done = cloud.command(["/bin/sh", "scripts/find-python"], **{**elsewhere, "PYTHON": "/bin/false"})
+        done = find_python(PYTHON="/bin/false")
     assert done.returncode != 0
     assert "Python 3.12 or newer" in done.stderr
