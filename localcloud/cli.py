@@ -330,11 +330,15 @@ def preempt(config: CloudConfig, node: str) -> None:
 @click.option(
     "--seconds", type=click.FloatRange(0, 40), default=5.0, show_default=True, help="How long it takes."
 )
+@click.option("--end", is_flag=True, help="End the maintenance that is under way, before its time.")
 @click.pass_obj
-def maintenance(config: CloudConfig, node: str, seconds: float) -> None:
+def maintenance(config: CloudConfig, node: str, seconds: float, end: bool) -> None:
     """Take a READY NODE (id or path) off for maintenance: its machines end, and boot again later."""
     with errors():
-        click.echo(f"maintained {admin.call(config, 'maintenance', node=node, seconds=seconds)}")
+        if end:
+            click.echo(f"maintained {admin.call(config, 'maintenance-end', node=node)}")
+        else:
+            click.echo(f"maintained {admin.call(config, 'maintenance', node=node, seconds=seconds)}")
 
 
 @main.command()

@@ -2,11 +2,11 @@
 """A finished run for other tests to start from: a local cloud's state, with its data disk, without its node.
 
 The disk has both environments, the converted model, the last checkpoints, the export and the compilers'
-caches; the Hub has the upload. The product builds it: `tests/e2e` saves what its run from nothing left. A test
-that runs alone builds it first, by the same commands. It is built again when anything changes that a run
+caches; the Hub has the upload. The product builds it: `tests/e2e` saves what its run from nothing left. A
+test that runs alone builds it first, by the same commands. It is built again when anything changes that a run
 depends on.
 
-As a program, `python -m tests.prepared STATE_DIR` gives a cloud that is not up yet a copy.
+As a program, `python -m tests.prepared STATE_DIR` gives a cloud a copy, in place of what it had.
 """
 
 from __future__ import annotations
@@ -122,5 +122,13 @@ def disk_of(cloud: Cloud) -> Iterator[Path]:
             subprocess.run(["umount", place], check=True)
 
 
+def main(state_dir: Path) -> None:
+    if state_dir.exists():  # a run that was killed left it
+        subprocess.run(
+            [sys.executable, "-m", "localcloud", "--state-dir", str(state_dir), "down"], cwd=ROOT, check=True
+        )
+    load(state_dir)
+
+
 if __name__ == "__main__":
-    load(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

@@ -236,15 +236,20 @@ class NodeWork:
     def _change(self, node: str, **changes: object) -> str:
         """Change what is said of a READY node; its path. ValueError as above."""
         with self._cloud.store.lock:
-            names = [name for name, _ in self._cloud.store.items(NODE) if node in (name, name.split("/")[5])]
-            if len(names) != 1:
-                raise ValueError(
-                    f"several nodes are called {node}: {', '.join(names)}" if names else f"no node {node}"
-                )
-            found = self._node(names[0])
-            if found["state"] != "READY" or self._cloud.operations.pending(names[0]):
-                raise ValueError(f"{names[0]} is {found['state']}; only a READY, idle node can be struck")
-            self._cloud.store.update(NODE, names[0], **changes)
+            name = self._named(node)
+            found = self._node(name)
+            if found["state"] != "READY" or self._cloud.operations.pending(name):
+                raise ValueError(f"{name} is {found['state']}; only a READY, idle node can be struck")
+            self._cloud.store.update(NODE, name, **changes)
+        return name
+
+    def _named(self, node: str) -> str:
+        """The path of a node, by its id or path. ValueError when there is none, or more than one."""
+        names = [name for name, _ in self._cloud.store.items(NODE) if node in (name, name.split("/")[5])]
+        if len(names) != 1:
+            raise ValueError(
+                f"several nodes are called {node}: {', '.join(names)}" if names else f"no node {node}"
+            )
         return names[0]
 
     def _preempt(self, operation: Json) -> Json:
@@ -275,10 +280,26 @@ class NodeWork:
         name = operation["target"]
         for worker in workers(self._cloud, name):
             self._cloud.machines.stop(worker["machine"])
-        if self._cloud.operations.closed.wait(operation["arguments"]["seconds"]):
-            raise ClosedError
+        until = time.monotonic() + operation["arguments"]["seconds"]
+        while time.monotonic() < until and not self._cloud.operations.cancelled(operation["name"]):
+            if self._cloud.operations.closed.wait(0.05):
+                raise ClosedError
         self._boot(self._node(name))
         return self._publish(name)
+
+    def end_maintenance(self, node: str) -> str:
+        """Boot the machines of a node under maintenance before its time; its path, once they are up.
+
+        node: id or path. ValueError when there is no such node, or it is not under maintenance.
+        """
+        name = self._named(node)
+        under_way = [each for each in self._cloud.operations.pending(name) if each["verb"] == "maintain"]
+        if not under_way:
+            raise ValueError(f"{name} is not under maintenance")
+        for operation in under_way:
+            self._cloud.operations.cancel(operation["name"])
+            self._cloud.operations.wait(operation["name"], 50)
+        return name
 
     # ---- repair
 

@@ -12,6 +12,7 @@ from typing import Any
 
 DISK = "/mnt/disks/checkpoints"
 FINISHED = f"{DISK}/maxtext/finished"
+HOLD = f"{DISK}/maxtext/hold"
 COUNT = f"open('{FINISHED}', 'a').write(NAME + '\\n')"
 CHECKPOINT = """
 import os, shutil
@@ -34,12 +35,13 @@ open(prefix + "/.complete", "w").close()
 os.path.islink(link) or os.symlink(os.path.basename(prefix), link)
 {COUNT}
 """
-# arguments: directory of the model, seconds
+# arguments: directory of the model. It does not end while the file HOLD is there.
 CONVERT = f"""
-import sys, time
+import os, sys, time
 NAME = "convert"
 {CHECKPOINT}
-time.sleep(float(sys.argv[2]))
+while os.path.exists("{HOLD}"):
+    time.sleep(0.1)
 save(sys.argv[1], 0, "items")
 {COUNT}
 """
@@ -73,14 +75,12 @@ for step in range(first, steps + 1):
 """
 
 
-def variables(
-    *, steps: int, period: int, still: Sequence[int] = (), convert_seconds: float = 0
-) -> dict[str, Any]:
+def variables(*, steps: int, period: int, still: Sequence[int] = ()) -> dict[str, Any]:
     """Extra variables of a run with a checkpoint each `period` steps, that stands still once at some."""
     python = ["/usr/bin/python3", "-c"]
     return {
         "locked_env_argv": [*python, INSTALL, "{{ locked_env_prefix }}", "{{ locked_env_link }}"],
-        "convert_argv": [*python, CONVERT, "{{ convert_directory }}", str(convert_seconds)],
+        "convert_argv": [*python, CONVERT, "{{ convert_directory }}"],
         "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", *map(str, [steps, period, *still])],
         "sft_steps": steps,
     }

@@ -19,3 +19,4 @@ def test_the_job_left_a_record(vm: Host, mount_point: str) -> None:
     assert "hf_model_path=Qwen/Qwen3-4B" in record["argv"]
     assert (record["status"], record["exit_code"]) == ("finished", 0)
     assert record["disk"]["needed"] > 0, "the Hub told the model's size"
+    assert record["runs"] == 1, "it was there, on a disk that had another node before"

@@ -195,6 +195,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]
         (["health", "a", "TIMEOUT"], "health", {"node": "a", "health": "TIMEOUT"}),
         (["maintenance", "tpu-v5e-8"], "maintenance", {"node": "tpu-v5e-8", "seconds": 5.0}),
         (["maintenance", "a", "--seconds", "0.5"], "maintenance", {"node": "a", "seconds": 0.5}),
+        (["maintenance", "a", "--end"], "maintenance-end", {"node": "a"}),
         (["token", "expire"], "token-expire", {}),
         (
             ["fault", "unreachable", "--zone", "z", "--count", "2"],

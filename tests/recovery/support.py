@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks on a local cloud with real machines, fake programs and nodes that are taken away."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.e2e.support import ROOT, Cloud, PlayResult
+
+from . import fakes
+
+NODE, DISK = "tpu-v5e-8", "tpu-data-disk"
+ALL = "preflight,tpu_vm,data_disk,maxtext_env,convert,sft"  # the stages that have fake programs
+STEPS, PERIOD = 40, 5  # of the fake training
+# A dead connection is noticed within seconds.
+SSH = (
+    "-o ControlMaster=auto -o ControlPersist=60s "
+    "-o ServerAliveInterval=1 -o ServerAliveCountMax=3 -o ConnectTimeout=3"
+)
+
+
+@dataclass
+class Running:
+    """A playbook that runs beside the test, and what it has printed."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def words(self) -> str:
+        """What it printed, however its lines are wrapped."""
+        return words(self.text)
+
+    def wait_until_told(self, pattern: str) -> None:
+        while not re.search(pattern, self.text, re.MULTILINE):
+            assert self.process.poll() is None, self.text
+            time.sleep(0.1)
+
+    def wait(self) -> int:
+        return self.process.wait()
+
+    def succeed(self) -> None:
+        assert self.wait() == 0, self.text
+
+    def fail(self) -> None:
+        assert self.wait() == 2, self.text
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@dataclass
+class Site:
+    cloud: Cloud
+    home: Path
+
+    # ---- playbooks
+
+    def begin(
+        self, playbook: str, *arguments: str, given: dict[str, Any] | None = None, **environment: str
+    ) -> Running:
+        """A playbook that goes on beside the test. given: extra variables."""
+        number = len(list(self.home.glob("*.log")))
+        log, extra = self.home / f"{number}.log", self.home / f"{number}.json"
+        extra.write_text(json.dumps(given or {}))
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                ["ansible-playbook", playbook, *arguments, "-e", f"@{extra}"],
+                cwd=ROOT,
+                env={**self.cloud.environment, "ANSIBLE_SSH_ARGS": SSH, **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        return Running(process, log)
+
+    def start(self, tags: str, **values: Any) -> Running:
+        """Stages of site.yml."""
+        return self.begin("site.yml", "--tags", tags, given=values)
+
+    def train(self, *still: int, steps: int = STEPS, tags: str = "sft", **values: Any) -> Running:
+        """A fake training that stands still at some steps, the first time that it comes there."""
+        run = fakes.variables(steps=steps, period=PERIOD, still=still)
+        return self.start(tags, **{**run, **values})
+
+    def book(self, *tasks: dict[str, Any], hosts: str = "tpu_vm", rescue: str = "") -> str:
+        """A playbook of these tasks. rescue: what follows a failure: recover, as in training, or ended."""
+        rescues: dict[str, dict[str, Any]] = {
+            "recover": {"ansible.builtin.include_role": recover_role()},
+            "ended": {"ansible.builtin.include_tasks": f"{ROOT}/playbooks/tasks/ended.yml"},
+        }
+        block: dict[str, Any] = {"name": "Try", "block": [{"name": "Do", **task} for task in tasks]}
+        if rescue:
+            block["rescue"] = [{"name": "Rescue"} | rescues[rescue]]
+        path = self.home / f"book-{len(list(self.home.glob('book-*')))}.json"
+        path.write_text(json.dumps([{"hosts": hosts, "gather_facts": False, "tasks": [block]}]))
+        return str(path)
+
+    def play(self, playbook: str, *arguments: str, status: int = 0, **environment: str) -> PlayResult:
+        played = self.cloud.play(*arguments, playbook=playbook, **environment)
+        assert played.status == status, played.output
+        return played
+
+    # ---- what a test starts from
+
+    def ready(self, tags: str = "tpu_vm,data_disk") -> None:
+        """There is a node with the data disk mounted; with more tags, also what those stages leave."""
+        self.wait_until(lambda: self.nodes() != ["REPAIRING"])
+        if self.nodes() != ["READY"] or tags != "tpu_vm,data_disk":
+            self.start(tags, **fakes.variables(steps=STEPS, period=PERIOD)).succeed()
+        assert self.nodes() == ["READY"]
+
+    def absent(self) -> None:
+        """There is no node."""
+        if self.nodes():
+            self.play("playbooks/teardown.yml", "-e", "tpu_vm_force=true")
+        assert self.nodes() == []
+
+    # ---- the cloud
+
+    def localcloud(self, *arguments: str) -> str:
+        done = self.cloud.command([sys.executable, "-m", "localcloud", *arguments])
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def preempt(self) -> None:
+        self.localcloud("preempt", NODE)
+
+    def google(self, method: str, verb: str = "") -> dict[str, Any]:
+        """A call of the TPU API about the node."""
+        settings = self.cloud.settings
+        place = f"projects/{settings['project']}/locations/{settings['zone']}/nodes/{NODE}{verb}"
+        token = Path(settings["access_token_file"]).read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"{settings['endpoints']['tpu']}/v2/{place}"
+        response = requests.request(method, url, headers=headers, timeout=60)
+        assert response.ok, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def made(self) -> datetime:
+        """When the node was made."""
+        return datetime.fromisoformat(self.google("GET")["createTime"])
+
+    def hours(self, seconds: float) -> str:
+        """The tpu_vm_max_hours that leaves the node so many seconds from now."""
+        return f"{((datetime.now(UTC) - self.made()).total_seconds() + seconds) / 3600:.5f}"
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.localcloud("status", "--json"))
+        return status
+
+    def nodes(self) -> list[str]:
+        return [node["state"] for node in self.status()["nodes"]]
+
+    def disks(self) -> list[str]:
+        return [disk["name"].rpartition("/")[2] for disk in self.status()["disks"]]
+
+    def wait_until(self, condition: Any) -> None:
+        deadline = time.monotonic() + 300
+        while not condition():
+            assert time.monotonic() < deadline, f"the nodes are {self.nodes()}"
+            time.sleep(0.1)
+
+    # ---- the node
+
+    def finished(self) -> list[str]:
+        """The programs that came to their end, in turn."""
+        return self.cloud.ssh(f"touch {fakes.FINISHED}; cat {fakes.FINISHED}").split()
+
+
+def recover_role() -> dict[str, str]:
+    return {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "recover"}
