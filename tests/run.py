@@ -160,7 +160,11 @@ def molecule() -> Count:
 
 def soak() -> Count:
     """What is long by nature: not part of a run without names."""
-    return pytest("tests", "-m", "soak") + check([sys.executable, "-m", "tests.chaos"])
+    return (
+        pytest("tests", "-m", "soak")
+        + check([sys.executable, "-m", "tests.mutants"])
+        + check([sys.executable, "-m", "tests.chaos"])
+    )
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,40 @@ def test_a_timer_that_is_set_to_an_earlier_moment_deletes_the_node_then(site: Si
     assert site.disks() == [DISK]
 
 
+def test_a_run_recovers_as_often_as_it_may_and_ends_then(site: Site) -> None:
+    site.ready()
+    run = site.train(7, 17, run_name="limited", tpu_vm_max_recoveries=1)
+    for step in (7, 17):
+        run.wait_until_told(f"step {step}/{STEPS}")
+        site.preempt()
+    run.fail()
+    assert "Recovery 1 of 1" in run.words
+    assert run.words.count("Recovery") == 1
+    assert "That was tried 1 times (tpu_vm_max_recoveries)." in run.words
+    assert site.nodes() == ["PREEMPTED"]
+
+
+def test_a_stopped_node_is_started_and_trains_on(site: Site) -> None:
+    site.ready()
+    run = site.train(7, run_name="stopped")
+    run.wait_until_told(f"step 7/{STEPS}")
+    site.google("POST", ":stop")
+    run.succeed()
+    # A watch that asks while the machine still goes down hears so, and that is a loss already.
+    assert re.search(r"tpu-v5e-8 is STOPP(ING|ED); its last word was step 7\. Recovery 1 of 3", run.words)
+
+
+def test_a_node_is_torn_down_under_a_running_job_where_that_is_forced(site: Site) -> None:
+    site.ready()
+    run = site.train(17, run_name="forced")
+    run.wait_until_told(f"step 17/{STEPS}")
+    site.play("playbooks/teardown.yml", "-e", "tpu_vm_force=true")
+    run.fail()
+    assert "job sft-forced was stopped after" in run.words  # and not lost: nobody makes the node again
+    assert "Recovery" not in run.words
+    assert (site.nodes(), site.disks()) == ([], [DISK])
+
+
 def test_a_run_without_recoveries_says_what_to_do_and_the_same_command_ends_it(site: Site) -> None:
     site.ready("tpu_vm,data_disk,maxtext_env,convert")
     run = site.train(7, tags=ALL, run_name="once", tpu_vm_max_recoveries=0)

@@ -31,6 +31,26 @@ def records(site: Site) -> list[Any]:
     return [json.loads(site.cloud.ssh(f"sudo -n cat {path}")) for path in paths]
 
 
+def attached(
+    site: Site, name: str, *before: dict[str, Any], rescue: str = "recover", **options: Any
+) -> Running:
+    """A job that sleeps, and a playbook that is attached to it as training is. before: its first tasks."""
+    job = {
+        "name": name,
+        "argv": ["/bin/sh", "-c", "echo asleep; sleep 600"],
+        "node": {
+            "name": "{{ tpu_node }}",
+            "zone": "{{ tpu_zone }}",
+            "project": "{{ project }}",
+            "auth": "{{ gcp_auth }}",
+        },
+        **options,
+    }
+    run = site.begin(site.book(*before, {"tpuops.maxtext.job": job, "become": True}, rescue=rescue))
+    run.wait_until_told("asleep")
+    return run
+
+
 def test_another_stage_says_what_to_do_and_the_same_command_goes_on(site: Site) -> None:
     site.ready("tpu_vm,data_disk,maxtext_env")
     before = site.finished()
@@ -105,6 +125,7 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     assert "tpu-v5e-8 is gone. Recovery 1 of 3" in told
     assert site.nodes() == ["READY"]
 
+    # What it may not recover from, it leaves as it is.
     hours = ("-e", "tpu_vm_max_hours=2")
     told = words(site.play(site.book(over, delete, fail, rescue="recover"), *hours, status=2).output)
     assert "It deleted itself, 2 hours after it was made (tpu_vm_max_hours)." in told
@@ -112,22 +133,26 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     assert site.nodes() == []
 
 
-def attached(site: Site, name: str, rescue: str = "recover", **options: Any) -> Running:
-    """A job that sleeps, and a playbook that is attached to it as training is."""
-    job = {
-        "name": name,
-        "argv": ["/bin/sh", "-c", "echo asleep; sleep 600"],
-        "node": {
-            "name": "{{ tpu_node }}",
-            "zone": "{{ tpu_zone }}",
-            "project": "{{ project }}",
-            "auth": "{{ gcp_auth }}",
-        },
-        **options,
-    }
-    run = site.begin(site.book({"tpuops.maxtext.job": job, "become": True}, rescue=rescue))
-    run.wait_until_told("asleep")
-    return run
+def test_a_run_recovers_as_often_as_it_may_and_ends_then(site: Site) -> None:
+    site.ready()
+    three = {"ansible.builtin.set_fact": {"tpu_vm_recoveries": 3}}
+    run = attached(site, "once-more", three)
+    site.preempt()
+    run.fail()
+    assert "tpu-v5e-8 is PREEMPTED" in run.words
+    assert "That was tried 3 times (tpu_vm_max_recoveries)." in run.words
+    assert "Recovery" not in run.words
+    assert site.nodes() == ["PREEMPTED"]
+
+
+def test_a_stopped_node_is_started(site: Site) -> None:
+    site.ready()
+    run = attached(site, "stopped")
+    site.google("POST", ":stop")
+    run.succeed()
+    # A watch that asks while the machine still goes down hears so, and that is a loss already.
+    assert re.search(r"tpu-v5e-8 is STOPP(ING|ED)\. Recovery 1 of 3", run.words)
+    assert site.nodes() == ["READY"]
 
 
 def test_a_silent_machine_whose_node_is_unwell_is_replaced(site: Site) -> None:
@@ -168,29 +193,6 @@ def test_a_node_that_nobody_prepared_deletes_itself(site: Site) -> None:
     assert site.disks() == [DISK]
 
 
-def test_a_run_recovers_as_often_as_it_may_and_ends_then(site: Site) -> None:
-    site.ready()
-    run = site.train(7, 17, run_name="limited", tpu_vm_max_recoveries=1)
-    for step in (7, 17):
-        run.wait_until_told(f"step {step}/{STEPS}")
-        site.preempt()
-    run.fail()
-    assert "Recovery 1 of 1" in run.words
-    assert run.words.count("Recovery") == 1
-    assert "That was tried 1 times (tpu_vm_max_recoveries)." in run.words
-    assert site.nodes() == ["PREEMPTED"]
-
-
-def test_a_stopped_node_is_started_and_trains_on(site: Site) -> None:
-    site.ready()
-    run = site.train(7, run_name="stopped")
-    run.wait_until_told(f"step 7/{STEPS}")
-    site.google("POST", ":stop")
-    run.succeed()
-    # A watch that asks while the machine still goes down hears so, and that is a loss already.
-    assert re.search(r"tpu-v5e-8 is STOPP(ING|ED); its last word was step 7\. Recovery 1 of 3", run.words)
-
-
 def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     site.ready()
     run = site.train(7, run_name="followed")
@@ -217,7 +219,7 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert site.nodes() == ["READY"]
 
 
-@pytest.mark.parametrize("playbook", ["stop_node", "teardown", "leftovers"])
+@pytest.mark.parametrize("playbook", ["stop_node", "leftovers"])
 def test_a_node_goes_under_a_running_job_where_that_is_forced(site: Site, playbook: str) -> None:
     site.ready()
     run = attached(site, f"sft-{playbook}")

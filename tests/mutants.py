@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lines that matter, broken on purpose: `python -m tests.mutants [NAME...]`. Each must make a test fail.
+
+They show whether something is no longer guarded after a test was removed or moved to another layer. Each mutant
+is tried in a copy of the tree, with the tests that are to kill it and no others. `make soak` tries all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+ACTIONS, RECOVERY = "tests/contract/test_actions.py", "tests/recovery/test_recovery.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """name: what is lost; file, old, new: the change of text that is there once; tests: pytest's arguments."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    # ---- nodes and disks at Google
+    Mutant(
+        "a lack of quota moves on",
+        "plugins/plugin_utils/capacity.py",
+        'MOVES_ON = frozenset({"stockout", "quota", "preempted", "timeout"})',
+        'MOVES_ON = frozenset({"stockout", "preempted", "timeout"})',
+        (ACTIONS, "-k", "moves_on and quota"),
+    ),
+    Mutant(
+        "what is somebody else's stops the ladder",
+        "plugins/plugin_utils/capacity.py",
+        "        if others:\n            raise self._refused(\n",
+        "        if False:\n            raise self._refused(\n",
+        (ACTIONS, "-k", "somebody_elses"),
+    ),
+    Mutant(
+        "ours is what has our owner",
+        "plugins/plugin_utils/capacity.py",
+        'OURS = (CREATED_BY, "owner")',
+        "OURS = (CREATED_BY,)",
+        (ACTIONS, "-k", "somebody_else"),
+    ),
+    Mutant(
+        "data pin a run to their zone",
+        "plugins/plugin_utils/capacity.py",
+        "        allowed = [candidate for candidate in self.candidates if candidate.zone == here[0]]\n",
+        "        allowed = list(self.candidates)\n",
+        ("tests/contract/test_capacity.py", "-k", "pin_the_next_run"),
+    ),
+    Mutant(
+        "what waits in a queue is deleted on the way down",
+        "plugins/plugin_utils/capacity.py",
+        'self._survey("tpu_queued_resource_info", {"name": self.name}, "queued_resources", down)',
+        "[]",
+        (ACTIONS, "-k", "queue"),
+    ),
+    Mutant(
+        "a change of a node names its fields",
+        "plugins/module_utils/tpu.py",
+        '{"updateMask": ",".join(mask)}',
+        '{"updateMask": mask[0]}',
+        ("tests/unit/plugins/google/test_tpu_vm.py",),
+    ),
+    Mutant(
+        "only what has our label is a leftover",
+        "plugins/plugin_utils/leftovers.py",
+        "labels_of(resource).get(CREATED_BY) == TOOL",
+        "CREATED_BY != TOOL",
+        (ACTIONS, "-k", "not_our_label"),
+    ),
+    # ---- jobs and disks on a node
+    Mutant(
+        "only a blank disk is formatted",
+        "plugins/modules/disk_filesystem.py",
+        'if disk.read(MIB).strip(b"\\0"):',
+        "if not disk:",
+        ("tests/unit/plugins/disk",),
+    ),
+    Mutant(
+        "a job waits for those that have the chips",
+        "plugins/modules/job.py",
+        'conflicts=params["conflicts"],',
+        "conflicts=[],",
+        ("tests/machines/test_job.py", "-k", "conflicts_with"),
+    ),
+    Mutant(
+        "a job of an earlier boot does not run any more",
+        "plugins/module_utils/job/records.py",
+        'if record["boot_id"] != boot_id():',
+        "if not boot_id():",
+        ("tests/unit/plugins/job/test_records.py",),
+    ),
+    Mutant(
+        "other inputs are another job",
+        "plugins/module_utils/job/records.py",
+        'for field in ("environment", "inputs"):',
+        'for field in ("environment",):',
+        ("tests/unit/plugins/job",),
+    ),
+    Mutant(
+        "what has its name has its contents",
+        "roles/data_disk/defaults/main.yml",
+        "[discard, nodelalloc]",
+        "[discard]",
+        ("tests/machines/test_faults.py", "-k", "had_its_name"),
+    ),
+    # ---- nodes that are taken away
+    Mutant(
+        "no node is made again whose time is up",
+        "roles/tpu_vm/tasks/recover.yml",
+        "tpu_vm_losses | length > 0 and not tpu_vm_expired and",
+        "tpu_vm_losses | length > 0 and",
+        (RECOVERY, "-k", "whatever_failed"),
+    ),
+    Mutant(
+        "recoveries are counted",
+        "roles/tpu_vm/tasks/recover.yml",
+        " and tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",
+        "",
+        (RECOVERY, "-k", "as_often_as"),
+    ),
+    Mutant(
+        "a node that is not well is deleted first",
+        "roles/tpu_vm/tasks/recover.yml",
+        "  when: tpu_vm_unwell\n",
+        "  when: false\n",
+        (RECOVERY, "-k", "unwell"),
+    ),
+    Mutant(
+        "no node goes under a running job",
+        "roles/tpu_vm/tasks/running.yml",
+        "that: tpu_vm_running | length == 0 or tpu_vm_force | bool",
+        "that: true",
+        (RECOVERY, "-k", "forced and stop_node"),
+    ),
+    Mutant(
+        "an ephemeral run keeps a node whose jobs it could not read",
+        "roles/tpu_vm/tasks/ephemeral.yml",
+        "when: tpu_vm_running | length == 0 and not tpu_vm_unread",
+        "when: tpu_vm_running | length == 0",
+        (RECOVERY, "-k", "cannot_be_read"),
+    ),
+    # ---- bad input
+    Mutant(
+        "no steps are refused before a node is made",
+        "roles/sft/tasks/check.yml",
+        "      - sft_not_positive | length == 0\n",
+        "",
+        ("tests/contract/test_bad_input.py", "-k", "steps"),
+    ),
+    # ---- the local cloud
+    Mutant(
+        "the Hub compares what it got with what was announced",
+        "localcloud/hub/blobs.py",
+        "if expected not in (None, sha256):",
+        "if sha256 is None:",
+        ("tests/unit/localcloud",),
+    ),
+    Mutant(
+        "a preempted node has no machines",
+        "localcloud/google/nodes.py",
+        "        self._remove_machines(node)\n        return node\n",
+        "        return node\n",
+        ("tests/unit/localcloud",),
+    ),
+    Mutant(
+        "nothing is left of a local cloud",
+        "localcloud/machines/machine.py",
+        "        self._disks.teardown()\n",
+        "",
+        ("tests/machines/test_machines.py", "-k", "teardown_leaves"),
+    ),
+)
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether its tests pass all the same."""
+    with tempfile.TemporaryDirectory() as place:
+        tree = Path(place) / "tree"
+        files = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in filter(None, files.split("\0")):
+            if not (ROOT / name).is_symlink() and not (ROOT / name).exists():
+                continue  # deleted, and not committed yet
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
+        source = tree / mutant.file
+        text = source.read_text(encoding="utf-8")
+        assert text.count(mutant.old) == 1, f"{mutant.name}: the text stands {text.count(mutant.old)} times"
+        source.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(tree / "ansible.cfg")}
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    # 1: a test failed. Anything else, as that no test was found, is no kill.
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.returncode == 0
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+def main(names: tuple[str, ...]) -> None:
+    """Try the mutants whose names have one of NAMES in them, by default all."""
+    alive = 0
+    for mutant in MUTANTS:
+        if names and not any(name in mutant.name for name in names):
+            continue
+        started = time.monotonic()
+        survived = survives(mutant)
+        alive += survived
+        click.echo(
+            f"{'SURVIVES' if survived else 'killed':9} {time.monotonic() - started:5.0f} s  {mutant.name}"
+        )
+    sys.exit(1 if alive else 0)
+
+
+if __name__ == "__main__":
+    main()
