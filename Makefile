@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make run     fine-tune and serve a tiny model on the local cloud, from nothing
-# make test    everything that guards the project
+# make test    everything that guards the project; make unit is its quick part
+# make soak    what is long by nature: long recoveries, mutants, and make chaos
 # make chaos   cut runs at random, for an hour or two, and write docs/reliability.md
 # make bench   measure the inventory of 10,000 nodes, and write docs/performance.md
 # make clean   tear the run and the local cloud down
@@ -21,7 +22,8 @@ CHAOS_ARGS ?=
 
 BENCH_ARGS ?=
 
-.PHONY: help run up deps system-packages test-packages clean distclean chaos bench test lint unit contract machines molecule e2e
+.PHONY: help run up deps system-packages test-packages clean distclean soak chaos bench
+.PHONY: test lint unit contract machines recovery molecule e2e cuts
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,8 +58,14 @@ test-packages: ## Install what the tests need beyond that: a kernel in which roo
 test: test-packages deps ## Everything that guards the project.
 	python -m tests.run
 
-lint unit contract machines molecule e2e: test-packages deps
+lint unit: deps
 	python -m tests.run $@
+
+contract machines recovery molecule e2e cuts: test-packages deps
+	python -m tests.run $@
+
+soak: test-packages deps ## What is long by nature, two to three hours: long recoveries, mutants, and chaos.
+	python -m tests.run soak
 
 chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour or two. Writes docs/reliability.md.
 	python -m tests.chaos $(CHAOS_ARGS)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lines that matter, broken on purpose: `python -m tests.mutants [NAME...]`. Each must make a test fail.
 
-They show whether something is no longer guarded after a test was removed or moved to another layer. Each mutant
-is tried in a copy of the tree, with the tests that are to kill it and no others. `make soak` tries all.
+They show whether something is no longer guarded after a test was removed or moved to another layer. Each
+mutant is tried in a copy of the tree, with the tests that are to kill it and no others. `make soak` tries all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ACTIONS, RECOVERY = "tests/contract/test_actions.py", "tests/recovery/test_recov
 
 @dataclass(frozen=True)
 class Mutant:
-    """name: what is lost; file, old, new: the change of text that is there once; tests: pytest's arguments."""
+    """name: what is lost; file, old, new: the change, of text that is there once; tests: for pytest."""
 
     name: str
     file: str

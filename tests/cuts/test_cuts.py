@@ -44,7 +44,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with prepared.prepared_cloud(tmp_path_factory.mktemp("cuts")) as cloud:
         with prepared.disk_of(cloud) as disk:
             shutil.rmtree(disk / "maxtext" / "qwen3-4b")
-            for environment in (disk / "env").glob("train-*"):
+            for environment in (disk / "env").glob("train-*/"):
                 shutil.rmtree(environment)
             for job in ("env-train", "convert-qwen3-4b"):
                 (disk / ".tpuops" / "jobs" / f"{job}.json").unlink()

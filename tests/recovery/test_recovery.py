@@ -228,7 +228,7 @@ def test_a_node_goes_under_a_running_job_where_that_is_forced(site: Site, playbo
         refused = site.play(book, status=2)
         assert "On tpu-v5e-8 there is a job that runs: sft-stop_node." in words(refused.output)
         predicted = site.play(book, "--check", "-e", "tpu_vm_force=true")
-        assert (predicted.recap["changed"], site.nodes()) == (1, ["READY"])
+        assert (predicted.recap["changed"], site.nodes()) == (2, ["READY"])  # the job and the node
     site.play(book, "-e", "tpu_vm_force=true", *named)
     run.fail()
     assert f"job sft-{playbook} was stopped after" in run.words  # and not lost: nobody makes the node again
@@ -295,13 +295,18 @@ def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> Non
 
 def test_a_run_that_ends_under_maintenance_says_that_the_node_comes_back(site: Site) -> None:
     site.ready()
-    run = attached(site, "maintained", rescue="ended", reconnect_timeout=1)
     maintain = [sys.executable, "-m", "localcloud", "maintenance", NODE, "--seconds", "40"]
+    silent = {"host": "{{ ansible_host }}", "port": 22, "state": "stopped"}
+    book = site.book(
+        {"ansible.builtin.wait_for": silent, "delegate_to": "localhost"},
+        {"ansible.builtin.fail": {"msg": "the machine falls silent"}},
+        rescue="ended",
+    )
     with subprocess.Popen(maintain, cwd=ROOT, env=site.cloud.environment) as struck:
-        run.fail()
+        told = words(site.play(book, status=2).output)
         site.localcloud("maintenance", NODE, "--end")
     assert struck.returncode == 0
-    assert "The TPU VM tpu-v5e-8 is REPAIRING: Google brings it back" in run.words
+    assert "the machine falls silent. The TPU VM tpu-v5e-8 is REPAIRING: Google brings it back" in told
 
 
 def test_what_failed_is_told_without_blame(site: Site) -> None:
