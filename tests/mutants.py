@@ -2,7 +2,8 @@
 """Lines that matter, broken on purpose: `python -m tests.mutants [NAME...]`. Each must make a test fail.
 
 They show whether something is no longer guarded after a test was removed or moved to another layer. Each
-mutant is tried in a copy of the tree, with the tests that are to kill it and no others. `make soak` tries all.
+mutant is tried in a copy of the tree, with the tests that are to kill it and no others. `make soak` tries
+all.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub as program
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight, target
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, runner
 from huggingface_hub import HfApi, constants
 from huggingface_hub.hf_api import RepoFile
 
@@ -31,6 +32,20 @@ numbers = count()
 def without_xet(monkeypatch: pytest.MonkeyPatch) -> None:
     """huggingface_hub has read the environment when it was imported."""
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults that pass are asked again at once, by the program in its own process too."""
+    source_of, patiently = launch.source_of, program.patiently
+
+    def source(module: ModuleType) -> str:
+        text = source_of(module)
+        assert text.count("PAUSE = 1.0") == 1
+        return text.replace("PAUSE = 1.0", "PAUSE = 0.0")
+
+    monkeypatch.setattr(launch, "source_of", source)
+    monkeypatch.setattr(preflight, "patiently", lambda work: patiently(work, pause=0.0))
 
 
 @pytest.fixture
@@ -113,7 +128,12 @@ def test_a_repository_s_life(run_module: RunModule, common: dict[str, Any]) -> N
     ],
 )
 def test_what_is_wrong_is_said(
-    run_module: RunModule, common: dict[str, Any], hub: Hub, options: dict[str, Any], message: str
+    without_pauses: None,
+    run_module: RunModule,
+    common: dict[str, Any],
+    hub: Hub,
+    options: dict[str, Any],
+    message: str,
 ) -> None:
     result = run_module("hf_repo", **{**common, **options})
     assert result["failed"]
@@ -426,7 +446,7 @@ def test_everything_a_run_needs_is_there(
     ],
 )
 def test_each_thing_that_is_not_as_it_has_to_be(
-    run_module: RunModule, hub: Hub, dataset: str, options: dict[str, Any], message: str
+    without_pauses: None, run_module: RunModule, hub: Hub, dataset: str, options: dict[str, Any], message: str
 ) -> None:
     named = json.loads(json.dumps(options).replace("{dataset}", dataset))
     result = run_module("hf_repo_info", **{"endpoint": hub.url, "token": hub.token, **named})
