@@ -134,7 +134,7 @@ MUTANTS = (
         "roles/tpu_vm/tasks/recover.yml",
         " and tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",
         "",
-        (RECOVERY, "-k", "as_often_as"),
+        (RECOVERY, "-k", "without_recoveries_left"),
     ),
     Mutant(
         "a node that is not well is deleted first",

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes that are taken away under the playbooks, with real machines and fake programs. Needs root."""
+"""Nodes that are taken away under the playbooks, with real machines and fake programs. Needs root.
+
+Each test brings about what it starts from. In this order few of them have to create a node for that.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def records(site: Site) -> list[Any]:
     return [json.loads(site.cloud.ssh(f"sudo -n cat {path}")) for path in paths]
 
 
-def attached(
+def attach(
     site: Site, name: str, *before: dict[str, Any], rescue: str = "recover", **options: Any
 ) -> Running:
     """A job that sleeps, and a playbook that is attached to it as training is. before: its first tasks."""
@@ -49,28 +52,6 @@ def attached(
     run = site.begin(site.book(*before, {"tpuops.maxtext.job": job, "become": True}, rescue=rescue))
     run.wait_until_told("asleep")
     return run
-
-
-def test_another_stage_says_what_to_do_and_the_same_command_goes_on(site: Site) -> None:
-    site.ready("tpu_vm,data_disk,maxtext_env")
-    before = site.finished()
-    site.cloud.ssh(f"touch {fakes.HOLD}")
-    values = {**fakes.variables(steps=STEPS, period=PERIOD), "model": "qwen3-0.6b"}
-    run = site.start(ALL, **values)
-    run.wait_until_told(r"TASK \[tpuops.maxtext.convert : Download")
-    site.cloud.ssh("until systemctl is-active --quiet tpuops-convert-qwen3-0.6b; do sleep 0.1; done")
-    site.preempt()
-    run.fail()
-    assert "the TPU VM tpu-v5e-8 is PREEMPTED. Run the same command again" in run.words
-    assert site.nodes() == ["PREEMPTED"]
-
-    again = site.start(ALL, **values)
-    again.wait_until_told(r"TASK \[tpuops.maxtext.convert : Download")
-    site.cloud.ssh(f"rm {fakes.HOLD}")
-    again.succeed()
-    # What was converting was begun again, what had ended was not.
-    assert site.finished() == [*before, "convert", "train"]
-    assert site.nodes() == ["READY"]
 
 
 def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
@@ -105,6 +86,37 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted(site: Site) -> None:
     assert records(site) == before
 
 
+def test_another_stage_and_a_run_without_recoveries_left_say_what_to_do(site: Site) -> None:
+    """Two commands, and one preemption."""
+    site.ready("tpu_vm,data_disk,maxtext_env")
+    site.cloud.ssh(f"touch {fakes.HOLD}")
+    values = {**fakes.variables(steps=STEPS, period=PERIOD), "model": "qwen3-0.6b"}
+    converting = site.start("convert", **values)
+    converting.wait_until_told(r"TASK \[tpuops.maxtext.convert : Download")
+    three = {"ansible.builtin.set_fact": {"tpu_vm_recoveries": 3}}
+    attached = attach(site, "once-more", three)
+    site.cloud.ssh("until systemctl is-active --quiet tpuops-convert-qwen3-0.6b; do sleep 0.1; done")
+    site.preempt()
+    for run in (converting, attached):
+        run.fail()
+        assert "Recovery" not in run.words
+    told = "the TPU VM tpu-v5e-8 is PREEMPTED. Run the same command again"
+    assert told in converting.words
+    assert f"{told}: it makes the TPU VM again, with the same disk" in attached.words
+    assert "That was tried 3 times (tpu_vm_max_recoveries)." in attached.words
+    assert site.nodes() == ["PREEMPTED"]
+
+
+def test_a_node_that_nobody_prepared_deletes_itself(site: Site) -> None:
+    """Whoever made it was gone before the timer could be set over SSH: the node's startup script armed it."""
+    site.absent()
+    site.play("playbooks/provision.yml", "-e", f"tpu_vm_max_hours={40 / 3600}")
+    site.wait_until(lambda: not site.nodes())
+    asked = (Path(site.cloud.settings["state_dir"]) / "server.log").read_text()
+    assert re.search(rf"DELETE /v2/\S+/nodes/{NODE} 200", asked.rpartition("POST ")[2])
+    assert site.disks() == [DISK]
+
+
 def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     """A task fails for a reason that says nothing of the node, which is there, gone, or over its time."""
     site.ready()
@@ -131,112 +143,6 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     assert "It deleted itself, 2 hours after it was made (tpu_vm_max_hours)." in told
     assert told.count("Recovery") == 0
     assert site.nodes() == []
-
-
-def test_a_run_recovers_as_often_as_it_may_and_ends_then(site: Site) -> None:
-    site.ready()
-    three = {"ansible.builtin.set_fact": {"tpu_vm_recoveries": 3}}
-    run = attached(site, "once-more", three)
-    site.preempt()
-    run.fail()
-    assert "tpu-v5e-8 is PREEMPTED" in run.words
-    assert "That was tried 3 times (tpu_vm_max_recoveries)." in run.words
-    assert "Recovery" not in run.words
-    assert site.nodes() == ["PREEMPTED"]
-
-
-def test_a_stopped_node_is_started(site: Site) -> None:
-    site.ready()
-    run = attached(site, "stopped")
-    site.google("POST", ":stop")
-    run.succeed()
-    # A watch that asks while the machine still goes down hears so, and that is a loss already.
-    assert re.search(r"tpu-v5e-8 is STOPP(ING|ED)\. Recovery 1 of 3", run.words)
-    assert site.nodes() == ["READY"]
-
-
-def test_a_silent_machine_whose_node_is_unwell_is_replaced(site: Site) -> None:
-    site.ready()
-    before = site.made()
-    run = attached(site, "silent", reconnect_timeout=5)
-    site.localcloud("health", NODE, "TIMEOUT")
-    site.localcloud("machine", "cut", NODE)
-    run.succeed()
-    assert "tpu-v5e-8 is TIMEOUT. Recovery 1 of 3" in run.words
-    assert site.nodes() == ["READY"]
-    assert site.made() > before
-
-
-def test_the_timer_is_set_once_and_shut_in(site: Site) -> None:
-    site.ready()
-    later = ("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={site.hours(36_000)}")
-    for changed in (True, False):
-        assert (site.play("site.yml", *later).recap["changed"] > 0) == changed
-    due = site.cloud.ssh(
-        'date +%s -d "$(systemctl show --property=NextElapseUSecRealtime --value tpuops-guard.timer)"'
-    )
-    assert abs(int(due) - site.made().timestamp() - float(later[-1].partition("=")[2]) * 3600) < 2
-    told = site.cloud.ssh("systemd-analyze security --no-pager tpuops-guard.service")
-    exposure = re.search(r"Overall exposure level for tpuops-guard.service: ([\d.]+)", told)
-    documented = re.search(r"^\| the timer's service .* \| ([\d.]+) \|$", SECURITY.read_text(), re.MULTILINE)
-    assert exposure and documented
-    assert float(exposure[1]) <= float(documented[1])
-
-
-def test_a_node_that_nobody_prepared_deletes_itself(site: Site) -> None:
-    """Whoever made it was gone before the timer could be set over SSH: the node's startup script armed it."""
-    site.absent()
-    site.play("playbooks/provision.yml", "-e", f"tpu_vm_max_hours={40 / 3600}")
-    site.wait_until(lambda: not site.nodes())
-    asked = (Path(site.cloud.settings["state_dir"]) / "server.log").read_text()
-    assert re.search(rf"DELETE /v2/\S+/nodes/{NODE} 200", asked.rpartition("POST ")[2])
-    assert site.disks() == [DISK]
-
-
-def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
-    site.ready()
-    run = site.train(7, run_name="followed")
-    run.wait_until_told(f"step 7/{STEPS}")
-    follower = site.begin("playbooks/follow.yml")
-    follower.wait_until_told("Running: sft-followed")
-    follower.wait_until_told(f"step 7/{STEPS}")
-    # Somebody else's run does not take the node with it.
-    other = site.train(steps=STEPS + 1, run_name="followed", tpu_vm_ephemeral=True)
-    other.fail()
-    kept = "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft-followed."
-    assert kept in other.words
-    # Nor do those who tidy up.
-    named = ("-e", f"leftovers_delete=us-west1-c/{NODE},{DISK}")
-    told = words(site.play("playbooks/leftovers.yml", *named, status=2).output)
-    assert "On tpu-v5e-8 there is a job that runs: sft-followed." in told
-    assert "playbooks/stop.yml -e tpu_vm_name=tpu-v5e-8 -e job_name=sft-followed" in told
-    assert (site.nodes(), site.disks()) == (["READY"], [DISK])
-    stopped = site.play("playbooks/stop.yml", "-e", "job_name=sft-followed")
-    assert stopped.recap["changed"] == 1
-    for each in (follower, run):
-        each.fail()
-        assert "job sft-followed was stopped after" in each.words
-    assert site.nodes() == ["READY"]
-
-
-@pytest.mark.parametrize("playbook", ["stop_node", "leftovers"])
-def test_a_node_goes_under_a_running_job_where_that_is_forced(site: Site, playbook: str) -> None:
-    site.ready()
-    run = attached(site, f"sft-{playbook}")
-    book, named = f"playbooks/{playbook}.yml", ("-e", f"leftovers_delete={NODE}")
-    if playbook == "stop_node":
-        refused = site.play(book, status=2)
-        assert "On tpu-v5e-8 there is a job that runs: sft-stop_node." in words(refused.output)
-        predicted = site.play(book, "--check", "-e", "tpu_vm_force=true")
-        assert (predicted.recap["changed"], site.nodes()) == (2, ["READY"])  # the job and the node
-    site.play(book, "-e", "tpu_vm_force=true", *named)
-    run.fail()
-    assert f"job sft-{playbook} was stopped after" in run.words  # and not lost: nobody makes the node again
-    assert "Recovery" not in run.words
-    left = ["STOPPED"] if playbook == "stop_node" else []
-    assert (site.nodes(), site.disks()) == (left, [DISK])
-    if playbook == "stop_node":
-        assert (site.play(book).recap["changed"], site.nodes()) == (0, ["STOPPED"])
 
 
 def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
@@ -330,6 +236,106 @@ def test_what_failed_is_told_without_blame(site: Site) -> None:
     assert "The machine did not answer in time. Jobs on it go on: run the same command again." in told
 
 
+def test_the_timer_is_set_once_and_shut_in(site: Site) -> None:
+    site.ready()
+    later = ("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={site.hours(36_000)}")
+    for changed in (True, False):
+        assert (site.play("site.yml", *later).recap["changed"] > 0) == changed
+    due = site.cloud.ssh(
+        'date +%s -d "$(systemctl show --property=NextElapseUSecRealtime --value tpuops-guard.timer)"'
+    )
+    assert abs(int(due) - site.made().timestamp() - float(later[-1].partition("=")[2]) * 3600) < 2
+    told = site.cloud.ssh("systemd-analyze security --no-pager tpuops-guard.service")
+    exposure = re.search(r"Overall exposure level for tpuops-guard.service: ([\d.]+)", told)
+    documented = re.search(r"^\| the timer's service .* \| ([\d.]+) \|$", SECURITY.read_text(), re.MULTILINE)
+    assert exposure and documented
+    assert float(exposure[1]) <= float(documented[1])
+
+
+def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
+    site.ready()
+    run = site.train(7, run_name="followed")
+    run.wait_until_told(f"step 7/{STEPS}")
+    follower = site.begin("playbooks/follow.yml")
+    follower.wait_until_told("Running: sft-followed")
+    follower.wait_until_told(f"step 7/{STEPS}")
+    # Somebody else's run does not take the node with it.
+    other = site.train(steps=STEPS + 1, run_name="followed", tpu_vm_ephemeral=True)
+    other.fail()
+    kept = "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft-followed."
+    assert kept in other.words
+    # Nor do those who tidy up.
+    named = ("-e", f"leftovers_delete=us-west1-c/{NODE},{DISK}")
+    told = words(site.play("playbooks/leftovers.yml", *named, status=2).output)
+    assert "On tpu-v5e-8 there is a job that runs: sft-followed." in told
+    assert "playbooks/stop.yml -e tpu_vm_name=tpu-v5e-8 -e job_name=sft-followed" in told
+    assert (site.nodes(), site.disks()) == (["READY"], [DISK])
+    stopped = site.play("playbooks/stop.yml", "-e", "job_name=sft-followed")
+    assert stopped.recap["changed"] == 1
+    for each in (follower, run):
+        each.fail()
+        assert "job sft-followed was stopped after" in each.words
+    assert site.nodes() == ["READY"]
+
+
+def test_a_silent_machine_whose_node_is_unwell_is_replaced(site: Site) -> None:
+    site.ready()
+    before = site.made()
+    run = attach(site, "silent", reconnect_timeout=5)
+    site.localcloud("health", NODE, "TIMEOUT")
+    site.localcloud("machine", "cut", NODE)
+    run.succeed()
+    assert "tpu-v5e-8 is TIMEOUT. Recovery 1 of 3" in run.words
+    assert site.nodes() == ["READY"]
+    assert site.made() > before
+
+
+def test_a_stopped_node_is_started(site: Site) -> None:
+    site.ready()
+    run = attach(site, "stopped")
+    site.google("POST", ":stop")
+    run.succeed()
+    # A watch that asks while the machine still goes down hears so, and that is a loss already.
+    assert re.search(r"tpu-v5e-8 is STOPP(ING|ED)\. Recovery 1 of 3", run.words)
+    assert site.nodes() == ["READY"]
+
+
+def test_a_node_whose_jobs_cannot_be_read_is_deleted_only_by_force(site: Site) -> None:
+    site.ready()
+    broken = f"{RECORDS}/broken.json"
+    site.cloud.ssh(f"sudo sh -c 'mkdir -p {RECORDS} && touch {broken}'")
+    refused = site.play("playbooks/teardown.yml", status=2)
+    assert f"{broken}: is not the record of a job" in refused.output
+    run = site.start("preflight", tpu_vm_ephemeral=True)
+    run.succeed()
+    assert "The node is kept, although tpu_vm_ephemeral is set, as its jobs could not be read: " in run.words
+    assert "teardown.yml -e tpu_vm_force=true stops what runs and deletes the node." in run.words
+    forced = site.play("playbooks/teardown.yml", "--check", "-e", "tpu_vm_force=true")
+    assert forced.recap["changed"] == 1
+    assert site.nodes() == ["READY"]
+    site.cloud.ssh(f"sudo rm {broken}")
+
+
+@pytest.mark.parametrize("playbook", ["stop_node", "leftovers"])
+def test_a_node_goes_under_a_running_job_where_that_is_forced(site: Site, playbook: str) -> None:
+    site.ready()
+    run = attach(site, f"sft-{playbook}")
+    book, named = f"playbooks/{playbook}.yml", ("-e", f"leftovers_delete={NODE}")
+    if playbook == "stop_node":
+        refused = site.play(book, status=2)
+        assert "On tpu-v5e-8 there is a job that runs: sft-stop_node." in words(refused.output)
+        predicted = site.play(book, "--check", "-e", "tpu_vm_force=true")
+        assert (predicted.recap["changed"], site.nodes()) == (2, ["READY"])  # the job and the node
+    site.play(book, "-e", "tpu_vm_force=true", *named)
+    run.fail()
+    assert f"job sft-{playbook} was stopped after" in run.words  # and not lost: nobody makes the node again
+    assert "Recovery" not in run.words
+    left = ["STOPPED"] if playbook == "stop_node" else []
+    assert (site.nodes(), site.disks()) == (left, [DISK])
+    if playbook == "stop_node":
+        assert (site.play(book).recap["changed"], site.nodes()) == (0, ["STOPPED"])
+
+
 def test_two_controllers_at_once_from_nothing(site: Site) -> None:
     """Two laptops, each with its own SSH key and host keys: both end well, and nothing runs twice."""
     site.play("playbooks/teardown.yml", "-e", f"tpu_vm_delete_disk={DISK}", "-e", "tpu_vm_force=true")
@@ -350,22 +356,6 @@ def test_two_controllers_at_once_from_nothing(site: Site) -> None:
         each.succeed()
     assert sorted(site.finished()) == ["convert", "install", "train"]
     assert (site.nodes(), site.disks()) == (["READY"], [DISK])
-
-
-def test_a_node_whose_jobs_cannot_be_read_is_deleted_only_by_force(site: Site) -> None:
-    site.ready()
-    broken = f"{RECORDS}/broken.json"
-    site.cloud.ssh(f"sudo sh -c 'mkdir -p {RECORDS} && touch {broken}'")
-    refused = site.play("playbooks/teardown.yml", status=2)
-    assert f"{broken}: is not the record of a job" in refused.output
-    run = site.start("preflight", tpu_vm_ephemeral=True)
-    run.succeed()
-    assert "The node is kept, although tpu_vm_ephemeral is set, as its jobs could not be read: " in run.words
-    assert "teardown.yml -e tpu_vm_force=true stops what runs and deletes the node." in run.words
-    forced = site.play("playbooks/teardown.yml", "--check", "-e", "tpu_vm_force=true")
-    assert forced.recap["changed"] == 1
-    assert site.nodes() == ["READY"]
-    site.cloud.ssh(f"sudo rm {broken}")
 
 
 def test_a_machine_that_does_not_answer_is_torn_down(site: Site) -> None:
