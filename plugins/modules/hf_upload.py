@@ -60,6 +60,11 @@ options:
     description: Seconds for which a target is waited for that cannot be reached.
     type: int
     default: 300
+  reconnect_interval:
+    description: Seconds between two attempts to reach a target that cannot be reached.
+    type: float
+    default: 5
+    version_added: 0.2.0
 extends_documentation_fragment:
   - tpuops.maxtext.huggingface
   - tpuops.maxtext.attributes
@@ -239,6 +244,7 @@ def main() -> None:
             "timeout": {"type": "int"},
             "poll": {"type": "int", "default": 5},
             "reconnect_timeout": {"type": "int", "default": 300},
+            "reconnect_interval": {"type": "float", "default": 5.0},
             "node": {"type": "dict", "options": NODE},
         },
         supports_check_mode=True,

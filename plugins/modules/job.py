@@ -175,6 +175,11 @@ options:
     description: Seconds for which a job is waited for that cannot be reached. The job does not notice.
     type: int
     default: 300
+  reconnect_interval:
+    description: Seconds between two attempts to reach a job that cannot be reached.
+    type: float
+    default: 5
+    version_added: 0.2.0
 notes:
   - The C(async) keyword is refused; a job is durable without it.
   - With C(--diff), shows what of O(argv), O(environment) and O(inputs) changed since the last run.
@@ -567,6 +572,7 @@ def main() -> None:
             },
             "poll": {"type": "int", "default": 5},
             "reconnect_timeout": {"type": "int", "default": 300},
+            "reconnect_interval": {"type": "float", "default": 5.0},
             "node": {"type": "dict", "options": NODE},
         },
         required_if=[("state", "finished", ["argv"]), ("state", "started", ["argv"])],

@@ -36,7 +36,6 @@ FIRST_WAIT = 1.0  # seconds; each look at the job takes longer than the one befo
 WAIT_GROWTH = 1.5
 SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
 SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
-RECONNECT_EVERY = 5.0
 # Seconds from the end of a job on a machine that shuts down until Google says why it did.
 SHUTDOWN = 60.0
 SHUT_DOWN = "the machine shut down"  # the runner's reason
@@ -130,7 +129,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
                         f"the record of job {job['name']} is gone. Is the disk mounted? "
                         f"{job['log']} may tell more"
                     )
-                time.sleep(RECONNECT_EVERY)
+                time.sleep(self.reconnect_interval())
                 continue
             missing_since = None
             offset = answer["offset"]
@@ -151,6 +150,10 @@ class JobAction(ActionBase):  # type: ignore[misc]
     def reconnect_timeout(self) -> float:
         """Seconds for which a machine, or the disk with its records, may stay away."""
         return float(self._task.args.get("reconnect_timeout", 300))
+
+    def reconnect_interval(self) -> float:
+        """Seconds between two attempts to reach it."""
+        return float(self._task.args.get("reconnect_interval", 5))
 
     def look(self, job: Result, offset: int, wait: float, variables: Result) -> Result:
         """One look at the job, across cuts of the connection shorter than reconnect_timeout."""
@@ -180,7 +183,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
                     ) from error
             with contextlib.suppress(AnsibleConnectionFailure):
                 self._connection.reset()  # a master connection that died would be used again
-            time.sleep(RECONNECT_EVERY)
+            time.sleep(self.reconnect_interval())
 
     def check_end(self, record: Result) -> None:
         """Raise NodeLost where a job did not finish because its machine was taken away.
@@ -192,7 +195,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
         until = time.monotonic() + (SHUTDOWN if record["reason"] == SHUT_DOWN else 0.0)
         self.watch.check()
         while time.monotonic() < until:
-            time.sleep(RECONNECT_EVERY)
+            time.sleep(self.reconnect_interval())
             self.watch.check()
 
     def make_progress(self, job: Result, variables: Result) -> Progress | str:

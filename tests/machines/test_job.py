@@ -54,6 +54,7 @@ def train(steps: int, seconds: float) -> dict[str, Any]:
         "secrets": {"HF_TOKEN": SECRET},
         "outputs": [f"{DISK}/out"],
         "progress": {"format": "maxtext", "total": steps},
+        "reconnect_interval": 0.5,
     }
 
 
@@ -67,8 +68,8 @@ class Playbook:
     def told(self) -> str:
         return self.log.read_text()
 
-    def wait_until_told(self, text: str) -> None:
-        while text not in self.told():
+    def wait_until_told(self, text: str, times: int = 1) -> None:
+        while self.told().count(text) < times:
             assert self.process.poll() is None, self.told()
             time.sleep(0.1)
 
@@ -442,12 +443,12 @@ def test_out_of_time_even_when_the_command_ignores_it(
 def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     links = json.loads(output("ip", "-json", "link", "show", "master", cloud.config.bridge))
     (link,) = [each["ifname"] for each in links]
-    playbook = controller.start(train(40, 0.4))
+    playbook = controller.start(train(40, 0.2), "-vvv")
     playbook.wait_until_told("step ")
     output("ip", "link", "set", link, "down")
     try:
         playbook.wait_until_told("connection lost; trying again")
-        time.sleep(3)  # some attempts more
+        playbook.wait_until_told("(255, b'", times=3)  # attempts in vain
     finally:
         output("ip", "link", "set", link, "up")
     told, status = playbook.finish()
