@@ -4,9 +4,10 @@
 It closes with the failures, a table of times and the count of tests. A lint command counts as one test, a
 molecule scenario's action too; pytest counts everything else.
 
-Two stages run at a time, as the project is built for machines with two cores. A stage is heavy when it runs
-MaxText or vLLM, which use both cores: two heavy stages never run at once. What a stage prints goes to
-build/tests/STAGE.log while another stage runs, and is shown when the stage ends.
+A stage is heavy when it runs MaxText or vLLM, which use both cores of the machine that the project is built for:
+two heavy stages never run at once. The others wait for machines and answers half of their time, so two of them run
+beside it. What a stage prints goes to build/tests/STAGE.log while another stage runs, and is shown when the stage
+ends.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
-AT_ONCE = 2
+AT_ONCE = 3
 SLOWEST = 10  # tests in the table of times
 
 
@@ -233,7 +234,7 @@ def next_stage(waiting: Sequence[str], running: Sequence[str]) -> str | None:
 
 
 def play_all(chosen: Sequence[str]) -> dict[str, Result]:
-    """Run the stages, two at a time; the results in the order of their ends."""
+    """Run the stages, several at a time; the results in the order of their ends."""
     if len(chosen) == 1:
         return {chosen[0]: play(chosen[0])}
     click.echo(f"\nStages: {', '.join(chosen)}. Their output: {REPORTS}/*.log")

@@ -20,6 +20,7 @@ from typing import Any
 
 from localcloud.config import CloudConfig
 from localcloud.exchanges import ExchangeFile
+from localcloud.state import Store
 from tests.exchanges import judge
 from tests.machines.support import traces
 
@@ -105,6 +106,7 @@ class Cloud:
     settings: dict[str, Any]
     environment: dict[str, str]
     told: list[str] = field(default_factory=list)  # what every playbook printed
+    inventories: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the nodes that there were
 
     @property
     def hf_token(self) -> str:
@@ -130,7 +132,7 @@ class Cloud:
 
     def ssh(self, command: str, stdin: str = "") -> str:
         """Output of a shell command on the TPU VM, as the user of the run."""
-        inventory = json.loads(self.command(["ansible-inventory", "--host", "tpu-v5e-8"]).stdout)
+        inventory = self.inventory()
         key = Path(self.settings["state_dir"]) / "ssh" / "id_ed25519"
         done = self.command(
             [
@@ -143,6 +145,16 @@ class Cloud:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def inventory(self) -> dict[str, Any]:
+        """What the inventory says of the TPU VM; asked again for another node only: it takes a second."""
+        store = Store(Path(self.settings["state_dir"]) / "state.db")
+        nodes = json.dumps([(name, node.get("id")) for name, node in store.items("node")])
+        store.close()
+        if nodes not in self.inventories:
+            listed = self.command(["ansible-inventory", "--host", "tpu-v5e-8"])
+            self.inventories[nodes] = json.loads(listed.stdout)
+        return self.inventories[nodes]
 
     def records(self) -> dict[str, dict[str, Any]]:
         """The records of all jobs of the data disk, by name."""

@@ -122,10 +122,14 @@ class Site:
 
     def ready(self, tags: str = "tpu_vm,data_disk") -> None:
         """There is a node with the data disk mounted; with more tags, also what those stages leave."""
-        self.wait_until(lambda: self.nodes() != ["REPAIRING"])
-        if self.nodes() != ["READY"] or tags != "tpu_vm,data_disk":
+        if not self.mounted() or tags != "tpu_vm,data_disk":
             self.start(tags, **fakes.variables(steps=STEPS, period=PERIOD)).succeed()
         assert self.nodes() == ["READY"]
+
+    def mounted(self) -> bool:
+        """Whether there is a node that has the data disk mounted."""
+        check = f"mountpoint --quiet {fakes.DISK} && echo mounted || true"
+        return self.nodes() == ["READY"] and self.cloud.ssh(check) == "mounted\n"
 
     def absent(self) -> None:
         """There is no node."""

@@ -281,7 +281,7 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
 def test_a_silent_machine_whose_node_is_unwell_is_replaced(site: Site) -> None:
     site.ready()
     before = site.made()
-    run = attach(site, "silent", reconnect_timeout=5)
+    run = attach(site, "silent", reconnect_timeout=1, reconnect_interval=0.2)
     site.localcloud("health", NODE, "TIMEOUT")
     site.localcloud("machine", "cut", NODE)
     run.succeed()
