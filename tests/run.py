@@ -4,10 +4,10 @@
 It closes with the failures, a table of times and the count of tests. A lint command counts as one test, a
 molecule scenario's action too; pytest counts everything else.
 
-A stage is heavy when it runs MaxText or vLLM, which use both cores of the machine that the project is built for:
-two heavy stages never run at once. The others wait for machines and answers half of their time, so two of them run
-beside it. What a stage prints goes to build/tests/STAGE.log while another stage runs, and is shown when the stage
-ends.
+A stage is heavy when it runs MaxText or vLLM, which use both cores of the machine that the project is built
+for: two heavy stages never run at once. The others wait for machines and answers half of their time, so two
+of them run beside it. What a stage prints goes to build/tests/STAGE.log while another stage runs, and is
+shown when the stage ends.
 """
 
 from __future__ import annotations
