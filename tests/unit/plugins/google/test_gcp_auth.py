@@ -110,7 +110,10 @@ def test_refused_credentials_are_not_tried_again(api: Api, key_file: str) -> Non
 
 
 def test_the_machines_account_asks_the_metadata_server(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GCE_METADATA_HOST", "meta.test")
+    from google.auth.compute_engine import _metadata
+
+    # google-auth reads GCE_METADATA_HOST once, when it is imported.
+    monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", "meta.test")
     account = "/computeMetadata/v1/instance/service-accounts"
     api.on(
         f"GET meta{account}/default/", {"email": "x", "scopes": []}, query={"recursive": "true"}, headers=JSON
