@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # make run     fine-tune and serve a tiny model on the local cloud, from nothing
 # make test    everything that guards the project; make unit is its quick part
-# make soak    what is long by nature: long recoveries, mutants, and make chaos
+# make soak    the long tests: recoveries that wait for a clock, mutants, make bench and make chaos
 # make chaos   cut runs at random, for an hour or two, and write docs/reliability.md
 # make bench   measure the inventory of 10,000 nodes, and write docs/performance.md
 # make clean   tear the run and the local cloud down
@@ -58,13 +58,17 @@ test-packages: ## Install what the tests need beyond that: a kernel in which roo
 test: test-packages deps ## Everything that guards the project.
 	python -m tests.run
 
-lint unit: deps
+unit: deps ## The unit tests: about a minute.
 	python -m tests.run $@
 
+lint: deps ## What ruff, mypy and Ansible's linters say: about two minutes.
+	python -m tests.run $@
+
+# One stage of make test by itself.
 contract machines recovery molecule e2e cuts: test-packages deps
 	python -m tests.run $@
 
-soak: test-packages deps ## What is long by nature, two to three hours: long recoveries, mutants, and chaos.
+soak: test-packages deps ## The long tests: two to three hours. Writes docs/reliability.md and docs/performance.md.
 	python -m tests.run soak
 
 chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour or two. Writes docs/reliability.md.

@@ -330,15 +330,19 @@ def preempt(config: CloudConfig, node: str) -> None:
 @click.option(
     "--seconds", type=click.FloatRange(0, 40), default=5.0, show_default=True, help="How long it takes."
 )
-@click.option("--end", is_flag=True, help="End the maintenance that is under way, before its time.")
+@click.option("--begin", is_flag=True, help="Begin it only: it lasts until --end.")
+@click.option("--end", is_flag=True, help="End a maintenance that is in progress.")
 @click.pass_obj
-def maintenance(config: CloudConfig, node: str, seconds: float, end: bool) -> None:
+def maintenance(config: CloudConfig, node: str, seconds: float, begin: bool, end: bool) -> None:
     """Take a READY NODE (id or path) off for maintenance: its machines end, and boot again later."""
+    if begin and end:
+        raise click.UsageError("give --begin or --end, not both")
     with errors():
-        if end:
-            click.echo(f"maintained {admin.call(config, 'maintenance-end', node=node)}")
+        if begin or end:
+            name = admin.call(config, f"maintenance-{'begin' if begin else 'end'}", node=node)
         else:
-            click.echo(f"maintained {admin.call(config, 'maintenance', node=node, seconds=seconds)}")
+            name = admin.call(config, "maintenance", node=node, seconds=seconds)
+        click.echo(f"{'began the maintenance of' if begin else 'maintained'} {name}")
 
 
 @main.command()

@@ -136,6 +136,7 @@ def commands(cloud: Cloud, work: NodeWork) -> dict[str, admin.Command]:
         "preempt": lambda arguments: work.preempt(**arguments),
         "health": lambda arguments: work.diagnose(**arguments),
         "maintenance": lambda arguments: work.maintain(**arguments),
+        "maintenance-begin": lambda arguments: work.begin_maintenance(**arguments),
         "maintenance-end": lambda arguments: work.end_maintenance(**arguments),
         "token-expire": expire,
     }

@@ -10,16 +10,25 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "machines: boots machines; needs root")
-    config.addinivalue_line("markers", "soak: long by nature; runs in `make soak`, or by its own name")
+    config.addinivalue_line("markers", "soak: long; runs in `make soak`, with -m soak, or as FILE::TEST")
     # A shell's background process ignores Ctrl-C, and so would every playbook that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without -m, and without a name (FILE::TEST), nobody waits for the soak."""
-    if config.option.markexpr or any("::" in argument for argument in config.args):
+    """Leave out what is marked soak, unless -m names that mark or an argument names the test (FILE::TEST)."""
+    if "soak" in (config.option.markexpr or ""):
         return
-    soaking = [item for item in items if item.get_closest_marker("soak")]
+    here = config.invocation_params.dir
+    named = [argument.partition("::") for argument in config.args if "::" in argument]
+
+    def is_named(item: pytest.Item) -> bool:
+        _, _, test = item.nodeid.partition("::")
+        return any(
+            (here / file).resolve() == item.path and test.startswith(start) for file, _, start in named
+        )
+
+    soaking = [item for item in items if item.get_closest_marker("soak") and not is_named(item)]
     if soaking:
         config.hook.pytest_deselected(items=soaking)
         items[:] = [item for item in items if item not in soaking]

@@ -9,11 +9,14 @@ all.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +61,7 @@ MUTANTS = (
         (ACTIONS, "-k", "somebody_else"),
     ),
     Mutant(
-        "data pin a run to their zone",
+        "a run stays in the zone of its disk",
         "plugins/plugin_utils/capacity.py",
         "        allowed = [candidate for candidate in self.candidates if candidate.zone == here[0]]\n",
         "        allowed = list(self.candidates)\n",
@@ -144,7 +147,7 @@ MUTANTS = (
         (RECOVERY, "-k", "unwell"),
     ),
     Mutant(
-        "no node goes under a running job",
+        "a node is not deleted while a job runs",
         "roles/tpu_vm/tasks/running.yml",
         "that: tpu_vm_running | length == 0 or tpu_vm_force | bool",
         "that: true",
@@ -190,48 +193,67 @@ MUTANTS = (
 )
 
 
-def survives(mutant: Mutant) -> bool:
-    """Whether its tests pass all the same."""
+@contextmanager
+def copy_of_the_tree() -> Iterator[Path]:
+    """All files but those that git ignores, committed or not."""
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     with tempfile.TemporaryDirectory() as place:
         tree = Path(place) / "tree"
-        files = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
         for name in filter(None, files.split("\0")):
             if not (ROOT / name).is_symlink() and not (ROOT / name).exists():
                 continue  # deleted, and not committed yet
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name, follow_symlinks=False)
-        source = tree / mutant.file
-        text = source.read_text(encoding="utf-8")
-        assert text.count(mutant.old) == 1, f"{mutant.name}: the text stands {text.count(mutant.old)} times"
-        source.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(tree / "ansible.cfg")}
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    # 1: a test failed. Anything else, as that no test was found, is no kill.
+        yield tree
+
+
+def passes(tree: Path, tests: tuple[str, ...]) -> bool:
+    """Whether tests pass in a tree. AssertionError when none could run."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(tree / "ansible.cfg")}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    # 1: a test failed. Anything else, as that no test was found, says nothing.
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.returncode == 0
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether its tests pass with the change. AssertionError when it cannot be made."""
+    with copy_of_the_tree() as tree:
+        source = tree / mutant.file
+        text = source.read_text(encoding="utf-8")
+        assert text.count(mutant.old) == 1, f"{mutant.name}: the text occurs {text.count(mutant.old)} times"
+        source.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        return passes(tree, mutant.tests)
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 def main(names: tuple[str, ...]) -> None:
-    """Try the mutants whose names have one of NAMES in them, by default all."""
+    """Try the mutants whose names have one of NAMES in them, by default all.
+
+    A test that fails without the change kills nothing, so each is run without it first.
+    """
+    chosen = [each for each in MUTANTS if not names or any(name in each.name for name in names)]
+    if not chosen:
+        raise click.UsageError(f"no mutant has {' or '.join(names)} in its name")
     alive = 0
-    for mutant in MUTANTS:
-        if names and not any(name in mutant.name for name in names):
-            continue
+    with copy_of_the_tree() as tree:
+        for tests in dict.fromkeys(mutant.tests for mutant in chosen):
+            if not passes(tree, tests):
+                raise click.ClickException(f"these tests fail without any mutant: {shlex.join(tests)}")
+    for mutant in chosen:
         started = time.monotonic()
         survived = survives(mutant)
         alive += survived
-        click.echo(
-            f"{'SURVIVES' if survived else 'killed':9} {time.monotonic() - started:5.0f} s  {mutant.name}"
-        )
+        seconds = time.monotonic() - started
+        click.echo(f"{'SURVIVES' if survived else 'killed':9} {seconds:5.0f} s  {mutant.name}")
     sys.exit(1 if alive else 0)
 
 

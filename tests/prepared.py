@@ -33,6 +33,7 @@ SOURCES = (
     "localcloud",
     "playbooks",
     "plugins",
+    "pyproject.toml",
     "roles",
     "site.yml",
 )
@@ -52,9 +53,15 @@ def key() -> str:
     return digest.hexdigest()[:16]
 
 
-def save(cloud: Cloud) -> None:
-    """Keep the state of a cloud whose run has finished and whose node is deleted."""
-    source, target = Path(cloud.settings["state_dir"]), DIRECTORY / key()
+def finish(cloud: Cloud, name: str) -> None:
+    """Delete the node of a cloud whose run has finished, and keep its state. Call it inside `alone`.
+
+    name: the `key` before the run. AssertionError when what it depends on has changed since.
+    """
+    assert name == key(), "the sources have changed during the run"
+    played = cloud.play(playbook="playbooks/teardown.yml")
+    assert played.status == 0, played.output[-5000:]
+    source, target = Path(cloud.settings["state_dir"]), DIRECTORY / name
     assert not list((source / "machines").iterdir()), "a machine may still write to its disk"
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     draft = target.with_name("draft")
@@ -86,16 +93,16 @@ def load(state_dir: Path) -> None:
 
 def build() -> None:
     """As tests/e2e/test_pipeline.py does it, on a cloud of its own."""
+    name = key()
     with tempfile.TemporaryDirectory() as base, local_cloud(Path(base)) as cloud:
-        for playbook in ("site.yml", "playbooks/teardown.yml"):
-            played = cloud.play(playbook=playbook)
-            assert played.status == 0, played.output[-5000:]
-        save(cloud)
+        played = cloud.play()
+        assert played.status == 0, played.output[-5000:]
+        finish(cloud, name)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """One builds at a time, and nobody copies what is only half there."""
+    """Only one process builds or copies at a time."""
     DIRECTORY.parent.mkdir(parents=True, exist_ok=True)
     with DIRECTORY.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

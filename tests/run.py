@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs everything that guards the project: `python -m tests.run [STAGE...]`.
 
-It closes with the failures, a table of times and the count of tests. A lint command counts as one test, a
-molecule scenario's action too; pytest counts everything else.
+At the end it prints the failures, a table of times and the count of tests. A lint command counts as one test,
+a molecule scenario's action too; pytest counts everything else.
 
 A stage is heavy when it runs MaxText or vLLM, which use both cores of the machine that the project is built
-for: two heavy stages never run at once. The others wait for machines and answers half of their time, so two
-of them run beside it. What a stage prints goes to build/tests/STAGE.log while another stage runs, and is
-shown when the stage ends.
+for: two heavy stages never run at once. Light stages spend half of their time waiting for machines and
+answers, so up to three stages run at once. Where several stages were chosen, what each prints goes to
+build/tests/STAGE.log, and is shown when the stage ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
-AT_ONCE = 3
+AT_ONCE = 3  # stages
 SLOWEST = 10  # tests in the table of times
 
 
@@ -71,12 +71,9 @@ def run(command: list[str], **environment: str) -> int:
 
 def check(command: list[str], **environment: str) -> Count:
     """A command that passes or fails as a whole."""
-    started = time.monotonic()
-    status = run(command, **environment)
-    took = {" ".join(command[:4]): time.monotonic() - started}
-    if status:
-        return Count(failed=1, failures=(f"{' '.join(command)}: exit status {status}",), seconds=took)
-    return Count(passed=1, seconds=took)
+    if status := run(command, **environment):
+        return Count(failed=1, failures=(f"{' '.join(command)}: exit status {status}",))
+    return Count(passed=1)
 
 
 def read_junit(report: Path) -> Count:
@@ -85,13 +82,14 @@ def read_junit(report: Path) -> Count:
     for suite in suites:
         total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
-        cases = {f"{case.get('classname')}::{case.get('name')}": case for case in suite.iter("testcase")}
+        # Not by name: a test that fails, and whose teardown fails too, has two cases.
+        cases = [(f"{case.get('classname')}::{case.get('name')}", case) for case in suite.iter("testcase")]
         failures = tuple(
             f"{name}: {reason.get('message')}"
-            for name, case in cases.items()
+            for name, case in cases
             for reason in (*case.iter("failure"), *case.iter("error"))
         )
-        seconds = {name: float(case.get("time", 0)) for name, case in cases.items()}
+        seconds = {name: float(case.get("time", 0)) for name, case in cases}
         count += Count(total - failed - skipped, failed, skipped, failures, seconds)
     return count
 
@@ -101,7 +99,7 @@ def pytest(*arguments: str) -> Count:
     report.unlink(missing_ok=True)
     status = run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments])
     count = read_junit(report) if report.exists() else Count()
-    # A run that broke outside of any test must not pass for a green one.
+    # A run that broke outside of any test must not count as passed.
     if count.failed or (report.exists() and not status):
         return count
     return count + Count(failed=1, failures=(f"pytest {' '.join(arguments)}: exit status {status}",))
@@ -160,11 +158,10 @@ def molecule() -> Count:
 
 
 def soak() -> Count:
-    """What is long by nature: not part of a run without names."""
-    return (
-        pytest("tests", "-m", "soak")
-        + check([sys.executable, "-m", "tests.mutants"])
-        + check([sys.executable, "-m", "tests.chaos"])
+    """The long tests: not part of a run without names."""
+    programs = ("tests.mutants", "bench.inventory", "tests.chaos")
+    return pytest("tests", "-m", "soak") + sum(
+        (check([sys.executable, "-m", program]) for program in programs), start=Count()
     )
 
 
@@ -199,6 +196,11 @@ class Result:
     seconds: float
 
 
+def broken(name: str, error: Exception) -> Count:
+    """A stage that broke outside of its tests."""
+    return Count(failed=1, failures=(f"{name}: {type(error).__name__}: {error}",))
+
+
 def play(name: str) -> Result:
     """Run a stage and say how it went."""
     file = OUTPUT.get()
@@ -206,8 +208,8 @@ def play(name: str) -> Result:
     started = time.monotonic()
     try:
         count = STAGES[name].play()
-    except Exception as error:  # the other stages go on
-        count = Count(failed=1, failures=(f"{name}: {type(error).__name__}: {error}",))
+    except Exception as error:  # the other stages continue
+        count = broken(name, error)
     seconds = time.monotonic() - started
     click.secho(f"== {name}: {count} in {seconds:.0f} s", fg="red" if count.failed else "green", file=file)
     return Result(count, seconds)
@@ -253,7 +255,10 @@ def play_all(chosen: Sequence[str]) -> dict[str, Result]:
                 waiting.remove(name)
                 running.append(name)
             click.echo(f"-- {name} begins")
-            result = play_aside(name)
+            try:
+                result = play_aside(name)
+            except Exception as error:  # its log could not be written, say
+                result = Result(broken(name, error), 0.0)
             with changed:
                 running.remove(name)
                 results[name] = result
@@ -262,8 +267,14 @@ def play_all(chosen: Sequence[str]) -> dict[str, Result]:
     workers = [threading.Thread(target=work) for _ in range(AT_ONCE)]
     for worker in workers:
         worker.start()
-    for worker in workers:
-        worker.join()
+    try:
+        for worker in workers:
+            worker.join()
+    except KeyboardInterrupt:
+        with changed:
+            waiting.clear()
+            changed.notify_all()
+        raise
     return results
 
 
@@ -275,7 +286,7 @@ def table(results: dict[str, Result], seconds: float) -> str:
         tests = count.passed + count.failed + count.skipped
         lines.append(f"{name:10} {tests:6} {results[name].seconds:8.0f}")
     total = sum(result.seconds for result in results.values())
-    lines += [f"{'all':10} {'':6} {seconds:8.0f} ({total:.0f} one after the other)", "", "slowest tests"]
+    lines += [f"{'all':10} {'':6} {seconds:8.0f} (sum of the stages: {total:.0f})", "", "slowest tests"]
     took = {test: each for result in results.values() for test, each in result.count.seconds.items()}
     slowest = sorted(took, key=took.__getitem__, reverse=True)[:SLOWEST]
     return "\n".join([*lines, *(f"{took[test]:8.1f}  {test}" for test in slowest)])
@@ -287,8 +298,11 @@ def main(stages: tuple[str, ...]) -> None:
     """Run the STAGES, by default all but the soak."""
     REPORTS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    results = play_all([name for name in STAGES if (name in stages if stages else name not in EXTRA)])
+    chosen = [name for name in STAGES if (name in stages if stages else name not in EXTRA)]
+    results = play_all(chosen)
     total = sum((result.count for result in results.values()), start=Count())
+    for name in (name for name in chosen if name not in results):
+        total += Count(failed=1, failures=(f"{name}: it did not run",))
     for failure in total.failures:
         click.secho(f"\nFAILED {failure}", fg="red")
     click.echo(f"\n{table(results, time.monotonic() - started)}\n\n{total}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +29,7 @@ NODE = "node"
 WORKER = "worker"
 #: The port of the TPU runtime, as endpoints show it.
 RUNTIME_PORT = 8470
+UNDER_MAINTENANCE = {"state": "REPAIRING", "health": "UNHEALTHY_MAINTENANCE"}
 #: How long after a repair that failed the next one waits.
 RETRY_SECONDS = 10.0
 
@@ -226,12 +228,17 @@ class NodeWork:
 
     def _befall(self, node: str, verb: str, arguments: Json | None = None, **changes: object) -> str:
         """Do to a READY node what no user asked for; its path, once it is done. ValueError as above."""
+        name, operation = self._begin(node, verb, arguments or {}, **changes)
+        self._cloud.operations.wait(operation, 50)
+        return name
+
+    def _begin(self, node: str, verb: str, arguments: Json, **changes: object) -> tuple[str, str]:
+        """As `_befall`, without waiting: the node's path and the operation's name."""
         with self._cloud.store.lock:
             name = self._change(node, **changes)
             location = name.partition("/nodes/")[0]
-            operation = self._cloud.operations.begin("tpu", verb, location, name, **(arguments or {}))
-        self._cloud.operations.wait(operation["name"], 50)
-        return name
+            operation = self._cloud.operations.begin("tpu", verb, location, name, **arguments)
+        return name, operation["name"]
 
     def _change(self, node: str, **changes: object) -> str:
         """Change what is said of a READY node; its path. ValueError as above."""
@@ -273,14 +280,18 @@ class NodeWork:
 
         node: id or path. Meanwhile it is REPAIRING and UNHEALTHY_MAINTENANCE. ValueError as for `preempt`.
         """
-        changes = {"state": "REPAIRING", "health": "UNHEALTHY_MAINTENANCE"}
-        return self._befall(node, "maintain", {"seconds": seconds}, **changes)
+        return self._befall(node, "maintain", {"seconds": seconds}, **UNDER_MAINTENANCE)
+
+    def begin_maintenance(self, node: str) -> str:
+        """As `maintain`, until `end_maintenance`; its path, at once."""
+        return self._begin(node, "maintain", {"seconds": None}, **UNDER_MAINTENANCE)[0]
 
     def _maintain(self, operation: Json) -> Json:
         name = operation["target"]
         for worker in workers(self._cloud, name):
             self._cloud.machines.stop(worker["machine"])
-        until = time.monotonic() + operation["arguments"]["seconds"]
+        seconds = operation["arguments"]["seconds"]
+        until = math.inf if seconds is None else time.monotonic() + seconds
         while time.monotonic() < until and not self._cloud.operations.cancelled(operation["name"]):
             if self._cloud.operations.closed.wait(0.05):
                 raise ClosedError
@@ -290,7 +301,8 @@ class NodeWork:
     def end_maintenance(self, node: str) -> str:
         """Boot the machines of a node under maintenance before its time; its path, once they are up.
 
-        node: id or path. ValueError when there is no such node, or it is not under maintenance.
+        node: id or path. ValueError when there is no such node, it is not under maintenance, or its machines
+        do not boot.
         """
         name = self._named(node)
         under_way = [each for each in self._cloud.operations.pending(name) if each["verb"] == "maintain"]
@@ -298,7 +310,9 @@ class NodeWork:
             raise ValueError(f"{name} is not under maintenance")
         for operation in under_way:
             self._cloud.operations.cancel(operation["name"])
-            self._cloud.operations.wait(operation["name"], 50)
+            ended = self._cloud.operations.wait(operation["name"], 50)
+            if not ended or not ended["done"] or "error" in ended:
+                raise ValueError(f"the maintenance of {name} does not end; see `localcloud logs`")
         return name
 
     # ---- repair

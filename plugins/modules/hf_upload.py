@@ -61,7 +61,7 @@ options:
     type: int
     default: 300
   reconnect_interval:
-    description: Seconds between two attempts to reach a target that cannot be reached.
+    description: Seconds between two attempts to reach the target, or to find the record of the upload.
     type: float
     default: 5
     version_added: 0.2.0

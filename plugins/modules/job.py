@@ -176,7 +176,8 @@ options:
     type: int
     default: 300
   reconnect_interval:
-    description: Seconds between two attempts to reach a job that cannot be reached.
+    description: Seconds between two attempts to reach the machine, to find the job's record, or to learn from
+      Google why the machine shut down.
     type: float
     default: 5
     version_added: 0.2.0

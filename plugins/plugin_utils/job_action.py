@@ -152,7 +152,7 @@ class JobAction(ActionBase):  # type: ignore[misc]
         return float(self._task.args.get("reconnect_timeout", 300))
 
     def reconnect_interval(self) -> float:
-        """Seconds between two attempts to reach it."""
+        """Seconds between two attempts to reach the machine, to find the record, or to hear from Google."""
         return float(self._task.args.get("reconnect_interval", 5))
 
     def look(self, job: Result, offset: int, wait: float, variables: Result) -> Result:

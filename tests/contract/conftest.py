@@ -171,8 +171,9 @@ class Play(Protocol):
 def play(cloud: Description) -> Play:
     def play(playbook: str, *arguments: str, status: int = 0) -> str:
         command = ["ansible-playbook", "-i", "inventories/local", playbook, *arguments]
-        environment = {**os.environ, "LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8"}
-        environment.pop("LOGNAME", None)  # the owner of what is made is who runs the tests
+        own = {"LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8", "HF_TOKEN": ""}
+        environment = {**os.environ, **own}
+        environment.pop("LOGNAME", None)  # the owner label is then the user who runs the tests
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr

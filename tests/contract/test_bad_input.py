@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -40,11 +41,12 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named_and_makes_nothing(play: Play, served: Served, case: str) -> None:
     values, named = BAD[case]
-    assert served.records() == []
+    before = served.records()
     told = play("site.yml", "-e", json.dumps(values), status=2)
     assert not [word for word in named if word not in told], told
+    assert Path(served.description["hf_token_file"]).read_text().strip() not in told
     assert told.count("fatal:") <= 1
-    assert served.records() == []
+    assert served.records() == before
 
 
 def test_a_missing_python_is_explained() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import Description, Play, localcloud
+from tests.contract.served import Served
 
 NAME = "left-over"
 DISK, FOREIGN = f"{NAME}-disk", f"{NAME}-foreign"
@@ -58,7 +59,7 @@ def left(run_module: Callable[..., Any], cloud: Description) -> Iterator[Callabl
 
 
 def test_what_is_left_is_listed_and_what_is_named_is_deleted(
-    leftovers: Leftovers, left: Callable[[], list[str]]
+    leftovers: Leftovers, left: Callable[[], list[str]], served: Served
 ) -> None:
     everything = [NAME, DISK, FOREIGN]
     assert left() == everything
@@ -75,6 +76,10 @@ def test_what_is_left_is_listed_and_what_is_named_is_deleted(
     for path in (f"queued:us-west1-c/{NAME}", f"disk:us-west1-c/{DISK}"):
         assert f"{path}  would be deleted" in predicted
         assert f"--- before: {path}" in predicted
+    assert left() == everything
+    served.fault("failing-operation", {"method": "*.queuedResources.delete"}, count=1)
+    failed = leftovers(*named, status=2)
+    assert re.search(rf"queued:us-west1-c/{NAME}: .*\s+run\s+again\s+later", failed)
     assert left() == everything
     assert "changed=1" in leftovers(*named)
     assert left() == [FOREIGN]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller dies in each long stage and training loses its node; the same command finishes the run.
+"""The controller dies in each stage that changes something, and training loses its node; the run finishes.
 
 What came out, and what was left of the token, `runs.take` looks at. `make chaos` has the other cuts.
 """
@@ -18,8 +18,8 @@ from tests.chaos.cuts import STAGES
 from tests.chaos.runs import Cost, Planned, Run
 from tests.e2e.support import Cloud
 
-#: When the controller is killed: what the command has told by then, as a regular expression. The other stages
-#: are over within seconds, and change nothing or are tried by `make soak`.
+#: When the controller is killed: at a line of its output, as a regular expression. Preflight and evaluate are
+#: over within seconds and change nothing; `make chaos` cuts them too.
 MOMENTS = {
     "tpu_vm": r"^TASK \[tpuops.maxtext.tpu_vm : Make the TPU VM and its data disk",
     "data_disk": r"^TASK \[tpuops.maxtext.data_disk : Write the mount unit",
@@ -45,7 +45,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield cloud
 
 
-def test_a_run_that_is_cut_in_each_long_stage_finishes(cloud: Cloud, tmp_path: Path) -> None:
+def test_a_run_that_is_cut_in_each_stage_finishes(cloud: Cloud, tmp_path: Path) -> None:
     plan = [Planned(KILLED, stage, 0.0, told) for stage, told in MOMENTS.items()]
     # The training goes on by itself while the controller is away, and is preempted half way through, when the
     # next controller watches it: a task that is not a job says only to run the same command again.

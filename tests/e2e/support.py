@@ -60,8 +60,8 @@ class PlayResult:
 class CommandLines:
     """Every command line that a process of this machine starts with, those of its guests included.
 
-    The kernel reports each exec (the process connector, linux/cn_proc.h). Looking through /proc again and
-    again would cost a part of a core, and miss what is over meanwhile.
+    The kernel reports each exec (the process connector, linux/cn_proc.h). A process that ends before its
+    command line is read is missed. error: why the watch ended before its time.
     """
 
     NETLINK_CONNECTOR, PROCESSES, LISTEN, EXEC = 11, 1, 1, 2
@@ -70,6 +70,7 @@ class CommandLines:
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
+        self.error: OSError | None = None
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, self.NETLINK_CONNECTOR)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
         self.socket.bind((0, self.PROCESSES))
@@ -88,6 +89,9 @@ class CommandLines:
                 message = self.socket.recv(4096)
             except TimeoutError:
                 continue
+            except OSError as error:  # such as ENOBUFS: reports were lost
+                self.error = error
+                return
             what, _cpu, pid = self.EVENT.unpack_from(message, self.HEADERS.size)
             if what == self.EXEC:
                 with suppress(OSError):  # it is over already
@@ -149,7 +153,7 @@ class Cloud:
     def inventory(self) -> dict[str, Any]:
         """What the inventory says of the TPU VM; asked again for another node only: it takes a second."""
         store = Store(Path(self.settings["state_dir"]) / "state.db")
-        nodes = json.dumps([(name, node.get("id")) for name, node in store.items("node")])
+        nodes = json.dumps([(name, node["state"], node.get("id")) for name, node in store.items("node")])
         store.close()
         if nodes not in self.inventories:
             listed = self.command(["ansible-inventory", "--host", "tpu-v5e-8"])

@@ -38,7 +38,13 @@ def commits(cloud: Cloud) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def first_run(cloud: Cloud, command_lines: CommandLines) -> str:
+def sources() -> str:
+    """The name of the finished run, from what it depends on before it begins."""
+    return prepared.key()
+
+
+@pytest.fixture(scope="session")
+def first_run(cloud: Cloud, sources: str, command_lines: CommandLines) -> str:
     """Output of the first run, at the highest verbosity that a user would send to somebody."""
     played = cloud.play("-vvv")
     assert played.status == 0, played.output[-5000:]
@@ -53,19 +59,23 @@ def records(cloud: Cloud, first_run: str) -> Records:
 
 
 @pytest.fixture(scope="session")
-def deleted(cloud: Cloud, records: Records) -> None:
+def exported(cloud: Cloud, first_run: str) -> dict[str, str]:
+    """The sha256 of each file of the export."""
+    sums = cloud.ssh(f"cd {MOUNT}/huggingface/{RUN} && sha256sum *").splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in sums)}
+
+
+@pytest.fixture(scope="session")
+def deleted(cloud: Cloud, sources: str, records: Records, exported: dict[str, str]) -> None:
     """The node is deleted, its disk is not; the finished run is saved."""
-    cloud.ssh(f"echo precious > {MOUNT}/mine")
-    played = cloud.play(playbook="playbooks/teardown.yml")
-    assert played.status == 0, played.output[-5000:]
     with prepared.alone():
-        prepared.save(cloud)
+        prepared.finish(cloud, sources)
 
 
 @pytest.fixture(scope="session")
 def more_steps(cloud: Cloud, deleted: None) -> PlayResult:
-    """More steps of the same run, on another node."""
-    played = cloud.play("--tags", "tpu_vm,data_disk,sft", *MORE_STEPS)
+    """More steps of the same run, on another node, and their export."""
+    played = cloud.play("--tags", "tpu_vm,data_disk,sft,export", *MORE_STEPS)
     assert played.status == 0, played.output[-5000:]
     return played
 
@@ -116,15 +126,13 @@ def test_training_is_refused_beside_the_server(cloud: Cloud, records: Records) -
     assert cloud.records() == records
 
 
-def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: Path) -> None:
+def test_hf_downloads_what_was_exported(cloud: Cloud, exported: dict[str, str], tmp_path: Path) -> None:
     done = cloud.command(
         ["hf", "download", f"{cloud.settings['hf_username']}/{RUN}", "--local-dir", str(tmp_path)],
         HF_ENDPOINT=cloud.settings["hub"],
         HF_TOKEN=cloud.hf_token,
     )
     assert done.returncode == 0, done.stderr
-    sums = cloud.ssh(f"cd {MOUNT}/huggingface/{RUN} && sha256sum *").splitlines()
-    exported = {name: digest for digest, name in (line.split(maxsplit=1) for line in sums)}
     assert "model.safetensors" in exported
     downloaded = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in exported}
     assert downloaded == exported
@@ -135,7 +143,9 @@ def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines:
     assert first_run in cloud.told  # among others, refusals too
     assert not [output for output in cloud.told if token in output]
     assert not [line for line in command_lines.seen if token in line]
-    assert any("train_sft" in line for line in command_lines.seen), "the watcher saw the trainer"
+    assert command_lines.error is None
+    for program in ("train_sft", "vllm serve"):
+        assert any(program in line.replace("\0", " ") for line in command_lines.seen)
     assert cloud.leaks() == []
 
 
@@ -148,11 +158,13 @@ def test_a_second_teardown_changes_nothing(cloud: Cloud, deleted: None) -> None:
 
 
 def test_more_steps_train_on_from_the_last_checkpoint_on_another_node(
-    cloud: Cloud, records: Records, more_steps: PlayResult
+    cloud: Cloud, records: Records, exported: dict[str, str], more_steps: PlayResult
 ) -> None:
-    assert cloud.ssh(f"cat {MOUNT}/mine") == "precious\n"
+    check = "".join(f"{digest}  {name}\n" for name, digest in exported.items())
+    cloud.ssh(f"cd {MOUNT}/huggingface/{RUN} && sha256sum --check --strict --quiet", stdin=check)
     after = cloud.records()
-    assert {name for name in after if after[name] != records.get(name)} == {f"sft-{RUN}"}
+    again = {name for name in after if after[name] != records.get(name)}
+    assert again == {f"sft-{RUN}", f"export-{RUN}", f"upload-local.{RUN}"}
     log = cloud.ssh(f"sudo -n cat {RECORDS}/sft-{RUN}.log")
     assert "Restored params from step: 60" in log
     assert "passing over the data of 60 batches" in log
@@ -177,3 +189,4 @@ def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, more_steps: Pl
     played = cloud.play("-e", "tpu_vm_delete_disk=tpu-data-disk", playbook="playbooks/teardown.yml")
     assert played.status == 0, played.output[-5000:]
     assert not [path for path in disks.iterdir() if "tpu-data-disk" in path.name]
+    assert not [output for output in cloud.told if cloud.hf_token in output]  # of this step too

@@ -535,6 +535,7 @@ def test_an_interrupted_job_goes_on_where_that_is_allowed(
     playbook = controller.start({**train(20, 0.1), "restart": {"interrupted": 1}})
     wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
     restart(cloud, vm, "reboot --force --force")
+    # The disk may be mounted between the rm and the check: then it is tried again.
     wait_for(cloud, vm, f"rm -f {DISK}/hold && mountpoint --quiet {DISK} && ! test -e {DISK}/hold")
     told, status = playbook.finish()
     assert status == 0, told

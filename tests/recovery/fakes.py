@@ -12,7 +12,7 @@ from typing import Any
 
 DISK = "/mnt/disks/checkpoints"
 FINISHED = f"{DISK}/maxtext/finished"
-HOLD = f"{DISK}/maxtext/hold"
+HOLD = "/run/hold"  # on the node: a new node does not have it
 COUNT = f"open('{FINISHED}', 'a').write(NAME + '\\n')"
 CHECKPOINT = """
 import os, shutil
@@ -68,7 +68,8 @@ for step in range(first, steps + 1):
         history.flush()
         os.fsync(history.fileno())
     if step in still and step not in known:
-        time.sleep(600)
+        while True:
+            time.sleep(60)
     if step % period == 0 or step == steps:
         save(root, step, "model_params")
 {COUNT}

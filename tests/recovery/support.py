@@ -23,6 +23,7 @@ from tests.e2e.support import ROOT, Cloud, PlayResult
 from . import fakes
 
 NODE, DISK = "tpu-v5e-8", "tpu-data-disk"
+MOUNTED = "tpu_vm,data_disk"  # the stages of a node with its data disk mounted
 ALL = "preflight,tpu_vm,data_disk,maxtext_env,convert,sft"  # the stages that have fake programs
 STEPS, PERIOD = 40, 5  # of the fake training
 # A dead connection is noticed within seconds.
@@ -120,9 +121,9 @@ class Site:
 
     # ---- what a test starts from
 
-    def ready(self, tags: str = "tpu_vm,data_disk") -> None:
+    def ready(self, tags: str = MOUNTED) -> None:
         """There is a node with the data disk mounted; with more tags, also what those stages leave."""
-        if not self.mounted() or tags != "tpu_vm,data_disk":
+        if not self.mounted() or tags != MOUNTED:
             self.start(tags, **fakes.variables(steps=STEPS, period=PERIOD)).succeed()
         assert self.nodes() == ["READY"]
 
@@ -176,10 +177,8 @@ class Site:
     def disks(self) -> list[str]:
         return [disk["name"].rpartition("/")[2] for disk in self.status()["disks"]]
 
-    def wait_until(self, condition: Any) -> None:
-        deadline = time.monotonic() + 300
-        while not condition():
-            assert time.monotonic() < deadline, f"the nodes are {self.nodes()}"
+    def wait_until_no_node(self) -> None:
+        while self.nodes():
             time.sleep(0.1)
 
     # ---- the node

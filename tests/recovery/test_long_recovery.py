@@ -20,7 +20,7 @@ def test_training_ends_with_the_node_whose_time_is_up(site: Site) -> None:
         name = f"timed-{seconds}"
         run = site.train(7, tags=ALL, run_name=name, tpu_vm_max_hours=seconds / 3600)
         run.fail()
-        site.wait_until(lambda: not site.nodes())
+        site.wait_until_no_node()
         if f"step 7/{STEPS}" in run.words:
             break
     ended = r"It deleted itself, [\d.]+ hours after it was made \(tpu_vm_max_hours\)\."
@@ -34,7 +34,7 @@ def test_a_timer_that_is_set_to_an_earlier_moment_deletes_the_node_then(site: Si
     site.play("site.yml", "--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={site.hours(600)}")
     # How this ends is no matter: on a busy machine the node is gone by then.
     site.cloud.play("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={site.hours(45)}")
-    site.wait_until(lambda: not site.nodes())
+    site.wait_until_no_node()
     assert site.disks() == [DISK]
 
 
@@ -98,6 +98,8 @@ def test_a_machine_that_is_silent_for_long_is_waited_for(site: Site, strike: str
         run.wait_until_told("connection lost; trying again")
         site.localcloud("machine", "heal", NODE)
     else:
-        site.localcloud("maintenance", NODE, "--seconds", "40")
+        site.localcloud("maintenance", NODE, "--begin")
+        run.wait_until_told("connection lost; trying again")
+        site.localcloud("maintenance", NODE, "--end")
     run.succeed()
     assert "Recovery" not in run.words

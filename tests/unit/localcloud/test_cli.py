@@ -195,6 +195,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]
         (["health", "a", "TIMEOUT"], "health", {"node": "a", "health": "TIMEOUT"}),
         (["maintenance", "tpu-v5e-8"], "maintenance", {"node": "tpu-v5e-8", "seconds": 5.0}),
         (["maintenance", "a", "--seconds", "0.5"], "maintenance", {"node": "a", "seconds": 0.5}),
+        (["maintenance", "a", "--begin"], "maintenance-begin", {"node": "a"}),
         (["maintenance", "a", "--end"], "maintenance-end", {"node": "a"}),
         (["token", "expire"], "token-expire", {}),
         (
@@ -225,6 +226,7 @@ def test_commands_for_a_cloud_that_runs(
         (["capacity", "--zone", "z", "--project", "p", "8"], "No such option '--project'"),
         (["quota", "--zone", "z", "--", "-1"], "'-1' is neither a number of chips nor 'unlimited'"),
         (["maintenance", "a", "--seconds", "600"], "0<=x<=40"),
+        (["maintenance", "a", "--begin", "--end"], "--begin or --end, not both"),
         (["preempt"], "Missing argument 'NODE'"),
         (["health", "a", "FINE"], "'FINE' is not one of"),
     ],

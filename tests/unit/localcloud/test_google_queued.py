@@ -431,18 +431,15 @@ def test_maintenance_ends_the_machine_and_boots_it_again(enabled: Google) -> Non
         enabled.work.maintain("none", 0)
 
 
-def test_maintenance_can_be_ended_before_its_time(enabled: Google) -> None:
+def test_maintenance_lasts_until_it_is_ended(enabled: Google) -> None:
     enabled.create_node()
     path = f"/v2/{LOCATION}/nodes/tpu-v5e-8"
     with pytest.raises(ValueError, match="is not under maintenance"):
         enabled.work.end_maintenance("tpu-v5e-8")
-    with ThreadPoolExecutor() as threads:
-        done = threads.submit(enabled.work.maintain, "tpu-v5e-8", 1000)
-        while enabled.call("GET", path)["state"] != "REPAIRING":
-            assert not done.done()
-        assert enabled.work.end_maintenance("tpu-v5e-8") == f"{LOCATION}/nodes/tpu-v5e-8"
-        assert enabled.call("GET", path)["state"] == "READY"
-        assert done.result(30) == f"{LOCATION}/nodes/tpu-v5e-8"
+    assert enabled.work.begin_maintenance("tpu-v5e-8") == f"{LOCATION}/nodes/tpu-v5e-8"
+    assert enabled.call("GET", path)["state"] == "REPAIRING"
+    assert enabled.work.end_maintenance("tpu-v5e-8") == f"{LOCATION}/nodes/tpu-v5e-8"
+    assert enabled.call("GET", path)["state"] == "READY"
 
 
 # ---- zones that cannot be reached
