@@ -448,7 +448,8 @@ def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Cont
     output("ip", "link", "set", link, "down")
     try:
         playbook.wait_until_told("connection lost; trying again")
-        playbook.wait_until_told("(255, b'", times=3)  # attempts in vain
+        attempt = "ESTABLISH SSH CONNECTION"
+        playbook.wait_until_told(attempt, times=playbook.told().count(attempt) + 3)
     finally:
         output("ip", "link", "set", link, "up")
     told, status = playbook.finish()
