@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.e2e.support import ROOT, Cloud, local_cloud
+from tests.e2e.support import PLACE, ROOT, Cloud, local_cloud
 
 DIRECTORY = ROOT / "build" / "prepared"
 #: What a run depends on.
@@ -94,7 +94,7 @@ def load(state_dir: Path) -> None:
 def build() -> None:
     """As tests/e2e/test_pipeline.py does it, on a cloud of its own."""
     name = key()
-    with tempfile.TemporaryDirectory() as base, local_cloud(Path(base)) as cloud:
+    with tempfile.TemporaryDirectory() as base, local_cloud(Path(base), PLACE) as cloud:
         played = cloud.play()
         assert played.status == 0, played.output[-5000:]
         finish(cloud, name)
@@ -113,7 +113,7 @@ def alone() -> Iterator[None]:
 def prepared_cloud(base: Path) -> Iterator[Cloud]:
     """A local cloud whose data disk has a finished run. There is no node yet."""
     load(base / "cloud")
-    with local_cloud(base) as cloud:
+    with local_cloud(base, PLACE) as cloud:
         yield cloud
 
 

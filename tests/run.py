@@ -174,17 +174,16 @@ class Stage:
     after: tuple[str, ...] = ()
 
 
-QUICK = ("lint", "unit")  # what needs no machine, and finds most errors
 #: In the order in which they start, as far as `heavy` and `after` allow.
 STAGES = {
     "lint": Stage(lint),
     "unit": Stage(unit),
-    "e2e": Stage(e2e, heavy=True, after=QUICK),
-    "recovery": Stage(recovery, after=QUICK),
-    "cuts": Stage(cuts, heavy=True, after=(*QUICK, "e2e")),
-    "molecule": Stage(molecule, heavy=True, after=(*QUICK, "e2e")),
-    "machines": Stage(machines, after=QUICK),
-    "contract": Stage(contract, after=QUICK),
+    "e2e": Stage(e2e, heavy=True),
+    "recovery": Stage(recovery),
+    "cuts": Stage(cuts, heavy=True, after=("e2e",)),
+    "molecule": Stage(molecule, heavy=True, after=("e2e",)),
+    "machines": Stage(machines),
+    "contract": Stage(contract),
     "soak": Stage(soak, heavy=True),
 }
 EXTRA = ("soak",)  # only by name

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from .support import Cloud, CommandLines, local_cloud
+from .support import PLACE, Cloud, CommandLines, local_cloud
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with local_cloud(tmp_path_factory.mktemp("e2e")) as made:
+    with local_cloud(tmp_path_factory.mktemp("e2e"), PLACE) as made:
         yield made
 
 

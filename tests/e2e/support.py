@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,9 +190,16 @@ class Cloud:
         judge(exchanges)
 
 
+#: Where the clouds of heavy stages come up, one after the other: the Hub's address is an input of the jobs,
+#: so a finished run stays finished only there. No other cloud takes this place by itself so soon.
+PLACE = {"LOCALCLOUD_PORT": "19370", "LOCALCLOUD_SUBNET": "10.128.90.0/24"}
+
+
 @contextmanager
-def local_cloud(base: Path) -> Iterator[Cloud]:
+def local_cloud(base: Path, place: Mapping[str, str] | None = None) -> Iterator[Cloud]:
     """A cloud with its state, and Ansible's, below `base`; it is down again at the end, without a trace.
+
+    place: PLACE, by default the first one that is free.
 
     Before that every exchange with Google's APIs is held against Google's own definitions.
     """
@@ -204,6 +211,7 @@ def local_cloud(base: Path) -> Iterator[Cloud]:
         "LOCALCLOUD_STATE_DIR": str(base / "cloud"),
         "LOCALCLOUD_SERVE_RECORD": "1",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **(place or {}),
     }
     localcloud = [sys.executable, "-m", "localcloud"]
     try:
