@@ -186,8 +186,8 @@ MUTANTS = (
     Mutant(
         "nothing is left of a local cloud",
         "localcloud/machines/machine.py",
-        "        self._disks.teardown()\n",
-        "",
+        'for directory in (self._directory, self._state / "disks"):\n',
+        "for directory in (self._directory,):\n",
         ("tests/machines/test_machines.py", "-k", "teardown_leaves"),
     ),
 )
