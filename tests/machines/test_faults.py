@@ -54,7 +54,9 @@ def test_only_the_processes_meant_are_killed(cloud: Cloud, vm: Machine, which: d
     cloud.ssh(
         vm, "sudo systemctl reset-failed victim bystander 2>/dev/null; sudo systemctl stop bystander; true"
     )
-    cloud.ssh(vm, "sudo systemd-run --unit=victim sleep 31415; sudo systemd-run --unit=bystander sleep 27182")
+    # Each is seen only once it runs its own program.
+    start = "sudo systemd-run --property=Type=exec --unit"
+    cloud.ssh(vm, f"{start}=victim sleep 31415; {start}=bystander sleep 27182")
     assert cloud.machines.kill(vm.name, **which) == ["/usr/bin/sleep 31415"]
     cloud.ssh(vm, "while systemctl is-active --quiet victim; do sleep 0.05; done")
     assert cloud.ssh(vm, "systemctl show -P Result victim; systemctl is-active bystander").split() == [
