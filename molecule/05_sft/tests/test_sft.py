@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+
 from testinfra.host import Host
 
 
@@ -24,3 +26,9 @@ def test_training_lowered_the_loss(vm: Host, mount_point: str) -> None:
 
 def test_the_profile_is_there(vm: Host, mount_point: str) -> None:
     assert vm.check_output(f"find {mount_point}/maxtext/qwen3-4b-sft/tensorboard -name '*.xplane.pb'")
+
+
+def test_it_was_trained_once(vm: Host, mount_point: str) -> None:
+    """By an earlier node, on a disk that this one found."""
+    record = json.loads(vm.check_output(f"sudo -n cat {mount_point}/.tpuops/jobs/sft-qwen3-4b-sft.json"))
+    assert (record["status"], record["runs"]) == ("finished", 1)
