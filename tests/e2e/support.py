@@ -151,7 +151,7 @@ class Cloud:
         return done.stdout
 
     def inventory(self) -> dict[str, Any]:
-        """What the inventory says of the TPU VM; asked again for another node only: it takes a second."""
+        """The variables of the TPU VM in the inventory. Reading them takes a second: once for each node."""
         store = Store(Path(self.settings["state_dir"]) / "state.db")
         nodes = json.dumps([(name, node["state"], node.get("id")) for name, node in store.items("node")])
         store.close()

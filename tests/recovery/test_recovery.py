@@ -199,7 +199,7 @@ def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> Non
     both.write_text(json.dumps(plays))
     run = site.begin(str(both), "-vvv")
     run.wait_until_told(r"TASK \[tpuops.maxtext.tpu_vm : Wait until a machine that was just made")
-    run.wait_until_told(r"\(255, b'")  # what SSH says of an attempt in vain
+    run.wait_until_told(r"\(255, b'")  # SSH's status and output after an attempt that failed
     site.localcloud("machine", "heal", NODE)
     run.succeed()
 
