@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     # ---- nodes that are taken away
     Mutant(
-        "a node whose time is up is not created again",
+        "no recovery after tpu_vm_max_hours",
         "roles/tpu_vm/tasks/recover.yml",
         "tpu_vm_losses | length > 0 and not tpu_vm_expired and",
         "tpu_vm_losses | length > 0 and",

@@ -202,6 +202,8 @@ def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> Non
     run.wait_until_told(r"\(255, b'")  # SSH's status and output after an attempt that failed
     site.localcloud("machine", "heal", NODE)
     run.succeed()
+    assert "ping: pong" in run.text
+    assert site.nodes() == ["READY"]
 
 
 def test_a_run_that_ends_under_maintenance_says_that_the_node_comes_back(site: Site) -> None:
