@@ -7,6 +7,9 @@ Two layouts, as MaxText 0.2.5 writes them: a converted base model is ``DIR/0/ite
 ``RUN/checkpoints/STEP/{model_params,optimizer_state}``. Orbax writes into ``STEP.orbax-checkpoint-tmp`` and
 renames that when it is done, so such a directory is never a checkpoint. A machine that loses its power may
 still leave empty files in a directory with a final name.
+
+The program that trains leaves a manifest of each checkpoint, ``RUN/manifests/STEP.json`` (manifest.py). Here
+the sizes are compared with it; that program compares the contents before it uses one.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from . import manifest
+
 # The parts of a checkpoint that hold arrays; others (metadata, a data iterator) need not be there.
 ARRAY_ITEMS = ("items", "model_params", "optimizer_state")
 MODEL_ITEMS = ("items", "model_params")
 ITEM_CONTENTS = ("_METADATA", "manifest.ocdbt", "d", "ocdbt.process_0")
+UNFINISHED = ".orbax-checkpoint-tmp"
 
 
 def find(path: str) -> list[dict[str, Any]]:
@@ -36,23 +42,57 @@ def is_step(root: str, name: str) -> bool:
 
 
 def checkpoint(root: str, step: int) -> dict[str, Any]:
-    """step, path, complete, parts (those that are there) and missing (paths, relative, that should be)."""
+    """step, path, complete, parts (those that are there), missing (what is not as it should be) and digest.
+
+    ``missing`` has paths, relative to the checkpoint, of what is absent or empty, or sentences about files
+    that differ from the manifest. The digest is the manifest's; None where there is none.
+    """
     path = os.path.join(root, str(step))
-    items = [name for name in ARRAY_ITEMS if os.path.isdir(os.path.join(path, name))]
+    items = parts(path)
     missing = [
         f"{item}/{name}"
         for item in items
         for name in ITEM_CONTENTS
         if not is_written(os.path.join(path, item, name))
     ]
+    missing += [name for name in empty_files(path, items) if name not in missing]
     if not set(items) & set(MODEL_ITEMS):
         missing.append(" or ".join(MODEL_ITEMS))
-    return {"step": step, "path": path, "complete": not missing, "parts": items, "missing": missing}
+    record = manifest_path(path)
+    described = manifest.read(record)
+    if described and not missing:
+        missing = manifest.problems(record, path, thorough=False)
+    return {
+        "step": step,
+        "path": path,
+        "complete": not missing,
+        "parts": items,
+        "missing": missing,
+        "digest": manifest.digest(described) if described else None,
+    }
+
+
+def parts(path: str) -> list[str]:
+    """The parts of a checkpoint that hold arrays."""
+    return [name for name in ARRAY_ITEMS if os.path.isdir(os.path.join(path, name))]
+
+
+def manifest_path(path: str) -> str:
+    """Where the manifest of a run's checkpoint is: RUN/manifests/STEP.json for RUN/checkpoints/STEP."""
+    root, step = os.path.split(path)
+    return os.path.join(os.path.dirname(root), "manifests", f"{step}.json")
 
 
 def is_written(path: str) -> bool:
-    """Whether it is a directory or a file with something in it."""
-    return os.path.isdir(path) or (os.path.exists(path) and os.path.getsize(path) > 0)
+    """Whether it is a file, or a directory with something in it."""
+    return os.path.isfile(path) or (os.path.isdir(path) and bool(os.listdir(path)))
+
+
+def empty_files(path: str, items: list[str]) -> list[str]:
+    """The files of these parts without anything in them, relative to the checkpoint: Orbax writes none."""
+    return [
+        name for name in manifest.files_below(path, items) if os.path.getsize(os.path.join(path, name)) == 0
+    ]
 
 
 def latest(checkpoints: list[dict[str, Any]]) -> dict[str, Any] | None:

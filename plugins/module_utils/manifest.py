@@ -5,8 +5,8 @@
 
 A manifest is a JSON file beside a tree of files: ``files`` maps each path, relative to the tree, to its
 ``bytes`` and ``sha256``; ``about`` holds what the stage that wrote it says of the tree (strings, numbers,
-lists and dicts). Its digest is the SHA-256 of ``files``: two trees have the same digest when their names and
-contents are the same.
+lists and dicts); ``parts`` names the directories that it describes, null for all of the tree. Its digest is
+the SHA-256 of ``files``: two trees have the same digest when their names and contents are the same.
 
 The programs of the roles use it in the training environment, the modules on the target: Python 3.9 and its
 standard library.
@@ -26,11 +26,15 @@ THREADS = 8  # hashing lets go of Python's lock; a disk serves several readers b
 SHOWN = 3  # problems that a message names
 
 
-def files_below(root: str) -> list[str]:
-    """The files of a tree, relative to it, in order. Links to directories are not followed."""
+def files_below(root: str, parts: list[str] | None = None) -> list[str]:
+    """The files of a tree, or of its directories ``parts`` alone, relative to it, in order.
+
+    Links to directories are not followed.
+    """
     found = []
-    for directory, _, names in os.walk(root):
-        found += [os.path.relpath(os.path.join(directory, name), root) for name in names]
+    for top in [root] if parts is None else [os.path.join(root, part) for part in parts]:
+        for directory, _, names in os.walk(top):
+            found += [os.path.relpath(os.path.join(directory, name), root) for name in names]
     return sorted(found)
 
 
@@ -44,12 +48,14 @@ def describe(path: str) -> dict[str, Any]:
     return {"bytes": size, "sha256": sha256.hexdigest()}
 
 
-def build(root: str, about: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The manifest of the tree as it is now."""
-    names = files_below(root)
+def build(
+    root: str, about: dict[str, Any] | None = None, *, parts: list[str] | None = None
+) -> dict[str, Any]:
+    """The manifest of the tree as it is now, or of its directories ``parts``."""
+    names = files_below(root, parts)
     with ThreadPoolExecutor(THREADS) as pool:
         described = pool.map(describe, (os.path.join(root, name) for name in names))
-        return {"files": dict(zip(names, described)), "about": about or {}}
+        return {"files": dict(zip(names, described)), "about": about or {}, "parts": parts}
 
 
 def digest(manifest: dict[str, Any]) -> str:
@@ -98,7 +104,7 @@ def problems(path: str, root: str, *, thorough: bool = True) -> list[str]:
     if manifest is None:
         return [f"{path} is missing or is no manifest"]
     files = manifest["files"]
-    present = set(files_below(root))
+    present = set(files_below(root, manifest.get("parts")))
     found = [f"{os.path.join(root, name)} is missing" for name in sorted(set(files) - present)]
     found += [f"{os.path.join(root, name)} was added" for name in sorted(present - set(files))]
     written = os.stat(path).st_mtime_ns

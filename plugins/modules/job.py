@@ -71,6 +71,16 @@ options:
     type: list
     elements: path
     default: []
+  manifests:
+    description:
+      - What describes O(outputs) by size and hash. The keys are the files that the command writes beside
+        them, in the format of this collection's C(manifest.py), the values the directories that they
+        describe.
+      - When a file there is gone, or has another size, or was changed since and has another content, the job
+        runs again. Only files that changed are read for that.
+    type: dict
+    default: {}
+    version_added: 0.2.0
   progress:
     description: How to tell the progress. Without it, what was written to the disk and the last line of the
       log are shown, at most every ten seconds.
@@ -131,6 +141,15 @@ options:
     type: list
     elements: str
     default: []
+  stops:
+    description:
+      - Units that are stopped before the job starts, such as the server of the same run, which holds the
+        chips.
+      - The keys are their names, the values a line that their unit file must have; a unit without it is
+        somebody else's and keeps running.
+    type: dict
+    default: {}
+    version_added: 0.2.0
   restart:
     description: What is started again, how often.
     type: dict
@@ -302,6 +321,11 @@ job:
       elements: str
       returned: always
       sample: [/mnt/disks/checkpoints/maxtext/demo/checkpoints]
+    manifests:
+      description: What describes them by size and hash, each with the directory that it describes.
+      type: dict
+      returned: always
+      sample: {}
     chdir:
       description: Directory it ran in.
       type: str
@@ -335,6 +359,12 @@ job:
       type: dict
       returned: always
       sample: {"path": "/mnt/disks/checkpoints/.tpuops/jobs", "used": 41000000, "needed": 8044936192}
+    stopped:
+      description: The units of O(stops) that were stopped for it.
+      type: list
+      elements: str
+      returned: always
+      sample: [vllm.service]
     log:
       description: Path of its log; the log of the run before lies beside it with C(.1) appended.
       type: str
@@ -452,6 +482,7 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         params["environment"],
         params["inputs"],
         outputs=params["outputs"],
+        manifests=params["manifests"],
         chdir=params["chdir"],
         user=params["user"],
         timeout=params["timeout"],
@@ -485,7 +516,10 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         stop_timeout=params["stop_timeout"],
         disk_space=disk,
         conflicts=params["conflicts"],
+        stops=params["stops"],
     )
+    for unit in record["stopped"]:
+        module.warn(f"{unit} was stopped for job {paths.name}, which needs what it held.")
     return {**result, "job": record}
 
 
@@ -536,6 +570,7 @@ def main() -> None:
             "user": {"type": "str"},
             "inputs": {"type": "dict", "default": {}},
             "outputs": {"type": "list", "elements": "path", "default": []},
+            "manifests": {"type": "dict", "default": {}},
             "progress": {
                 "type": "dict",
                 "options": {
@@ -557,6 +592,7 @@ def main() -> None:
                 },
             },
             "conflicts": {"type": "list", "elements": "str", "default": []},
+            "stops": {"type": "dict", "default": {}},
             "restart": {
                 "type": "dict",
                 "options": {

@@ -21,7 +21,7 @@ def save(root, step, item):
     shutil.rmtree(new, ignore_errors=True)
     for name in ("d", "ocdbt.process_0"):
         os.makedirs(f"{new}/{item}/{name}")
-    for name in ("_METADATA", "manifest.ocdbt"):
+    for name in ("_METADATA", "manifest.ocdbt", "d/0", "ocdbt.process_0/manifest.ocdbt"):
         open(f"{new}/{item}/{name}", "w").write("{}")
     os.replace(new, final)
 """
@@ -37,12 +37,19 @@ os.path.islink(link) or os.symlink(os.path.basename(prefix), link)
 """
 # arguments: directory of the model. It does not end while the file HOLD is there.
 CONVERT = f"""
-import os, sys, time
+import hashlib, json, os, sys, time
 NAME = "convert"
 {CHECKPOINT}
 while os.path.exists("{HOLD}"):
     time.sleep(0.1)
 save(sys.argv[1], 0, "items")
+files = {{}}
+for directory, _, names in os.walk(sys.argv[1] + "/0"):
+    for name in names:
+        data = open(directory + "/" + name, "rb").read()
+        path = os.path.relpath(directory + "/" + name, sys.argv[1] + "/0")
+        files[path] = {{"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+open(sys.argv[1] + "/manifest.json", "w").write(json.dumps({{"files": files, "about": {{}}}}))
 {COUNT}
 """
 # arguments: directory of the run, steps, steps a checkpoint, steps at which it stands still the first time.
@@ -81,7 +88,7 @@ def variables(*, steps: int, period: int, still: Sequence[int] = ()) -> dict[str
     python = ["/usr/bin/python3", "-c"]
     return {
         "locked_env_argv": [*python, INSTALL, "{{ locked_env_prefix }}", "{{ locked_env_link }}"],
-        "convert_argv": [*python, CONVERT, "{{ convert_directory }}"],
+        "convert_argv": [*python, CONVERT, "{{ common_base_directory }}"],
         "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", *map(str, [steps, period, *still])],
         "sft_steps": steps,
     }

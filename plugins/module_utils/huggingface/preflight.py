@@ -115,6 +115,10 @@ class Preflight:
         answer.raise_for_status()
         return answer.content
 
+    def commit(self, kind: str, repo_id: str, revision: str) -> str:
+        """The commit of a revision of a repository (kind model or dataset) now."""
+        return str(self.info(f"{kind}s", kind, repo_id, revision).sha)
+
     def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:
         info = self.asked(
             lambda: self.api.repo_info(

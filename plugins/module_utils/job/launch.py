@@ -63,6 +63,7 @@ def run(
     files: Mapping[str, str] | None = None,
     disk_space: Mapping[str, Any] | None = None,
     conflicts: list[str] | None = None,
+    stops: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run the job; returns its record. The caller holds the lock and has decided that the job has to run.
 
@@ -75,9 +76,18 @@ def run(
     disk = space.check(paths, disk_space or {})
     record = {**wanted, "disk": disk, "runs": previous["runs"] + 1 if previous and again else 1}
     with locked(os.path.join(records.RUN_DIR, START_LOCK)):  # of two that exclude each other, one starts
+        record["stopped"] = stop_own(stops or {})
         check_conflicts(paths, conflicts or [])
         start(paths, record, secrets, stop_timeout, files or {})
     return record
+
+
+def stop_own(stops: Mapping[str, str]) -> list[str]:
+    """Stop the units that run and have this line in their file; their names."""
+    own = [unit for unit, line in stops.items() if systemd.is_active(unit) and systemd.has_line(unit, line)]
+    for unit in own:
+        systemd.stop(unit)
+    return own
 
 
 def check_conflicts(paths: Paths, patterns: list[str]) -> None:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner, systemd
 
 RECORDS_DIR = "/mnt/disks/checkpoints/.tpuops/jobs"
@@ -88,6 +89,7 @@ def new(
     inputs: dict[str, Any],
     *,
     outputs: list[str],
+    manifests: dict[str, str] | None = None,
     chdir: str | None = None,
     user: str | None = None,
     timeout: int | None = None,
@@ -111,6 +113,7 @@ def new(
         "environment": variables,
         "inputs": inputs,
         "outputs": outputs,
+        "manifests": manifests or {},
         "chdir": chdir,
         "user": user or default_user(),
         "timeout": timeout,
@@ -123,6 +126,7 @@ def new(
             "offset": 0 if followed == paths.log else size_of(followed),
         },
         "disk": None,
+        "stopped": [],
         "started": runner.now(),
         "ended": None,
         "seconds": None,
@@ -217,6 +221,10 @@ def decide(previous: dict[str, Any] | None, wanted: dict[str, Any]) -> Decision:
     absent = runner.missing(wanted["outputs"])
     if absent:
         return Decision("run", f"{', '.join(absent)} is missing")
+    for path, root in wanted["manifests"].items():
+        damage = manifest.problems(path, root, thorough=False)
+        if damage:
+            return Decision("run", f"its output is damaged ({manifest.sentence(damage)})")
     return Decision("skip", "it finished with the same inputs")
 
 

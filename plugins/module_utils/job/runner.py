@@ -12,11 +12,12 @@ library:
   writes the record and removes the job's run directory. What systemd says about the end outweighs what the
   command left.
 
-A record is a JSON object: name, unit, status, fingerprint, argv, environment, inputs, outputs, chdir, user,
-timeout (s), restarts (allowed after a failure), attempts (made), log, progress, disk (see space.py), started
-and ended (UTC, ISO 8601), seconds, exit_code, signal, peak_memory_bytes, cpu_seconds, reason, boot_id,
-machine_id, runs (how often the job ran with this fingerprint). Its status is one of ``running``,
-``finished``, ``failed``, ``timeout``, ``stopped`` and ``interrupted``.
+A record is a JSON object: name, unit, status, fingerprint, argv, environment, inputs, outputs, manifests,
+chdir, user, timeout (s), restarts (allowed after a failure), attempts (made), log, progress, disk (see
+space.py), stopped (units that made way for it), started and ended (UTC, ISO 8601), seconds, exit_code,
+signal, peak_memory_bytes, cpu_seconds, reason, boot_id, machine_id, runs (how often the job ran with this
+fingerprint). Its status is one of ``running``, ``finished``, ``failed``, ``timeout``, ``stopped`` and
+``interrupted``.
 """
 
 from __future__ import annotations

@@ -123,6 +123,14 @@ def stop(unit: str) -> None:
     call(["systemctl", "stop", "--no-ask-password", unit])
 
 
+def has_line(unit: str, line: str) -> bool:
+    """Whether this line is part of the unit's file."""
+    try:
+        return line in call(["systemctl", "cat", unit]).splitlines()
+    except SystemdError:  # there is no such file
+        return False
+
+
 def unit_properties(
     record: dict[str, Any],
     directory: str,

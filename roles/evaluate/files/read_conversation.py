@@ -31,10 +31,15 @@ def main() -> None:
     parser.add_argument("--split", required=True)
     parser.add_argument("--column", required=True)
     parser.add_argument("--row", type=int, required=True)
+    parser.add_argument("--revision", default="", help="the data set's commit")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
 
-    rows = datasets.load_dataset(options.dataset, split=f"{options.split}[{options.row}:{options.row + 1}]")
+    rows = datasets.load_dataset(
+        options.dataset,
+        split=f"{options.split}[{options.row}:{options.row + 1}]",
+        revision=options.revision or None,
+    )
     if not len(rows):
         raise SystemExit(f"{options.dataset} has no row {options.row} in its split {options.split}.")
     part = options.output.with_suffix(".part")

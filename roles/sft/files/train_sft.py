@@ -1,97 +1,220 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs MaxText's SFT trainer, with what MaxText does not pass on to the libraries below it.
 
-    train_sft.py --keep N [--minutes M] MODULE CONFIG KEY=VALUE...
+    train_sft.py --keep N (--minutes M | --period STEPS) [--dataset-commit C] [--tokenizer-commit C]
+                 MODULE CONFIG KEY=VALUE...
 
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
-MaxText tells Orbax in how many steps to save, and nothing more. Here five things are added:
+MaxText tells Orbax in how many steps to save, and nothing more. Here these things are added:
 
-- Only the last checkpoints are kept; and they may be saved by time instead of by steps.
+- The base model is compared with the manifest that its conversion left (``tpuops/manifest.py``).
+- The data set and the tokenizer are read at one commit. MaxText takes the newest ones, so a run that goes on
+  would train on other data than it began with.
+- Checkpoints are saved by time or by steps, never at the first step, and at the end; only the last ones are
+  kept. Orbax saves the first step of every run, whatever the period.
 - A checkpoint is on the disk before it has its name, and before an older one is deleted for it. Orbax leaves
-  its small files in memory, for up to half a minute; without them it is none.
-- Training goes on from a whole checkpoint. Orbax takes the highest number for the last checkpoint, also when
-  a machine that lost its power left empty files there; such a directory is renamed to ``STEP.incomplete``.
-  What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
+  its small files in memory, for up to half a minute; without them it is none. Its manifest is written then,
+  too: ``RUN/manifests/STEP.json``.
+- Training goes on from the newest checkpoint that is whole by its manifest, or can be read where it has none.
+  Newer ones are renamed to ``STEP.incomplete`` or ``STEP.damaged``. Orbax takes the highest number, whatever
+  lies there. What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
+- A run that has its steps already ends well, without the model or the chips. Near the end there is no
+  profile: Tunix refuses to train where at most one step is left to profile.
 - It goes on with the data behind what the checkpoint was trained on. MaxText would begin anew.
+- A loss that is no number ends it. So does an end before the last step, where the data ran out, and weights
+  that are the base model's.
 - An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it
   for ever, on chips that cost money.
 
-Runs in the training environment, beside the collection's ``checkpoints.py``. Needs Tunix 0.1.0 and an Orbax
-that has policies (0.11.11).
+Runs in the training environment, beside the package ``tpuops`` of the collection's own modules. Needs Tunix
+0.1.0 and an Orbax that has policies (0.11.11).
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
+import functools
 import importlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import checkpoints
+from tpuops import arrays, checkpoints, manifest
+
+TOKENIZER = ["tokenizer*", "*.json", "*.jinja", "*.model", "*.txt"]  # not the weights
+WEIGHTS = ["*.safetensors.index.json", "pytorch_model*"]
 
 
-def set_aside_incomplete(directory: Path) -> list[Path]:
-    """Rename the incomplete steps above the last complete one; their new names.
+class Refused(Exception):
+    """Why there is no training, or no result of it; the text is all that a user has to know."""
 
-    Lower ones are no danger: training does not begin there, and they go when checkpoints are pruned.
+
+class Done(Exception):
+    """There is nothing to train any more; the text says why."""
+
+
+def fault(found: dict[str, Any], record: Path) -> tuple[str, str] | None:
+    """What is wrong with a checkpoint (see checkpoints.py): the suffix for its name, and the reason."""
+    if manifest.read(str(record)):
+        damage = manifest.problems(str(record), found["path"])
+        return ("damaged", f"is damaged ({manifest.sentence(damage)})") if damage else None
+    if not found["complete"]:
+        return "incomplete", f"is not complete ({', '.join(found['missing'])})"
+    try:
+        for part in found["parts"]:
+            arrays.check_readable(str(Path(found["path"], part)))
+    except arrays.Unreadable as error:
+        return "damaged", f"cannot be read ({error})"
+    return None
+
+
+def newest_whole(directory: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that can be trusted; newer ones are set aside. None where there is none.
+
+    Older ones are no danger: training does not begin there, and they go when checkpoints are pruned.
     """
-    found = checkpoints.find(str(directory))
-    complete = checkpoints.latest(found)
-    renamed = []
-    for checkpoint in found:
-        if checkpoint["complete"] or (complete and checkpoint["step"] < complete["step"]):
-            continue
-        step, missing = Path(checkpoint["path"]), ", ".join(checkpoint["missing"])
-        path = free_name(step)
+    for found in reversed(checkpoints.find(str(directory))):
+        assert isinstance(found, dict)
+        record = Path(checkpoints.manifest_path(found["path"]))
+        wrong = fault(found, record)
+        if wrong is None:
+            if not record.exists():  # of an earlier version of this program, or one that was killed
+                write_manifest(found["path"], record)
+            return found
+        suffix, reason = wrong
+        step = Path(found["path"])
+        path = free_name(step, suffix)
         step.rename(path)
-        print(f"checkpoint {step.name} is not complete ({missing}): it is now {path.name}", flush=True)
-        renamed.append(path)
-    return renamed
+        record.unlink(missing_ok=True)
+        print(f"checkpoint {step.name} {reason}: it is now {path}, which you may remove", flush=True)
+    return None
 
 
-def free_name(step: Path) -> Path:
-    """STEP.incomplete, or STEP.incomplete2 and so on where an earlier run took that."""
-    path, number = step.with_name(f"{step.name}.incomplete"), 1
+def free_name(step: Path, suffix: str) -> Path:
+    """STEP.SUFFIX, or STEP.SUFFIX2 and so on where an earlier run took that."""
+    path, number = step.with_name(f"{step.name}.{suffix}"), 1
     while path.exists():
         number += 1
-        path = step.with_name(f"{step.name}.incomplete{number}")
+        path = step.with_name(f"{step.name}.{suffix}{number}")
     return path
 
 
-def with_checkpoint_options(options: Any, keep: int, minutes: float | None) -> Any:
-    """MaxText's options for Orbax (CheckpointManagerOptions), with the number to keep and the time between.
+def write_manifest(path: str, record: Path) -> None:
+    record.parent.mkdir(exist_ok=True)
+    manifest.write(str(record), manifest.build(path, parts=checkpoints.parts(path)))
 
-    By time, the first one is saved after the first step, and none while another is still being written.
+
+def seal(directory: Path) -> None:
+    """Bring what was saved to the disk and describe it; Orbax calls this right before it names it.
+
+    sync() raises nothing: where the disk fails, the renaming that follows says so.
+    """
+    for path in directory.glob(f"*{checkpoints.UNFINISHED}"):
+        step = path.name[: -len(checkpoints.UNFINISHED)]
+        write_manifest(str(path), Path(checkpoints.manifest_path(str(directory / step))))
+    os.sync()
+
+
+@dataclasses.dataclass
+class SinceStart:
+    """A policy of Orbax that counts from the start of the training, too, not from the last checkpoint alone.
+
+    Otherwise the first step of a run would be saved, and the first one after it was resumed.
+    """
+
+    policy: Any
+    step: int = -1
+    metrics: None = None
+    time: datetime.datetime = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+
+    def should_save(self, step: Any, previous_steps: Any, *, context: Any) -> bool:
+        earlier = list(previous_steps)
+        if not earlier or in_utc(earlier[-1].time) < self.time:
+            earlier.append(self)
+        return bool(self.policy.should_save(step, earlier, context=context))
+
+
+def in_utc(time: datetime.datetime) -> datetime.datetime:
+    """Orbax's times are in UTC; the one for a checkpoint of unknown age has no zone."""
+    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+
+
+def with_checkpoint_options(
+    options: Any, directory: Path, keep: int, minutes: float | None, period: int | None
+) -> Any:
+    """MaxText's options for Orbax (CheckpointManagerOptions), with the number to keep and when to save.
+
+    By time, none is saved while another is still being written.
     """
     from orbax.checkpoint import AsyncOptions, checkpoint_managers
 
+    if minutes is not None:
+        seconds = round(minutes * 60)
+        when = SinceStart(checkpoint_managers.ContinuousCheckpointingPolicy(minimum_interval_secs=seconds))
+    else:
+        when = checkpoint_managers.FixedIntervalPolicy(interval=period)
     changes: dict[str, Any] = {
         "preservation_policy": checkpoint_managers.LatestN(keep),
         "cleanup_tmp_directories": True,
+        "save_decision_policy": checkpoint_managers.AnySavePolicy(
+            [when, checkpoint_managers.PreemptionCheckpointingPolicy()]
+        ),
     }
     if options.enable_async_checkpointing:  # without, Orbax has no such callback, and fails on it
         # Orbax calls it when all is written and STEP has not its name yet, in the thread that saves: training
-        # waits for that only where the next one is due before. ext4 commits the name within 5 s. sync()
-        # raises nothing: where the disk fails, the renaming that follows says so.
+        # waits for that only where the next one is due before. ext4 commits the name within 5 s.
         changes["async_options"] = dataclasses.replace(
-            options.async_options or AsyncOptions(), post_finalization_callback=os.sync
-        )
-    if minutes is not None:
-        changes["save_decision_policy"] = checkpoint_managers.AnySavePolicy(
-            [
-                checkpoint_managers.ContinuousCheckpointingPolicy(minimum_interval_secs=round(minutes * 60)),
-                checkpoint_managers.PreemptionCheckpointingPolicy(),
-            ]
+            options.async_options or AsyncOptions(),
+            post_finalization_callback=functools.partial(seal, directory),
         )
     return dataclasses.replace(options, **changes)
 
 
-def change_checkpoints(trainer: ModuleType, keep: int, minutes: float | None) -> None:
+def profile_fits(tunix: Any, reached: int) -> bool:
+    """Whether Tunix accepts to profile a training that goes on at this step (its sft/profiler.py)."""
+    options, each = tunix.profiler_options, tunix.gradient_accumulation_steps or 1
+    first = reached * each + options.skip_first_n_steps
+    return bool(options.profiler_steps > 0 and first < tunix.max_steps * each)
+
+
+def check_base(config: Any) -> None:
+    """Compare the converted model with what its conversion recorded, where it did (DIR/0/items)."""
+    root = Path(config.load_parameters_path).parent
+    record = root.parent / "manifest.json"
+    if not record.exists():  # an own model, converted by other means
+        return
+    damage = manifest.problems(str(record), str(root))
+    if damage:
+        raise Refused(
+            f"The converted base model is damaged ({manifest.sentence(damage)}). Remove {record} and convert "
+            "it again: ansible-playbook site.yml --tags convert"
+        )
+
+
+def prepare(config: Any) -> int:
+    """Set damaged checkpoints aside; the step that training goes on from.
+
+    Raises Done where nothing is left to train, Refused where the base model is damaged.
+    """
+    found = newest_whole(Path(config.checkpoint_dir))
+    if found is None:
+        check_base(config)
+        return 0
+    reached = int(found["step"])
+    if reached >= config.steps:
+        raise Done(
+            f"the checkpoints stand at step {reached}, {config.steps} are wanted: nothing is left to train"
+        )
+    return reached
+
+
+def change_checkpoints(trainer: ModuleType, keep: int, minutes: float | None, period: int | None) -> None:
     """Let the trainer find whole checkpoints alone, and save and keep them like that."""
     import jax
 
@@ -99,13 +222,130 @@ def change_checkpoints(trainer: ModuleType, keep: int, minutes: float | None) ->
 
     def get_tunix_config(config: Any) -> Any:
         directory = Path(config.checkpoint_dir)
+        reached = 0
         if directory.is_absolute() and jax.process_index() == 0:  # not a bucket, which has other marks
-            set_aside_incomplete(directory)
+            reached = prepare(config)
         tunix = original(config)
-        options = with_checkpoint_options(tunix.checkpointing_options, keep, minutes)
-        return dataclasses.replace(tunix, checkpointing_options=options)
+        options = with_checkpoint_options(tunix.checkpointing_options, directory, keep, minutes, period)
+        changes = {"checkpointing_options": options}
+        if tunix.profiler_options is not None and not profile_fits(tunix, reached):
+            print(f"too few steps are left after step {reached} for a profile: there is none", flush=True)
+            changes["profiler_options"] = None
+        return dataclasses.replace(tunix, **changes)
 
     trainer.get_tunix_config = get_tunix_config  # type: ignore[attr-defined]
+
+
+def change_loss(trainer: ModuleType) -> None:
+    """Let a loss that is no number end the training."""
+    base: Any = getattr(trainer, "MaxTextPeftTrainer", None)
+    if base is None:  # before 0.2.0
+        return
+
+    class FiniteLoss(base):  # type: ignore[misc]
+        def _write_metrics(self, metrics_buffer: Any) -> None:
+            loss = float(metrics_buffer.loss)
+            if not -float("inf") < loss < float("inf"):
+                raise Refused(
+                    f"The loss is {loss} at step {metrics_buffer.step}: the weights are lost. Train anew, "
+                    "under another run_name, with a lower learning_rate, or look at the data set."
+                )
+            super()._write_metrics(metrics_buffer)
+
+    trainer.MaxTextPeftTrainer = FiniteLoss  # type: ignore[attr-defined]
+
+
+def pin_dataset(commit: str) -> None:
+    """Let MaxText read its data set at one commit."""
+    import datasets
+
+    original = datasets.load_dataset
+
+    @functools.wraps(original)
+    def load_dataset(path: str, *arguments: Any, **options: Any) -> Any:
+        return original(path, *arguments, **{"revision": commit, **options})
+
+    datasets.load_dataset = load_dataset
+
+
+def pin_tokenizer(settings: list[str], commit: str) -> list[str]:
+    """The settings with the directory of the tokenizer at one commit in place of its repository."""
+    from huggingface_hub import snapshot_download
+
+    pinned = []
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name == "tokenizer_path" and not Path(value).is_dir():
+            found = snapshot_download(
+                value, revision=commit, allow_patterns=TOKENIZER, ignore_patterns=WEIGHTS
+            )
+            setting = f"{name}={found}"
+        pinned.append(setting)
+    return pinned
+
+
+def weights(item: str) -> Iterator[tuple[str, arrays.Key]]:
+    """The arrays of the model by a name that a converted model and a run share."""
+    for key in arrays.names(item):
+        words = [word for word in key if word not in ("params", "base", "value")]
+        if words != ["step"] and "rngs" not in words and "dropout" not in words:
+            yield "-".join(words), key
+
+
+def learned(run: str, base: str) -> bool:
+    """Whether an array of the run (``model_params``) differs from the base model's; one is enough."""
+    import numpy
+
+    of_base = dict(weights(base))
+    compared = 0
+    for name, key in weights(run):
+        if name not in of_base:
+            continue
+        compared += 1
+        before = numpy.asarray(arrays.read(base, of_base[name])).astype(numpy.float32)
+        after = numpy.asarray(arrays.read(run, key)).astype(numpy.float32)
+        if before.shape != after.shape or not numpy.array_equal(before, after):
+            return True
+    return compared == 0  # other names, as LoRA's adapters have: nothing to compare
+
+
+def check_result(config: Any) -> None:
+    """Look at the last checkpoint. Raises Refused where it is not what was wanted."""
+    directory = Path(config.checkpoint_dir)
+    if not directory.is_absolute():
+        return
+    found = checkpoints.latest(checkpoints.find(str(directory)))
+    reached = found["step"] if found else 0
+    if found is None or reached < config.steps:
+        raise Refused(
+            f"The data ended at step {reached} of {config.steps}, so the learning rate never came down as it "
+            f"should. Set steps={max(reached, 1)} and another run_name, or a higher sft_num_epoch."
+        )
+    base = config.load_parameters_path
+    if base and Path(base).is_dir() and not learned(str(Path(found["path"], "model_params")), base):
+        raise Refused(
+            f"The weights at step {reached} are the base model's: nothing was learned. Raise learning_rate "
+            "or steps, and use another run_name."
+        )
+
+
+def change_main(trainer: ModuleType) -> None:
+    """Look at the result after the training, also where nothing was left to train."""
+    original = trainer.train
+
+    def train(config: Any, *arguments: Any, **options: Any) -> Any:
+        import jax
+
+        try:
+            result = original(config, *arguments, **options)
+        except Done as done:
+            print(done, flush=True)
+            result = None
+        if jax.process_index() == 0:
+            check_result(config)
+        return result
+
+    trainer.train = train  # type: ignore[attr-defined]
 
 
 def change_data(trainer: ModuleType) -> None:
@@ -150,7 +390,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     option = parser.add_argument
     option("--keep", type=int, required=True, help="number of checkpoints to keep, the last ones")
-    option("--minutes", type=float, help="minutes between two checkpoints, instead of steps")
+    when = parser.add_mutually_exclusive_group(required=True)
+    when.add_argument("--minutes", type=float, help="minutes between two checkpoints")
+    when.add_argument("--period", type=int, help="steps between two checkpoints")
+    option("--dataset-commit", default="", help="commit of the data set on the Hub")
+    option("--tokenizer-commit", default="", help="commit of the tokenizer's repository on the Hub")
     option("module", help="name of MaxText's trainer")
     option("arguments", nargs=argparse.REMAINDER, help="its configuration file and settings")
     return parser.parse_args(arguments)
@@ -161,10 +405,21 @@ def main(arguments: list[str]) -> None:
     end_with_any_thread()
     from absl import app
 
+    settings = options.arguments
+    if options.tokenizer_commit:
+        settings = pin_tokenizer(settings, options.tokenizer_commit)
+    if options.dataset_commit:
+        pin_dataset(options.dataset_commit)
     trainer = importlib.import_module(options.module)
-    change_checkpoints(trainer, options.keep, options.minutes)
+    change_checkpoints(trainer, options.keep, options.minutes, options.period)
+    change_loss(trainer)
     change_data(trainer)
-    app.run(trainer.main, argv=[options.module, *options.arguments])
+    change_main(trainer)
+    try:
+        app.run(trainer.main, argv=[options.module, *settings])
+    except Refused as refused:
+        print(f"error: {refused}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -211,10 +211,7 @@ def test_steps_that_were_trained_twice_are_counted_over_all_starts(tmp_path: Pat
 
 def test_the_period_is_the_inventorys() -> None:
     local = yaml.safe_load((ROOT / "inventories" / "local" / "group_vars" / "all" / "run.yml").read_text())
-    role = yaml.safe_load((ROOT / "roles" / "sft" / "defaults" / "main.yml").read_text())
-    assert "sft_steps | int // 4" in role["sft_checkpoint_period"]
-    assert not [name for name in local if name.startswith("sft_checkpoint")]
-    assert local["sft_steps"] // 4 == runs.PERIOD
+    assert local["sft_checkpoint_period"] == runs.PERIOD
 
 
 MOST = runs.PERIOD + runs.WRITTEN_IN

@@ -15,11 +15,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def load(path: str) -> ModuleType:
-    loader = SourceFileLoader(Path(path).stem.replace("-", "_"), str(ROOT / path))
+def load(path: str, name: str | None = None) -> ModuleType:
+    loader = SourceFileLoader(name or Path(path).stem.replace("-", "_"), str(ROOT / path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module  # for its neighbours, and for its own data classes
     loader.exec_module(module)
     return module
 
@@ -40,11 +41,31 @@ def guard() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def trainer() -> Iterator[ModuleType]:
-    """The program beside which the role puts the collection's checkpoints.py."""
-    sys.modules["checkpoints"] = load("plugins/module_utils/checkpoints.py")
-    yield load("roles/sft/files/train_sft.py")
-    del sys.modules["checkpoints"]
+def shared_programs() -> Iterator[ModuleType]:
+    """The package that the role common puts beside the programs."""
+    package = ModuleType("tpuops")
+    sys.modules["tpuops"] = package
+    for path in (
+        "plugins/module_utils/manifest.py",
+        "plugins/module_utils/checkpoints.py",
+        "roles/common/files/arrays.py",
+    ):
+        name = Path(path).stem
+        module = load(path, f"tpuops.{name}")
+        setattr(package, name, module)
+    yield package
+    for name in ("", ".manifest", ".checkpoints", ".arrays"):
+        del sys.modules[f"tpuops{name}"]
+
+
+@pytest.fixture(scope="session")
+def trainer(shared_programs: ModuleType) -> ModuleType:
+    return load("roles/sft/files/train_sft.py")
+
+
+@pytest.fixture(scope="session")
+def converter(shared_programs: ModuleType) -> ModuleType:
+    return load("roles/convert/files/convert.py")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from ansible.template import Templar
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 JOB = "tpuops.maxtext.job"
-MODEL = "/mnt/disks/checkpoints/maxtext/qwen3-4b"
+MODEL = "/mnt/disks/checkpoints/maxtext/qwen3-4b-"
 #: Jobs that write next to nothing: a question, and the start of a service.
 SMALL = {"question-{{ evaluate_run_name }}-{{ evaluate_row }}", "serve-start"}
 
@@ -44,7 +44,7 @@ def disk_space(where: str, **values: Any) -> dict[str, Any]:
     for each in ("common", role):
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / each / kind / "main.yml")
-    template = Templar(loader=DataLoader(), variables=variables | {"convert_on_the_hub": {}} | values)
+    template = Templar(loader=DataLoader(), variables=variables | GIVEN | values)
     option = template.template(found()[where]["disk_space"])
     assert isinstance(option, dict)
     numbers = {name: float(option[name]) for name in ("bytes", "times") if option.get(name) is not None}
@@ -56,7 +56,11 @@ def test_every_job_that_writes_looks_at_the_disk_first() -> None:
     assert without == SMALL
 
 
-KNOWN = {"convert_hf_sizes": {}, "convert_hf_model": "me/other"}
+KNOWN = {"convert_hf_sizes": {}, "hf_model": "me/other"}
+GIVEN = {
+    "convert_on_the_hub": {},
+    "common_commits": {"model": {"commit": "0" * 40}, "dataset": {"commit": "1" * 40}},
+}
 HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_bytes": 4000}
 SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safetensors", "size": 2000}]
 
@@ -65,7 +69,7 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
     ("where", "values", "expected"),
     [
         ("convert/main", {}, {"bytes": 2 * 8.1e9}),
-        ("convert/main", {"convert_weight_dtype": "float32"}, {"bytes": 3 * 8.1e9}),
+        ("convert/main", {"common_base_dtype": "float32"}, {"bytes": 3 * 8.1e9}),
         ("convert/main", {"convert_hf_size": 1e15}, {"bytes": 2e15}),
         ("convert/main", {"convert_hf_size": 0}, {"bytes": 0}),
         ("convert/main", {**KNOWN, "convert_on_the_hub": {"models": [HUB]}}, {"bytes": 8000}),
@@ -75,7 +79,7 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
             {"bytes": 18000},
         ),
         ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
-        ("sft/main", {}, {"like": f"{MODEL}/0/items", "times": 9}),
+        ("sft/main", {}, {"times": 9}),
         ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
         ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),
         ("export/main", {"export_parameters_path": "/here"}, {"like": "/here", "times": 1.5}),

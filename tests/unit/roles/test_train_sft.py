@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,14 +16,24 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils import checkpoints, manifest
 
 
 @dataclass
 class Policy:
-    """A policy of Orbax: what it was made of."""
+    """A policy of Orbax: what it was made of, and what it answers."""
 
     given: Any = None
     minimum_interval_secs: int | None = None
+    interval: int | None = None
+
+    def should_save(self, step: Any, previous_steps: Any, *, context: Any) -> bool:
+        """As Orbax's by time decides."""
+        if not previous_steps:
+            return True
+        return bool(
+            (step.time - previous_steps[-1].time).total_seconds() >= (self.minimum_interval_secs or 0)
+        )
 
 
 @dataclass
@@ -44,9 +57,20 @@ class Options:
 
 
 @dataclass
+class Profile:
+    """Tunix's, as MaxText fills it in."""
+
+    skip_first_n_steps: int = 1
+    profiler_steps: int = 5
+
+
+@dataclass
 class Tunix:
     checkpoint_root_directory: str
+    max_steps: int
     checkpointing_options: Options = field(default_factory=Options)
+    profiler_options: Profile | None = field(default_factory=Profile)
+    gradient_accumulation_steps: int | None = None
 
 
 class Data:
@@ -62,7 +86,13 @@ class Data:
 @pytest.fixture
 def maxtext(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The trainer's module, and the libraries that the program imports."""
-    names = ("LatestN", "AnySavePolicy", "ContinuousCheckpointingPolicy", "PreemptionCheckpointingPolicy")
+    names = (
+        "LatestN",
+        "AnySavePolicy",
+        "ContinuousCheckpointingPolicy",
+        "FixedIntervalPolicy",
+        "PreemptionCheckpointingPolicy",
+    )
     policies = SimpleNamespace(**{name: type(name, (Policy,), {}) for name in names})
     for name in ("orbax", "orbax.checkpoint", "jax"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -70,99 +100,332 @@ def maxtext(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(sys.modules["orbax.checkpoint"], "AsyncOptions", AsyncOptions, raising=False)
     monkeypatch.setattr(sys.modules["jax"], "process_index", lambda: 0, raising=False)
     return SimpleNamespace(
-        get_tunix_config=lambda config: Tunix(config.checkpoint_dir),
+        get_tunix_config=lambda config: Tunix(config.checkpoint_dir, config.steps),
         hooks=SimpleNamespace(SFTDataHooks=Data),
+        MaxTextPeftTrainer=Peft,
     )
 
 
-def write_step(root: Path, step: int, *, empty: str = "") -> None:
+class Peft:
+    """MaxText's trainer: what it does with a loss."""
+
+    def __init__(self) -> None:
+        self.written: list[float] = []
+
+    def _write_metrics(self, metrics_buffer: Any) -> None:
+        self.written.append(metrics_buffer.loss)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> SimpleNamespace:
+    """MaxText's configuration of a run whose base model is there."""
+    base = tmp_path / "base" / "0" / "items"
+    base.mkdir(parents=True)
+    (base / "_METADATA").write_text("{}")
+    directory = tmp_path / "run" / "checkpoints"
+    directory.mkdir(parents=True)
+    return SimpleNamespace(checkpoint_dir=str(directory), steps=60, load_parameters_path=str(base))
+
+
+def write_step(root: Path, step: int, *, empty: str = "", described: bool = True) -> Path:
+    path = root / str(step)
     for item in ("model_params", "optimizer_state"):
         for name in ("d", "ocdbt.process_0"):
-            (root / str(step) / item / name).mkdir(parents=True)
-        for name in ("_METADATA", "manifest.ocdbt"):
-            (root / str(step) / item / name).write_text("" if name == empty else "{}")
+            (path / item / name).mkdir(parents=True)
+        for name in ("_METADATA", "manifest.ocdbt", "d/0", "ocdbt.process_0/0"):
+            (path / item / name).write_text("" if name == empty else '{"tree_metadata": {}}')
+    if described:
+        record = Path(checkpoints.manifest_path(str(path)))
+        record.parent.mkdir(exist_ok=True)
+        manifest.write(str(record), manifest.build(str(path), parts=checkpoints.parts(str(path))))
+    return path
 
 
 def names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir())
 
 
-class TestIncomplete:
-    def test_above_the_last_complete_one_are_set_aside(
-        self, trainer: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        write_step(tmp_path, 10, empty="_METADATA")
-        write_step(tmp_path, 20)
-        write_step(tmp_path, 30, empty="manifest.ocdbt")
-        assert trainer.set_aside_incomplete(tmp_path) == [tmp_path / "30.incomplete"]
-        assert names(tmp_path) == ["10", "20", "30.incomplete"]
-        assert "checkpoint 30 is not complete (model_params/manifest.ocdbt" in capsys.readouterr().out
+class TestNewestWhole:
+    """A fault in the newest checkpoint, and in the one before it."""
 
-    def test_is_set_aside_beside_that_of_an_earlier_run(self, trainer: ModuleType, tmp_path: Path) -> None:
+    def test_it_is_the_newest(self, trainer: ModuleType, run: Any) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 10)
+        write_step(root, 20)
+        found = trainer.newest_whole(root)
+        assert (found["step"], names(root)) == (20, ["10", "20"])
+
+    @pytest.mark.parametrize("described", [True, False])
+    @pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt", "d/0", "ocdbt.process_0/0"])
+    def test_an_empty_file(
+        self, trainer: ModuleType, run: Any, name: str, described: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 20)
+        write_step(root, 30, described=described)
+        (root / "30" / "model_params" / name).write_text("")
+        assert trainer.newest_whole(root)["step"] == 20
+        kept = "30.damaged" if described else "30.incomplete"
+        assert names(root) == ["20", kept]
+        assert names(root.parent / "manifests") == ["20.json"]
+        told = capsys.readouterr().out
+        assert told.startswith(f"checkpoint 30 is {'damaged' if described else 'not complete'} (")
+        assert f"model_params/{name}" in told
+        assert f"it is now {root}/{kept}, which you may remove" in told
+
+    @pytest.mark.parametrize("described", [True, False])
+    def test_without_its_data(self, trainer: ModuleType, run: Any, described: bool) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 20)
+        write_step(root, 30, described=described)
+        shutil.rmtree(root / "30" / "optimizer_state" / "d")
+        assert trainer.newest_whole(root)["step"] == 20
+
+    def test_other_content_of_the_same_size(self, trainer: ModuleType, run: Any) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 20)
+        file = write_step(root, 30) / "model_params" / "d" / "0"
+        before = file.stat()
+        file.write_text(file.read_text().replace("tree", "rotten"[:4]))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert trainer.newest_whole(root)["step"] == 20
+
+    def test_unreadable_without_a_manifest(
+        self, trainer: ModuleType, run: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 20, described=False)
+        write_step(root, 30, described=False)
+
+        def check_readable(item: str) -> None:
+            if "/30/" in item:
+                raise trainer.arrays.Unreadable(f"{item}: OUT_OF_RANGE")
+
+        monkeypatch.setattr(trainer.arrays, "check_readable", check_readable)
+        assert trainer.newest_whole(root)["step"] == 20
+        assert names(root) == ["20", "30.damaged"]
+        assert names(root.parent / "manifests") == ["20.json"], "from now on it has one"
+
+    def test_all_of_them(self, trainer: ModuleType, run: Any) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 20, empty="_METADATA", described=False)
+        write_step(root, 30, empty="manifest.ocdbt", described=False)
+        assert trainer.newest_whole(root) is None
+        assert names(root) == ["20.incomplete", "30.incomplete"]
+
+    def test_beside_that_of_an_earlier_run(self, trainer: ModuleType, run: Any) -> None:
+        root = Path(run.checkpoint_dir)
         for _ in range(3):
-            write_step(tmp_path, 30, empty="_METADATA")
-            trainer.set_aside_incomplete(tmp_path)
-        assert names(tmp_path) == ["30.incomplete", "30.incomplete2", "30.incomplete3"]
+            write_step(root, 30, empty="_METADATA", described=False)
+            trainer.newest_whole(root)
+        assert names(root) == ["30.incomplete", "30.incomplete2", "30.incomplete3"]
 
     def test_nothing_yet(self, trainer: ModuleType, tmp_path: Path) -> None:
-        assert trainer.set_aside_incomplete(tmp_path / "checkpoints") == []
+        assert trainer.newest_whole(tmp_path / "checkpoints") is None
+
+
+class TestNearTheEnd:
+    """Tunix's profiler raises where at most one step is left."""
+
+    def tunix(self, trainer: ModuleType, maxtext: Any, run: Any) -> Tunix:
+        trainer.change_checkpoints(maxtext, 2, None, 15)
+        tunix: Tunix = maxtext.get_tunix_config(run)
+        return tunix
+
+    @pytest.mark.parametrize(("steps", "fits"), [(1, False), (2, True), (60, True)])
+    def test_from_the_beginning(
+        self, trainer: ModuleType, maxtext: Any, run: Any, steps: int, fits: bool
+    ) -> None:
+        run.steps = steps
+        assert (self.tunix(trainer, maxtext, run).profiler_options is not None) == fits
+
+    @pytest.mark.parametrize(("steps", "fits"), [(61, False), (62, True)])
+    def test_on_from_a_checkpoint(
+        self,
+        trainer: ModuleType,
+        maxtext: Any,
+        run: Any,
+        steps: int,
+        fits: bool,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        write_step(Path(run.checkpoint_dir), 60)
+        run.steps = steps
+        assert (self.tunix(trainer, maxtext, run).profiler_options is not None) == fits
+        assert ("too few steps are left after step 60 for a profile" in capsys.readouterr().out) != fits
+
+    @pytest.mark.parametrize("steps", [60, 30, 1])
+    def test_nothing_is_left(self, trainer: ModuleType, maxtext: Any, run: Any, steps: int) -> None:
+        write_step(Path(run.checkpoint_dir), 60)
+        run.steps = steps
+        with pytest.raises(trainer.Done, match=f"stand at step 60, {steps} are wanted: nothing is left"):
+            self.tunix(trainer, maxtext, run)
+
+    def test_a_run_without_a_profile(self, trainer: ModuleType, maxtext: Any, run: Any) -> None:
+        original = maxtext.get_tunix_config
+        maxtext.get_tunix_config = lambda config: dataclasses.replace(original(config), profiler_options=None)
+        run.steps = 1
+        assert self.tunix(trainer, maxtext, run).profiler_options is None
+
+
+class TestBase:
+    def record(self, run: Any) -> Path:
+        root = Path(run.load_parameters_path).parent
+        record = root.parent / "manifest.json"
+        manifest.write(str(record), manifest.build(str(root)))
+        return record
+
+    def test_whole(self, trainer: ModuleType, run: Any) -> None:
+        self.record(run)
+        assert trainer.prepare(run) == 0
+
+    def test_damaged(self, trainer: ModuleType, run: Any) -> None:
+        record = self.record(run)
+        Path(run.load_parameters_path, "_METADATA").write_text("[]x")
+        with pytest.raises(
+            trainer.Refused, match=r"base model is damaged .*_METADATA has 3 bytes"
+        ) as refused:
+            trainer.prepare(run)
+        assert f"Remove {record} and convert it again" in str(refused.value)
+
+    def test_is_not_read_again_where_training_goes_on(self, trainer: ModuleType, run: Any) -> None:
+        self.record(run)
+        shutil.rmtree(run.load_parameters_path)
+        write_step(Path(run.checkpoint_dir), 30)
+        assert trainer.prepare(run) == 30
+
+    def test_of_ones_own(self, trainer: ModuleType, run: Any) -> None:
+        assert trainer.prepare(run) == 0
 
 
 class TestCheckpoints:
-    def options(self, trainer: ModuleType, maxtext: Any, root: Path, minutes: float | None) -> Options:
-        trainer.change_checkpoints(maxtext, 2, minutes)
-        tunix: Tunix = maxtext.get_tunix_config(SimpleNamespace(checkpoint_dir=str(root)))
-        assert tunix.checkpoint_root_directory == str(root)
+    def options(
+        self, trainer: ModuleType, maxtext: Any, run: Any, minutes: float | None, period: int | None
+    ) -> Options:
+        trainer.change_checkpoints(maxtext, 2, minutes, period)
+        tunix: Tunix = maxtext.get_tunix_config(run)
+        assert tunix.checkpoint_root_directory == run.checkpoint_dir
         return tunix.checkpointing_options
 
-    def test_the_last_ones_are_kept_and_the_steps_stay(
-        self, trainer: ModuleType, maxtext: Any, tmp_path: Path
-    ) -> None:
-        options = self.options(trainer, maxtext, tmp_path, None)
+    def policies(self, options: Options) -> list[Any]:
+        assert options.save_decision_policy is not None
+        policies = options.save_decision_policy.given
+        assert type(policies[1]).__name__ == "PreemptionCheckpointingPolicy"
+        return list(policies)
+
+    def test_the_last_ones_are_kept(self, trainer: ModuleType, maxtext: Any, run: Any) -> None:
+        options = self.options(trainer, maxtext, run, None, 15)
         assert options.preservation_policy is not None
         assert (type(options.preservation_policy).__name__, options.preservation_policy.given) == (
             "LatestN",
             2,
         )
-        assert (options.save_interval_steps, options.save_decision_policy) == (10, None)
         assert options.cleanup_tmp_directories
 
-    def test_minutes_take_the_place_of_steps(self, trainer: ModuleType, maxtext: Any, tmp_path: Path) -> None:
-        options = self.options(trainer, maxtext, tmp_path, 2.5)
-        assert options.save_decision_policy is not None
-        continuous, preemption = options.save_decision_policy.given
-        assert continuous.minimum_interval_secs == 150
-        assert type(preemption).__name__ == "PreemptionCheckpointingPolicy"
+    def test_by_steps_the_first_one_is_not_saved(self, trainer: ModuleType, maxtext: Any, run: Any) -> None:
+        """Orbax's own default policy saves the first step of every run."""
+        by_steps = self.policies(self.options(trainer, maxtext, run, None, 15))[0]
+        assert (type(by_steps).__name__, by_steps.interval) == ("FixedIntervalPolicy", 15)
 
-    @pytest.mark.parametrize("minutes", [None, 2.5])
+    @pytest.mark.parametrize("earlier", [None, -3600, -100_000])
+    def test_by_time_the_start_counts(
+        self, trainer: ModuleType, maxtext: Any, run: Any, earlier: int | None
+    ) -> None:
+        by_time = self.policies(self.options(trainer, maxtext, run, 10, None))[0]
+        assert by_time.policy.minimum_interval_secs == 600
+        start = datetime.datetime.now(datetime.UTC)
+        previous = [SimpleNamespace(time=start + datetime.timedelta(seconds=earlier))] if earlier else []
+
+        def saved(after: int) -> bool:
+            step = SimpleNamespace(step=1, time=start + datetime.timedelta(seconds=after))
+            return bool(by_time.should_save(step, previous, context=None))
+
+        assert [saved(after) for after in (1, 590, 610)] == [False, False, True]
+        previous.append(SimpleNamespace(time=start + datetime.timedelta(seconds=610)))
+        assert [saved(after) for after in (620, 1200, 1211)] == [False, False, True]
+
     @pytest.mark.parametrize(("given", "timeout"), [(None, 1200), (AsyncOptions(timeout_secs=7), 7)])
-    def test_one_is_on_the_disk_before_it_has_its_name(
+    def test_one_is_on_the_disk_and_described_before_it_has_its_name(
         self,
         trainer: ModuleType,
         maxtext: Any,
+        run: Any,
         monkeypatch: pytest.MonkeyPatch,
-        minutes: float | None,
         given: AsyncOptions | None,
         timeout: int,
     ) -> None:
         synced: list[str] = []
         monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
-        options = trainer.with_checkpoint_options(Options(async_options=given), 2, minutes).async_options
+        root = Path(run.checkpoint_dir)
+        options = trainer.with_checkpoint_options(
+            Options(async_options=given), root, 2, None, 15
+        ).async_options
         assert synced == []
+        write_step(root, 30, described=False).rename(root / "30.orbax-checkpoint-tmp")
         options.post_finalization_callback()  # as Orbax does, right before it renames the directory
         assert synced == ["all"]
+        (root / "30.orbax-checkpoint-tmp").rename(root / "30")
+        assert manifest.problems(f"{root.parent}/manifests/30.json", str(root / "30")) == []
         assert options.timeout_secs == timeout
 
-    def test_saving_in_the_training_thread_has_no_callback(self, trainer: ModuleType, maxtext: Any) -> None:
-        options = trainer.with_checkpoint_options(Options(enable_async_checkpointing=False), 2, None)
-        assert options.async_options is None
-
-    def test_incomplete_ones_are_gone_before_orbax_looks(
+    def test_saving_in_the_training_thread_has_no_callback(
         self, trainer: ModuleType, maxtext: Any, tmp_path: Path
     ) -> None:
-        write_step(tmp_path, 30, empty="_METADATA")
-        self.options(trainer, maxtext, tmp_path, None)
-        assert names(tmp_path) == ["30.incomplete"]
+        options = Options(enable_async_checkpointing=False)
+        assert trainer.with_checkpoint_options(options, tmp_path, 2, None, 15).async_options is None
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_no_number_ends_the_training(trainer: ModuleType, maxtext: Any, loss: float) -> None:
+    trainer.change_loss(maxtext)
+    peft = maxtext.MaxTextPeftTrainer()
+    peft._write_metrics(SimpleNamespace(loss=1.5, step=6))
+    with pytest.raises(trainer.Refused, match=f"The loss is {loss} at step 7"):
+        peft._write_metrics(SimpleNamespace(loss=loss, step=7))
+    assert peft.written == [1.5]
+
+
+class TestResult:
+    @pytest.fixture
+    def arrays(self, trainer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[Any, Any]]:
+        """The arrays of the base model and of the run, by the part of the path that tells them apart."""
+        given: dict[str, dict[Any, Any]] = {
+            "/items": {("params", "params", "decoder", "scale"): [1.0], ("params", "params", "head"): [2.0]},
+            "/model_params": {("decoder", "scale", "value"): [1.0], ("head", "value"): [2.0]},
+        }
+
+        def of(item: str) -> dict[Any, Any]:
+            return next(found for end, found in given.items() if item.endswith(end))
+
+        monkeypatch.setattr(trainer.arrays, "names", lambda item: list(of(item)))
+        monkeypatch.setattr(trainer.arrays, "read", lambda item, key: of(item)[key])
+        return given
+
+    def test_trained(self, trainer: ModuleType, run: Any, arrays: dict[str, dict[Any, Any]]) -> None:
+        write_step(Path(run.checkpoint_dir), 60)
+        arrays["/model_params"]["head", "value"] = [2.5]
+        trainer.check_result(run)
+
+    def test_untrained(self, trainer: ModuleType, run: Any, arrays: dict[str, dict[Any, Any]]) -> None:
+        write_step(Path(run.checkpoint_dir), 60)
+        with pytest.raises(trainer.Refused, match="The weights at step 60 are the base model's: nothing was"):
+            trainer.check_result(run)
+
+    @pytest.mark.parametrize("reached", [0, 20])
+    def test_the_data_ended(self, trainer: ModuleType, run: Any, reached: int) -> None:
+        if reached:
+            write_step(Path(run.checkpoint_dir), reached)
+        with pytest.raises(trainer.Refused, match=f"The data ended at step {reached} of 60"):
+            trainer.check_result(run)
+
+    def test_is_looked_at_where_nothing_was_left(self, trainer: ModuleType, maxtext: Any, run: Any) -> None:
+        def done(config: Any) -> None:
+            raise trainer.Done("nothing is left")
+
+        maxtext.train = done
+        trainer.change_main(maxtext)
+        with pytest.raises(trainer.Refused, match="The data ended at step 0"):
+            maxtext.train(run)
 
 
 class TestData:
@@ -179,9 +442,10 @@ class TestData:
 
 
 def test_the_trainers_own_arguments_stay_as_they_are(trainer: ModuleType) -> None:
-    given = ["--keep", "3", "--minutes", "2.5", "maxtext.train", "sft.yml", "run_name=x", "--flag"]
-    options = trainer.parse_arguments(given)
-    assert (options.keep, options.minutes, options.module) == (3, 2.5, "maxtext.train")
+    given = ["--keep", "3", "--minutes", "2.5", "--dataset-commit", "abc"]
+    options = trainer.parse_arguments([*given, "maxtext.train", "sft.yml", "run_name=x", "--flag"])
+    assert (options.keep, options.minutes, options.period) == (3, 2.5, None)
+    assert (options.dataset_commit, options.tokenizer_commit, options.module) == ("abc", "", "maxtext.train")
     assert options.arguments == ["sft.yml", "run_name=x", "--flag"]
 
 
@@ -189,7 +453,9 @@ def test_the_trainers_own_arguments_stay_as_they_are(trainer: ModuleType) -> Non
 @pytest.mark.parametrize(
     ("error", "status"), [("OSError(28, 'No space left on device')", 1), ("SystemExit(3)", 0)]
 )
-def test_a_thread_that_dies_ends_the_training(error: str, status: int, log_has_room: bool) -> None:
+def test_a_thread_that_dies_ends_the_training(
+    error: str, status: int, log_has_room: bool, tmp_path: Path
+) -> None:
     root = Path(__file__).resolve().parents[3]
     program = (
         "import threading, train_sft\n"
@@ -202,7 +468,15 @@ def test_a_thread_that_dies_ends_the_training(error: str, status: int, log_has_r
         "thread.join()\n"
         f"waited_for.wait({None if status else 0})\n"  # what would wait for ever
     )
-    folders = [root / "roles" / "sft" / "files", root / "plugins" / "module_utils"]
+    shared = tmp_path / "tpuops"
+    shared.mkdir()
+    for path in (
+        "roles/common/files/arrays",
+        "plugins/module_utils/checkpoints",
+        "plugins/module_utils/manifest",
+    ):
+        (shared / f"{Path(path).name}.py").symlink_to(root / f"{path}.py")
+    folders = [root / "roles" / "sft" / "files", tmp_path]
     with Path(os.devnull if log_has_room else "/dev/full").open("wb") as nowhere:
         done = subprocess.run(
             [sys.executable, "-c", program],

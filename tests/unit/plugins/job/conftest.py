@@ -76,6 +76,7 @@ class Systemd:
     stopping: dict[str, int] = field(default_factory=dict)  # unit: in how many more looks it is seen
     started: list[tuple[str, list[str], list[str]]] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
+    files: dict[str, list[str]] = field(default_factory=dict)  # the lines of a unit's file
     refuses: systemd.SystemdError | None = None
     seen_secrets: dict[str, str] = field(default_factory=dict)
 
@@ -117,6 +118,7 @@ def fake_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
     monkeypatch.setattr(systemd, "start", fake.start)
     monkeypatch.setattr(systemd, "mount", lambda _path: None)
     monkeypatch.setattr(systemd, "stop", fake.stop)
+    monkeypatch.setattr(systemd, "has_line", lambda unit, line: line in fake.files.get(unit, []))
     monkeypatch.setattr(records, "RUN_DIR", str(tmp_path / "run"))
     monkeypatch.setattr(records, "boot_id", lambda: BOOT)
     monkeypatch.setattr(records, "machine_id", lambda: "machine")

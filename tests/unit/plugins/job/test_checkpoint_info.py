@@ -20,6 +20,7 @@ def write_item(path: Path) -> None:
     for name in CONTENTS:
         if name in DIRECTORIES:
             (path / name).mkdir()
+            (path / name / "0").write_text(name)
         else:
             (path / name).write_text(name)
 

@@ -247,6 +247,27 @@ def test_a_unit_that_is_stopping_does_not_hide_one_that_runs(
     assert fake_systemd.stopping["vllm.service"] == 999, "one look is enough"
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_the_runs_own_server_makes_way(
+    run_module: RunModule,
+    fake_systemd: Systemd,
+    job: dict[str, Any],
+    own: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake_systemd.active.add("vllm.service")
+    fake_systemd.files["vllm.service"] = ["[Unit]", "X-Run=mine" if own else "X-Run=mine-too"]
+    options = {"conflicts": ["vllm.service"], "stops": {"vllm.service": "X-Run=mine", "other.service": "X"}}
+    result = run_module("job", **job, **options)
+    if own:
+        assert result["job"]["stopped"] == ["vllm.service"]
+        assert "vllm.service was stopped for job sft" in capsys.readouterr().err
+        assert fake_systemd.stopped == ["vllm.service"]
+    else:
+        assert "cannot run beside vllm.service" in result["msg"]
+        assert fake_systemd.stopped == []
+
+
 def test_a_running_job_is_attached_to_without_its_command(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:

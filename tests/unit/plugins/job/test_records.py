@@ -35,6 +35,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "environment": {"A": "1"},
         "inputs": {"steps": 100},
         "outputs": [],
+        "manifests": {},
         "boot_id": BOOT,
     }
     return {**base, **changes}
@@ -142,6 +143,12 @@ def test_differences_are_named() -> None:
         (None, {}, "run", "it never ran"),
         ({}, {}, "skip", "it finished with the same inputs"),
         ({}, {"outputs": ["/no/such/file"]}, "run", "/no/such/file is missing"),
+        (
+            {},
+            {"manifests": {"/no/manifest.json": "/no"}},
+            "run",
+            "its output is damaged (/no/manifest.json is missing or is no manifest)",
+        ),
         ({}, {"inputs": {"steps": 120}}, "run", "inputs.steps changed"),
         ({"status": "failed"}, {}, "run", "its last run is failed"),
         ({"status": "interrupted"}, {}, "run", "its last run is interrupted"),
