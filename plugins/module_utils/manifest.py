@@ -8,8 +8,8 @@ A manifest is a JSON file beside a tree of files: ``files`` maps each path, rela
 lists and dicts); ``parts`` names the directories that it describes, null for all of the tree. Its digest is
 the SHA-256 of ``files``: two trees have the same digest when their names and contents are the same.
 
-The programs of the roles use it in the training environment, the modules on the target: Python 3.9 and its
-standard library.
+The programs of the roles use it in the training environment, the modules on the target, and vLLM's unit as a
+program before each start, ``manifest.py MANIFEST TREE``: Python 3.9 and its standard library.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -134,3 +135,16 @@ def sentence(found: list[str]) -> str:
     """The first problems, fit for a message."""
     more = len(found) - SHOWN
     return ", ".join(found[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def main(arguments: list[str]) -> int:
+    """Compare a tree with its manifest; 1 where it differs."""
+    path, root = arguments
+    found = problems(path, root)
+    if found:
+        print(f"error: {root} is damaged: {sentence(found)}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

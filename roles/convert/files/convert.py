@@ -6,9 +6,9 @@
 MODULE is the converter's name in this version of MaxText (0.2.0 to 0.2.5), CONFIG its configuration file; the
 arguments are its own. Four things are added:
 
-- The model is downloaded at COMMIT, all of it, before it is converted. MaxText lists the files of the newest
-  commit instead, and takes the tokenizer from there. REPO may be a directory on this machine as well; it has
-  no commit then.
+- The model is downloaded at COMMIT, all of it, and compared with what the Hub says of its files, before it is
+  converted. MaxText lists the files of the newest commit instead, and takes the tokenizer from there. REPO
+  may be a directory on this machine as well; it has no commit then.
 - What lies in DIR/0 already is removed, unless it is the whole result of the same inputs. Orbax would keep
   it, in silence, and the weights would be those of an earlier model.
 - The arrays are read back and each is compared with the tensor that it was made of, in the direction that
@@ -30,11 +30,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tpuops import arrays, manifest
+from tpuops import arrays, download, manifest
 
-# All that a model consists of, in any of its forms, but not its weights in other formats than safetensors.
-PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*"]
-ELSEWHERE = ["original/*", "metal/*", "onnx/*"]  # copies in the formats of other programs
 # What some repositories store beside the weights and no model reads.
 NO_WEIGHTS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
 # bfloat16 has eight bits: what MaxText scales on the way in and back may be off by half of the last one.
@@ -45,19 +42,6 @@ OPTIONS = ("save_dtype", "lazy_load_tensors", "eager_load_method", "simulated_cp
 
 class Wrong(Exception):
     """A result that must not be used; the text says why and what to do."""
-
-
-def download(repository: str, commit: str) -> str:
-    """The directory of the model at this commit."""
-    if Path(repository).is_dir():
-        return repository
-    from huggingface_hub import snapshot_download
-
-    return str(
-        snapshot_download(
-            repository, revision=commit, allow_patterns=PATTERNS, ignore_patterns=ELSEWHERE, max_workers=8
-        )
-    )
 
 
 class Source:
@@ -208,13 +192,15 @@ def main(arguments: list[str]) -> int:
         else:
             path.unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
-    directory = download(options.repository, options.commit)
-    print(f"the base model lies in {directory}", flush=True)
     try:
+        directory = options.repository
+        if not Path(directory).is_dir():
+            directory = str(download.fetch(options.repository, options.commit))
+        print(f"the base model lies in {directory}", flush=True)
         source = Source(directory)
         program, config, dtype = convert(options.module, options.config, options.settings, directory)
         count = compare(back(options.module, program, config, f"{root}/items", source), source, dtype)
-    except (Wrong, arrays.Unreadable) as error:
+    except (Wrong, arrays.Unreadable, download.Damaged) as error:
         shutil.rmtree(root, ignore_errors=True)
         print(f"error: {error}", file=sys.stderr)
         return 1

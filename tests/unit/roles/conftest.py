@@ -49,18 +49,24 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/manifest.py",
         "plugins/module_utils/checkpoints.py",
         "roles/common/files/arrays.py",
+        "roles/common/files/download.py",
     ):
         name = Path(path).stem
         module = load(path, f"tpuops.{name}")
         setattr(package, name, module)
     yield package
-    for name in ("", ".manifest", ".checkpoints", ".arrays"):
+    for name in ("", ".manifest", ".checkpoints", ".arrays", ".download"):
         del sys.modules[f"tpuops{name}"]
 
 
 @pytest.fixture(scope="session")
 def trainer(shared_programs: ModuleType) -> ModuleType:
     return load("roles/sft/files/train_sft.py")
+
+
+@pytest.fixture(scope="session")
+def downloader(shared_programs: ModuleType) -> ModuleType:
+    return sys.modules["tpuops.download"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A downloaded model, compared with what the Hub says of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest
+
+FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 10}
+
+
+@dataclass
+class Hub:
+    """A repository, and the client's cache: what is in the cache is whole to the client."""
+
+    directory: Path
+    answers: bool = True
+    wrong: bool = False  # what it sends is damaged
+    sent: list[str] = field(default_factory=list)
+
+    def snapshot(self, repository: str, commit: str) -> Path:
+        blobs = self.directory.parent / "blobs"
+        for path in (blobs, self.directory):
+            path.mkdir(exist_ok=True)
+        for name, content in FILES.items():
+            if not (self.directory / name).exists():
+                self.sent.append(name)
+                (blobs / name).write_bytes(content[:-1] if self.wrong else content)
+                (self.directory / name).symlink_to(blobs / name)
+        return self.directory
+
+    def listed(self, repository: str, commit: str) -> dict[str, Any] | None:
+        if not self.answers:
+            return None
+        git = hashlib.sha1(b"blob 2\0{}").hexdigest()
+        sha256 = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+        return {
+            "config.json": SimpleNamespace(size=2, lfs=None, blob_id=git),
+            "model.safetensors": SimpleNamespace(size=2560, lfs={"sha256": sha256}, blob_id="x"),
+            "other.bin": SimpleNamespace(size=1, lfs=None, blob_id="x"),
+        }
+
+
+@pytest.fixture
+def hub(downloader: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    fake = Hub(tmp_path / "snapshot")
+    monkeypatch.setattr(downloader, "snapshot", fake.snapshot)
+    monkeypatch.setattr(downloader, "listed", fake.listed)
+    return fake
+
+
+def test_a_whole_model_is_downloaded_once(downloader: ModuleType, hub: Hub) -> None:
+    for _ in range(2):
+        assert downloader.fetch("me/model", "0") == hub.directory
+    assert hub.sent == list(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty"])
+def test_a_damaged_file_in_the_cache_is_downloaded_again(
+    downloader: ModuleType, hub: Hub, name: str, damage: str
+) -> None:
+    hub.snapshot("me/model", "0")
+    good = FILES[name]
+    bad = {"cut": good[:-1], "changed": good[:-1] + b"\x00", "empty": b""}[damage]
+    (hub.directory / name).write_bytes(bad)
+    downloader.fetch("me/model", "0")
+    assert (hub.directory / name).read_bytes() == good
+    assert hub.sent == [*FILES, name]
+
+
+def test_a_hub_that_sends_other_files_is_refused(downloader: ModuleType, hub: Hub) -> None:
+    hub.wrong = True
+    with pytest.raises(
+        downloader.Damaged, match=r"config\.json, model\.safetensors of me/model at 0 are not what"
+    ):
+        downloader.fetch("me/model", "0")
+
+
+def test_without_the_hub_the_cache_is_taken(downloader: ModuleType, hub: Hub) -> None:
+    hub.answers = False
+    assert downloader.fetch("me/model", "0") == hub.directory
+
+
+def test_the_program_leaves_a_manifest(downloader: ModuleType, hub: Hub, tmp_path: Path) -> None:
+    record = tmp_path / "manifests" / "me--model@0.json"
+    assert downloader.main(["me/model", "0", f"--manifest={record}"]) == 0
+    assert manifest.problems(str(record), str(hub.directory)) == []
+    (hub.directory / "config.json").write_text("[]")
+    assert manifest.main([str(record), str(hub.directory)]) == 1
+
+
+def test_the_program_fails_with_the_damage(
+    downloader: ModuleType, hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.wrong = True
+    assert downloader.main(["me/model", "0", f"--manifest={tmp_path}/m.json"]) == 1
+    assert capsys.readouterr().err.startswith("error: config.json, model.safetensors of me/model")
+    assert not (tmp_path / "m.json").exists()
