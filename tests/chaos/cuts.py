@@ -66,9 +66,9 @@ def signalled(number: signal.Signals) -> Callable[[Struck], object]:
 #: Command lines of what a stage runs on the node, as a regular expression.
 PROCESSES = {
     "maxtext_env": "install_environment",
-    "convert": "maxtext|hf download",
+    "convert": r"convert\.py",
     "sft": "train_sft",
-    "export": r"maxtext|to_huggingface|hub\.py upload ",
+    "export": r"export\.py|to_huggingface|hub\.py upload ",
     "vllm_serve": "vllm|install_environment",
     "evaluate": "vllm",
 }

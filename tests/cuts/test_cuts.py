@@ -37,11 +37,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A finished run, without MaxText's environment and the converted model: their jobs are to be cut too."""
     with prepared.prepared_cloud(tmp_path_factory.mktemp("cuts")) as cloud:
         with prepared.disk_of(cloud) as disk:
-            shutil.rmtree(disk / "maxtext" / "qwen3-4b")
+            for model in (disk / "maxtext").glob("qwen3-4b-*/0/"):
+                shutil.rmtree(model.parent)
             for environment in (disk / "env").glob("train-*/"):
                 shutil.rmtree(environment)
-            for job in ("env-train", "convert-qwen3-4b"):
-                (disk / ".tpuops" / "jobs" / f"{job}.json").unlink()
+            for job in (disk / ".tpuops" / "jobs").glob("*.json"):
+                if job.name.startswith(("env-train", "convert-")):
+                    job.unlink()
         yield cloud
 
 

@@ -29,8 +29,8 @@ EPHEMERAL = "The node is deleted, as tpu_vm_ephemeral says; its disk is kept."
 
 def records(site: Site) -> list[Any]:
     """Those of the jobs that must not run again."""
-    paths = [f"{fakes.DISK}/.tpuops/jobs/{name}.json" for name in ("env-train", "convert-qwen3-4b")]
-    return [json.loads(site.cloud.ssh(f"sudo -n cat {path}")) for path in paths]
+    paths = [f"{fakes.DISK}/.tpuops/jobs/{name}.json" for name in ("env-train", "convert-qwen3-4b-*")]
+    return [json.loads(site.cloud.ssh(f"sudo -n sh -c 'cat {path}'")) for path in paths]
 
 
 def attach(site: Site, name: str, *before: dict[str, Any], **options: Any) -> Running:

@@ -16,6 +16,10 @@ def test_the_last_two_checkpoints_are_kept(vm: Host, mount_point: str) -> None:
     assert sorted(steps) == ["45", "60"]
 
 
+def test_each_checkpoint_is_described(vm: Host, mount_point: str) -> None:
+    assert sorted(vm.file(f"{mount_point}/maxtext/qwen3-4b-sft/manifests").listdir())[-1] == "60.json"
+
+
 def test_training_lowered_the_loss(vm: Host, mount_point: str) -> None:
     log = vm.check_output(
         f"sudo -n grep -ao ' loss: [0-9.]*' {mount_point}/.tpuops/jobs/sft-qwen3-4b-sft.log"
