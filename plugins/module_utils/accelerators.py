@@ -21,7 +21,7 @@ class Generation:
     host_chips:      chips of the largest node with one worker.
     devices:         JAX devices to a chip. The batch of a step is counted by devices.
     memory:          GiB of a device that a program may use, as the TPU compiler counts them; None: not known
-                     here. That of v5e was seen with the locked compiler, the others in its published messages.
+                     here. That of v5e was seen with the locked compiler, the others in published messages.
     serves:          whether the locked vLLM has kernels for it.
     """
 

@@ -43,7 +43,7 @@ class Measured:
 
 MEASURED_DEVICES = 8
 # maxtext 0.2.5, google-tunix 0.1.7, jax 0.11.0 and libtpu 0.0.44.1, compiled for the topology v5e:2x4 on
-# 2026-11-28, with scanned layers, full rematerialization and splash attention. 14B is what the compiler refused.
+# 2026-11-28, with scanned layers, full rematerialization and splash attention. It refused 14B.
 MEASURED = (
     Measured("qwen3-4b", "bfloat16", 1, 1024, 5.48, 1.74),
     Measured("qwen3-4b", "bfloat16", 4, 1024, 8.64, 4.89),

@@ -73,8 +73,8 @@ def test_the_numbers_are_said() -> None:
     assert "needs more than 32.3 GiB of the 15.75 GiB" in str(large)
     unknown = memory.fits("qwen3-8b", "float32", "v5litepod-8", 1, 128)
     assert str(unknown) == (
-        "it is not known whether qwen3-8b in float32 with 1 sequence of 128 tokens a device fits the 15.75 GiB "
-        "of a v5litepod-8's device; it needs more than 15.3 GiB"
+        "it is not known whether qwen3-8b in float32 with 1 sequence of 128 tokens a device fits the "
+        "15.75 GiB of a v5litepod-8's device; it needs more than 15.3 GiB"
     )
     assert "its memory is not known here" in str(memory.fits("qwen3-4b", "bfloat16", "v9x-8", 1, 1024))
     assert "the size of int4 is not known" in str(memory.fits("qwen3-4b", "int4", "v6e-8", 1, 1024))
