@@ -125,14 +125,27 @@ def json_columns(text: str) -> list[str] | None:
     return list(row)
 
 
-def parquet_columns(read: ReadRange) -> list[str] | None:
-    """The top-level columns in the footer of a Parquet file (parquet-format: FileMetaData.schema)."""
+def parquet_footer(read: ReadRange) -> dict[int, Any] | None:
+    """The footer of a Parquet file (parquet-format: FileMetaData), None where it has none."""
     tail = read(-8, None)
     if len(tail) != 8 or tail[4:] != b"PAR1":
         return None
     length = struct.unpack("<I", tail[:4])[0]
-    metadata = Thrift(read(-8 - length, None)).struct()
-    schema = metadata.get(2) or []
+    return Thrift(read(-8 - length, None)).struct()
+
+
+def parquet_rows(read: ReadRange) -> int | None:
+    """The number of rows that the footer tells."""
+    footer = parquet_footer(read)
+    return None if footer is None else footer.get(3)
+
+
+def parquet_columns(read: ReadRange) -> list[str] | None:
+    """The top-level columns that the footer tells."""
+    footer = parquet_footer(read)
+    if footer is None:
+        return None
+    schema = footer.get(2) or []
     columns: list[str] = []
     index = 1  # the first element is the root; each other is followed by its children
     while index < len(schema):

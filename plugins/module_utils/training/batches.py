@@ -137,8 +137,8 @@ def remedies(amount: Amount, plan: Plan, likely: int) -> str:
 
 def rounded(number: float) -> int:
     """Up, to three digits."""
-    digit = 10 ** max(0, len(str(int(number))) - 3)
-    return int(-(-number // digit)) * digit
+    digit = int("1" + "0" * max(0, len(str(int(number))) - 3))
+    return math.ceil(number / digit) * digit
 
 
 def plural(number: int, one: str, several: str = "") -> str:
