@@ -128,7 +128,7 @@ def remedies(amount: Amount, plan: Plan, likely: int) -> str:
     epochs = max(plan.epochs + 1, math.ceil(plan.steps / once))
     ways = [f"steps to {likely} at most"] if likely else []
     if epochs <= SANE_EPOCHS:
-        ways.append(f"num_epoch to {epochs} at least")
+        ways.append(f"sft_num_epoch to {epochs} at least")
     if plan.per_device > 1:
         ways.append(f"a smaller per_device_batch_size than {plan.per_device:g}")
     more = f"take a data set of about {rounded(rows * plan.steps / once / plan.epochs):,} rows like these"
@@ -166,5 +166,5 @@ def too_few(found: int, steps: int, epochs: int) -> str | None:
         return f"{steps} steps need data: {rows} no batch"
     return (
         f"{steps} steps need more data: {rows} {plural(found, 'batch', 'batches')}. "
-        f"Set steps to {found} at most, or num_epoch to {-(-steps * epochs // found)} at least"
+        f"Set steps to {found} at most, or sft_num_epoch to {-(-steps * epochs // found)} at least"
     )

@@ -69,7 +69,8 @@ def test_more_epochs_are_a_way_out_where_they_are_not_absurd() -> None:
     short = batches.shortage(batches.Amount(400, lengths, lengths), DEFAULT)
     assert short == (
         "100 steps need more data: 400 rows, read once, give 50 batches of 8 sequences of 1024 tokens. "
-        "Set steps to 50 at most, or num_epoch to 2 at least, or take a data set of about 800 rows like these"
+        "Set steps to 50 at most, or sft_num_epoch to 2 at least, or take a data set of about 800 rows "
+        "like these"
     )
     assert batches.shortage(batches.Amount(400, lengths, lengths), Plan(50, 8, 1024)) is None
     assert batches.shortage(batches.Amount(400, lengths, lengths), Plan(100, 8, 1024, epochs=2)) is None
@@ -123,7 +124,7 @@ def test_batches_are_counted_on_the_node_as_far_as_they_are_needed() -> None:
     assert batches.count(iter([1, None, 2]), 5) == 1  # how MaxText's hooks tell the end
     assert batches.too_few(5, 5, 1) is None
     assert batches.too_few(3, 100, 1) == (
-        "100 steps need more data: the rows, read once, give 3 batches. Set steps to 3 at most, or num_epoch "
-        "to 34 at least"
+        "100 steps need more data: the rows, read once, give 3 batches. "
+        "Set steps to 3 at most, or sft_num_epoch to 34 at least"
     )
     assert batches.too_few(0, 100, 2) == "100 steps need data: the rows, read 2 times, give no batch"
