@@ -8,16 +8,13 @@ default for SFT, rows are put one after the other where there is room for them f
 a row fits nowhere; the last batch counts although it is not full. Without packing each row is a sequence, and
 rows that do not fill a batch are dropped. Where the data end before the steps, MaxText ends without an error;
 its warm-up and decay are shares of the steps, so the learning rate was never what was asked for.
-
-Nothing but the standard library is used: the training program may use this file by itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 MARGIN = 1.5  # how far a part of the rows may mislead about all
 SANE_EPOCHS = 50  # more would only learn the rows by heart
@@ -147,24 +144,3 @@ def plural(number: int, one: str, several: str = "") -> str:
 
 def times(epochs: int) -> str:
     return "read once" if epochs == 1 else f"read {epochs} times"
-
-
-def count(batches: Iterator[Any], enough: int) -> int:
-    """How many batches an iterator gives, up to enough. MaxText's hooks give None at the end."""
-    found = 0
-    while found < enough and next(batches, None) is not None:
-        found += 1
-    return found
-
-
-def too_few(found: int, steps: int, epochs: int) -> str | None:
-    """What to say when the batches that were counted are fewer than the steps; None when they are not."""
-    if found >= steps:
-        return None
-    rows = f"the rows, {times(epochs)}, give"
-    if not found:
-        return f"{steps} steps need data: {rows} no batch"
-    return (
-        f"{steps} steps need more data: {rows} {plural(found, 'batch', 'batches')}. "
-        f"Set steps to {found} at most, or sft_num_epoch to {-(-steps * epochs // found)} at least"
-    )

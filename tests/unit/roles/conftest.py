@@ -59,7 +59,12 @@ def shared_programs() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def trainer(shared_programs: ModuleType) -> ModuleType:
+def training_data() -> ModuleType:
+    return load("roles/sft/files/training_data.py")
+
+
+@pytest.fixture(scope="session")
+def trainer(shared_programs: ModuleType, training_data: ModuleType) -> ModuleType:
     return load("roles/sft/files/train_sft.py")
 
 

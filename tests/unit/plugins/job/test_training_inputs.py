@@ -190,8 +190,8 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
     "configurations without a default": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
         {},
-        "datasets: {dataset} has several configurations and no default one: en, ja. Name one: hf_name=NAME in "
-        "sft_arguments",
+        "datasets: {dataset} has several configurations and no default one: en, ja. "
+        "Name one: hf_name=NAME in sft_arguments",
     ),
     "a configuration that is not there": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},

@@ -114,17 +114,3 @@ def test_nothing_is_known() -> None:
     assert batches.shortage(batches.Amount(0, [], []), DEFAULT) == (
         "100 steps need data: the split has no rows"
     )
-
-
-def test_batches_are_counted_on_the_node_as_far_as_they_are_needed() -> None:
-    given = iter(range(1000))
-    assert batches.count(given, 5) == 5
-    assert next(given) == 5
-    assert batches.count(iter([1, 2, 3]), 5) == 3
-    assert batches.count(iter([1, None, 2]), 5) == 1  # how MaxText's hooks tell the end
-    assert batches.too_few(5, 5, 1) is None
-    assert batches.too_few(3, 100, 1) == (
-        "100 steps need more data: the rows, read once, give 3 batches. "
-        "Set steps to 3 at most, or sft_num_epoch to 34 at least"
-    )
-    assert batches.too_few(0, 100, 2) == "100 steps need data: the rows, read 2 times, give no batch"
