@@ -16,8 +16,8 @@ from collections import deque
 from types import ModuleType
 from typing import Any
 
-# Of batches that are read before the first step, to see that they last; the chips share them. One of 8 sequences
-# of 1024 tokens has 200 kB, so this holds 330 steps. In a longer run the end is found when it comes.
+# Of batches that are read before the first step, to see that they last; the chips share them. One of 8
+# sequences of 1024 tokens has 200 kB, so this holds 330 steps. In a longer run the end comes when it comes.
 AHEAD_BYTES = 64 << 20
 
 
