@@ -25,7 +25,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub imp
 
 Row = dict[str, Any]
 
-BUDGET = 32 << 20  # bytes of files that are read
+BUDGET = 32 << 20  # bytes of files that are read at most
+LEAST = 4 << 20  # bytes that show what rows are like
 LIMIT = 200_000  # rows
 CHUNK = 1 << 20
 FOOTERS = 16  # of Parquet files of which no rows are read; the others count as these on average

@@ -88,13 +88,18 @@ def parts(lengths: list[int], plan: Plan) -> float:
     return sum(min(tokens, plan.length) for tokens in lengths) / (plan.sequences * plan.length)
 
 
+def tokens_wanted(plan: Plan) -> int:
+    """As many as make it sure, on average, that the data last."""
+    return math.ceil(plan.steps * plan.sequences * plan.length * 2 * MARGIN / plan.epochs)
+
+
 def surely_enough(amount: Amount, plan: Plan) -> bool:
     """Whether even a cautious estimate gives all steps."""
     if amount.rows is None or not amount.likely:
         return False
-    tokens = sum(min(length, plan.length) for length in amount.likely) * amount.scale * plan.epochs
     if plan.packing:
-        return tokens / (plan.sequences * plan.length) >= plan.steps * 2 * MARGIN
+        tokens = sum(min(length, plan.length) for length in amount.likely) * amount.scale
+        return tokens >= tokens_wanted(plan)
     return at_most(amount.rows, plan) >= plan.steps * (1 if amount.scale == 1 else MARGIN)
 
 

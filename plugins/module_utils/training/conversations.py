@@ -17,6 +17,7 @@ Row = dict[str, Any]
 
 FORMS = (["messages"], ["prompt", "completion"], ["question", "answer"])
 ROLES = ("system", "user", "assistant")
+SHOWN = 40  # characters of what a row holds, in a message
 NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
 
 
@@ -85,7 +86,9 @@ def list_problem(column: str, value: Any) -> str | None:
         if not isinstance(message, dict):
             return f"{column} has {kind(message)}, not a message {wanted}"
         if "role" not in message or "content" not in message:
-            return f"a message has {', '.join(map(str, message)) or 'nothing'}: it needs role and content"
+            return (
+                f"a message has {short(', '.join(map(str, message))) or 'nothing'}: it needs role and content"
+            )
     return None
 
 
@@ -110,7 +113,7 @@ def turns_problem(messages: list[Row]) -> str | None:
 def message_problem(message: Row) -> str | None:
     role, content = message["role"], message["content"]
     if role not in ROLES:
-        return f"a message has the role {role!r}: MaxText drops all but system, user and assistant"
+        return f"a message has the role {short(repr(role))}: MaxText drops all but system, user and assistant"
     if message.get("tool_calls"):
         return "a message has tool_calls, whose results MaxText drops"
     if content is None:
@@ -136,6 +139,10 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:  # half of a surrogate pair, as JSON can escape it
         return False
     return True
+
+
+def short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def kind(value: Any) -> str:

@@ -62,7 +62,7 @@ def look(
     inputs.check_columns(given, found["columns"])
     require("train_data_columns", repo_id, "column", given.columns, found["columns"])
     files = hub.data_files(repo_id, found["revision"], found["paths"]) if found["paths"] else []
-    sample = rows.sample(files, given.columns)
+    sample = rows.sample(files, given.columns, budget(plans))
     inputs.check_rows(sample.rows, given.columns, repo_id)
     amount = inputs.amount_of(sample.rows, sample.total, given.columns)
     undecided = [plan for plan in plans if not batches.surely_enough(amount, plan)]
@@ -77,6 +77,12 @@ def look(
         "rows_read": len(sample.rows),
         "complete": sample.complete,
     }, [warning for plan in undecided[:1] for warning in unsure(amount, plan)]
+
+
+def budget(plans: list[Plan]) -> int:
+    """Bytes of the files to read: as far as the steps go, and enough to see what the rows are like."""
+    wanted = max((batches.tokens_wanted(plan) for plan in plans), default=0) * inputs.CHARACTERS_A_TOKEN
+    return min(rows.BUDGET, max(rows.LEAST, wanted))
 
 
 def check_amount(amount: Amount, plans: list[Plan]) -> None:

@@ -87,6 +87,13 @@ def test_what_is_not(columns: list[str], row: dict[str, Any], said: str) -> None
     assert said in found
 
 
+def test_what_a_row_holds_is_shown_in_short() -> None:
+    for message in ({"role": "x" * 1000, "content": ""}, {"y" * 1000: ""}):
+        found = conversations.problem({"messages": [message]}, MESSAGES)
+        assert found is not None
+        assert len(found) < 150
+
+
 @pytest.mark.parametrize("columns", [MESSAGES, PAIR, QUESTION, ["answer", "question"]])
 def test_columns_that_can_be_trained_on(columns: list[str]) -> None:
     assert conversations.columns_problem(columns, None) is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import inputs
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import data, inputs
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.batches import Plan
 
 DEFAULTS: dict[str, Any] = {
@@ -195,3 +195,11 @@ def test_whether_serving_can_work(model: str, accelerator_type: str, size: int, 
     with pytest.raises(HubError) as error:
         inputs.check_serving(model, [accelerator_type], size)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("plans", "megabytes"),
+    [([], 4), ([Plan(1, 8, 128)], 4), ([Plan(100, 8, 1024)], 9.375), ([Plan(9999, 8, 1024)], 32)],
+)
+def test_no_more_is_read_than_the_steps_need(plans: list[Plan], megabytes: float) -> None:
+    assert data.budget(plans) == megabytes * 2**20
