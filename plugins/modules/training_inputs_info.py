@@ -44,6 +44,9 @@ options:
     description: Branch, tag or commit of it.
     type: str
     default: main
+  dataset_config:
+    description: Configuration of it. The default is the one that the data set declares as its default.
+    type: str
   train_split:
     description: Split that is trained on; several with V(+) between them.
     type: str
@@ -79,8 +82,7 @@ options:
     type: str
     default: ""
   arguments:
-    description: Arguments of the trainer, each C(NAME=VALUE), that win over the other options. One of them
-      may name the configuration of the data set, C(hf_name=NAME).
+    description: Arguments of the trainer, each C(NAME=VALUE), that win over the other options.
     type: list
     elements: str
     default: []
@@ -204,6 +206,7 @@ def main() -> None:
             "tokenizer_revision": {**text, "default": "main"},
             "dataset": {**text, "required": True},
             "dataset_revision": {**text, "default": "main"},
+            "dataset_config": text,
             "train_split": {**text, "default": "train"},
             "train_data_columns": {"type": "list", "elements": "str", "default": ["messages"]},
             "steps": {**number, "required": True},

@@ -220,7 +220,7 @@ def chosen(card: dict[str, Any], name: str | None, repo_id: str) -> dict[str, An
         raise HubError(f"datasets: {repo_id} has no configuration {name!r}: it has {names}")
     raise HubError(
         f"datasets: {repo_id} has several configurations and no default one: {names}. "
-        "Name one: hf_name=NAME in sft_arguments (in hf_repo_info the option config)"
+        "Name one with dataset_config (in hf_repo_info config)"
     )
 
 

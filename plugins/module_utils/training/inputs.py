@@ -95,7 +95,7 @@ def settings(params: dict[str, Any]) -> Settings:
         learning_rate=given.get("learning_rate", params["learning_rate"]),
         split=given.get("train_split", params["train_split"]),
         columns=column_list(given.get("train_data_columns"), params["train_data_columns"]),
-        config=given.get("hf_name") or None,
+        config=given.get("hf_name", params["dataset_config"]) or None,
         platform=params["platform"],
         flags=str(params["environment"].get("XLA_FLAGS", "")),
         own_shape=not flag("override_model_config", False) and "model_name" not in given,

@@ -41,6 +41,11 @@ def guard() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def conversations() -> ModuleType:
+    return load("roles/evaluate/files/read_conversation.py")
+
+
+@pytest.fixture(scope="session")
 def shared_programs() -> Iterator[ModuleType]:
     """The package that the role common puts beside the programs."""
     package = ModuleType("tpuops")

@@ -135,7 +135,7 @@ GOOD: dict[str, tuple[Files, dict[str, Any]]] = {
     ),
     "a named configuration": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS[:1]), "README.md": card(TWO)},
-        {"arguments": ["hf_name=ja"]},
+        {"dataset_config": "ja"},
     ),
 }
 
@@ -191,11 +191,11 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
         {},
         "datasets: {dataset} has several configurations and no default one: en, ja. "
-        "Name one: hf_name=NAME in sft_arguments",
+        "Name one with dataset_config",
     ),
     "a configuration that is not there": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
-        {"arguments": ["hf_name=fr"]},
+        {"dataset_config": "ja", "arguments": ["hf_name=fr"]},
         "datasets: {dataset} has no configuration 'fr': it has en, ja",
     ),
     "a part of a split": (

@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "num_epoch": 1,
     "learning_rate": "",
     "train_split": "train",
+    "dataset_config": None,
     "train_data_columns": ["messages"],
     "arguments": [],
     "environment": {},
