@@ -47,9 +47,9 @@ def test_a_row_without_one(conversations: ModuleType, row: dict[str, Any], colum
 @pytest.mark.parametrize(
     ("options", "loaded"),
     [
-        ([], ("me/data", None, "train[3:4]")),
-        (["--config=ja"], ("me/data", "ja", "train[3:4]")),
-        (["--split=a+b"], ("me/data", None, "a[3:4]")),
+        ([], ("me/data", None, "train[3:4]", None)),
+        (["--config=ja", "--revision=abc"], ("me/data", "ja", "train[3:4]", "abc")),
+        (["--split=a+b"], ("me/data", None, "a[3:4]", None)),
     ],
 )
 def test_what_is_loaded(
@@ -57,14 +57,14 @@ def test_what_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     options: list[str],
-    loaded: tuple[str, str | None, str],
+    loaded: tuple[str | None, ...],
 ) -> None:
     import datasets
 
     seen = []
 
-    def load(path: str, name: str | None, *, split: str) -> list[dict[str, Any]]:
-        seen.append((path, name, split))
+    def load(path: str, name: str | None, *, split: str, revision: str | None) -> list[dict[str, Any]]:
+        seen.append((path, name, split, revision))
         return [{"messages": [USER, ANSWER]}]
 
     monkeypatch.setattr(datasets, "load_dataset", load)
