@@ -82,6 +82,13 @@ def card_columns(info: dict[str, Any]) -> list[str] | None:
     return [str(name) for name in names if name] or None
 
 
+def card_rows(info: dict[str, Any], names: list[str]) -> int | None:
+    """The number of rows of these splits that the card tells."""
+    told = {split.get("name"): split.get("num_examples") for split in info.get("splits") or []}
+    numbers = [told.get(name) for name in names]
+    return sum(number for number in numbers if number) if all(isinstance(n, int) for n in numbers) else None
+
+
 def split_files(config: dict[str, Any], files: Iterable[str]) -> dict[str, list[str]]:
     """The data files of each split: by the configuration's patterns, else by their names."""
     below = f"{config['data_dir'].strip('/')}/" if isinstance(config.get("data_dir"), str) else ""

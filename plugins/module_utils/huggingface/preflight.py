@@ -82,10 +82,16 @@ class Preflight:
         return {name: found[name] for name in ("repo_id", "revision", "splits", "columns")}
 
     def described(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        """The same, with the paths of the files that hold the wanted splits."""
+        """The same, with the paths of the wanted splits' files, and the card's number of rows."""
         repo_id = wanted["repo_id"]
         info = self.info("datasets", "dataset", repo_id, wanted["revision"])
         card = info.card_data.to_dict() if info.card_data else {}
+        script = f"{repo_id.split('/')[-1]}.py"
+        if script in (sibling.rfilename for sibling in info.siblings or []):
+            raise HubError(
+                f"datasets: {repo_id} is loaded by a script, {script}, which the datasets library does not "
+                "run any more: choose a data set of files"
+            )
         config = chosen(card, wanted["config"], repo_id)
         known = columns.card_info(card, config.get("config_name"))
         files = columns.split_files(config, [sibling.rfilename for sibling in info.siblings or []])
@@ -101,7 +107,14 @@ class Preflight:
         first = paths or next(iter(files.values()), [])
         has = columns.card_columns(known) or self.columns_of(repo_id, info.sha, first)
         require("datasets", repo_id, "column", wanted["columns"], has)
-        return {"repo_id": repo_id, "revision": info.sha, "splits": splits, "columns": has, "paths": paths}
+        return {
+            "repo_id": repo_id,
+            "revision": info.sha,
+            "splits": splits,
+            "columns": has,
+            "paths": paths,
+            "rows": columns.card_rows(known, names or ["train"]),
+        }
 
     def data_files(self, repo_id: str, revision: str, paths: list[str]) -> list[DataFile]:
         """Files of a data set, to be read by ranges."""

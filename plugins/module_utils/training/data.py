@@ -63,6 +63,8 @@ def look(
     require("train_data_columns", repo_id, "column", given.columns, found["columns"])
     files = hub.data_files(repo_id, found["revision"], found["paths"]) if found["paths"] else []
     sample = rows.sample(files, given.columns, budget(plans))
+    if sample.total is None:
+        sample.total = found["rows"]
     inputs.check_rows(sample.rows, given.columns, repo_id)
     amount = inputs.amount_of(sample.rows, sample.total, given.columns)
     undecided = [plan for plan in plans if not batches.surely_enough(amount, plan)]

@@ -39,6 +39,7 @@ def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
             if self.ahead is None:
                 self.ahead = self.read_ahead(train_ctx)
             batch = self.ahead.popleft() if self.ahead else self.read(train_ctx)
+            self.train_batch = batch  # there the other hooks look for it
             self.given += 1
             if batch is None and train_ctx.train_steps < self.config.steps:
                 raise refused(self.explain(self.given - 1, train_ctx.train_steps))
@@ -74,17 +75,17 @@ def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
             after = f"It ended at step {step}." if step else "No step was trained."
             if self.reason is not None and not ended(self.reason):
                 read = f"{found} batches of {self.wanted()}"
-                return f"The data cannot be read on after {read}: {self.reason}. {after}"
+                return f"The data cannot be read on after {read}: {str(self.reason).rstrip('.')}. {after}"
             epochs, steps = int(getattr(self.config, "num_epoch", 1)), self.config.steps
             enough, times = steps * found // self.wanted(), "once" if epochs == 1 else f"{epochs} times"
-            ways = "Take more data."
+            batches, ways = "batch" if found == 1 else "batches", "Take more data."
             if enough:
                 more = -(-epochs * self.wanted() // found)
                 ways = (
                     f"Set steps to {enough} at most, or sft_num_epoch to {more} at least, or take more data."
                 )
             return (
-                f"The data end before the steps: read {times} they give {found} batches, and {steps} steps "
+                f"The data end before the steps: read {times} they give {found} {batches}, and {steps} steps "
                 f"need {self.wanted()}. {after} {ways}"
             )
 

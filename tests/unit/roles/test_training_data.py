@@ -38,12 +38,14 @@ class Data:
 
     def __init__(self, config: Any, batches: Iterator[Any]) -> None:
         self.config, self.train_data_loader = config, Loader(batches)
+        self.train_batch: Any = None
 
     def load_next_train_batch(self, train_ctx: Any) -> Any:
         try:
-            return self.train_data_loader.load_next_batch()
+            self.train_batch = self.train_data_loader.load_next_batch()
         except Exception:
-            return None
+            self.train_batch = None
+        return self.train_batch
 
 
 class Old(Data):
@@ -56,9 +58,10 @@ class Old(Data):
 
     def load_next_train_batch(self, train_ctx: Any) -> Any:
         try:
-            return self.mine.load_next_batch()
+            self.train_batch = self.mine.load_next_batch()
         except Exception:
-            return None
+            self.train_batch = None
+        return self.train_batch
 
 
 def data(module: ModuleType, base: type[Data], batches: Iterator[Any], **config: Any) -> Any:
@@ -76,6 +79,7 @@ def run(hooks: Any, steps: int) -> list[Any]:
         batch = hooks.load_next_train_batch(context)
         if batch is None or context.train_steps >= steps:
             return found
+        assert hooks.train_batch is batch  # there MaxText's other hooks look for it
         found.append(batch)
         context.train_steps += 1
         context.iter_steps += 1
@@ -99,6 +103,11 @@ def test_too_few_data_end_the_run_before_the_first_step(training_data: ModuleTyp
         "The data end before the steps: read 2 times they give 3 batches, and 5 steps need 5. No step was "
         "trained. Set steps to 3 at most, or sft_num_epoch to 4 at least, or take more data."
     )
+
+
+def test_one_batch(training_data: ModuleType) -> None:
+    with pytest.raises(Refused, match="they give 1 batch, and 5 steps need 5"):
+        run(data(training_data, Data, iter(range(1))), 5)
 
 
 def test_no_data_at_all(training_data: ModuleType) -> None:

@@ -76,7 +76,10 @@ class Bench:
     def put(self, files: Files, repo_type: str = "dataset") -> str:
         repo_id = f"local/inputs-{next(numbers)}"
         self.api.create_repo(repo_id, repo_type=repo_type)
-        operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+        name = repo_id.split("/")[1]
+        operations = [
+            CommitOperationAdd(path.replace("{name}", name), content) for path, content in files.items()
+        ]
         self.api.create_commit(repo_id, operations, commit_message="x", repo_type=repo_type)
         return repo_id
 
@@ -198,6 +201,11 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
         {"dataset_config": "ja", "arguments": ["hf_name=fr"]},
         "datasets: {dataset} has no configuration 'fr': it has en, ja",
     ),
+    "a script": (
+        {"train.jsonl": jsonl(CHATS), "{name}.py": b"import datasets"},
+        {},
+        "datasets: {dataset} is loaded by a script, {name}.py, which the datasets library does not run",
+    ),
     "a part of a split": (
         {"train.jsonl": jsonl(CHATS)},
         {"train_split": "train[:100]"},
@@ -242,7 +250,7 @@ def test_what_cannot_work_is_refused_with_the_reason(bench: Bench, case: str) ->
     dataset = bench.put(files)
     result = bench.check(dataset, **options)
     assert result["failed"], result
-    assert said.replace("{dataset}", dataset) in result["msg"]
+    assert said.replace("{dataset}", dataset).replace("{name}", dataset.split("/")[1]) in result["msg"]
 
 
 def test_a_tokenizer_without_a_chat_template(bench: Bench) -> None:
@@ -276,8 +284,14 @@ def test_rows_that_cannot_be_read_are_a_warning(bench: Bench, monkeypatch: pytes
     assert (many["dataset"]["rows"], many["dataset"]["rows_read"]) == (900, 0)
     few = bench.check({"data/train-0.parquet": parquet(CHATS[:3])})
     assert "3 rows, read once, give 1 batch" in few["msg"]  # the footer is enough for that
-    nothing = bench.check({"train.jsonl.zst": b"\x28\xb5\x2f\xfd"})
+    packed = {"train.jsonl.zst": b"\x28\xb5\x2f\xfd"}
+    nothing = bench.check(packed)
     assert "cannot be counted here" in nothing["not_known"][0]
+    described = (
+        "dataset_info:\n  features:\n  - name: messages\n  splits:\n  - name: train\n    num_examples: 3\n"
+    )
+    told = bench.check({**packed, "README.md": card(described)})
+    assert "3 rows, read once, give 1 batch" in told["msg"]  # by the card alone
 
 
 def test_other_data_are_not_looked_at(bench: Bench) -> None:
