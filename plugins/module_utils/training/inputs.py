@@ -76,9 +76,12 @@ def settings(params: dict[str, Any]) -> Settings:
     def number(name: str, default: Any) -> float:
         value = given.get(name, default)
         try:
-            return float(value)
-        except ValueError as error:
-            raise HubError(f"{name}: {value!r} is not a number: set one above 0") from error
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not 0 < found < math.inf:
+            raise HubError(f"{name}: {value!r} is not a number above 0: set one")
+        return found
 
     def flag(name: str, default: bool) -> bool:
         return given[name].lower() in ("true", "1", "yes") if name in given else default

@@ -91,7 +91,12 @@ def test_devices_of_a_local_run() -> None:
         ({"learning_rate": "fast"}, ["v5litepod-8"], "learning_rate: 'fast' is not a number"),
         ({"learning_rate": "nan"}, ["v5litepod-8"], "learning_rate: 'nan' is not above 0"),
         ({"arguments": ["learning_rate=0."]}, ["v5litepod-8"], "learning_rate: '0.' is not above 0"),
-        ({"arguments": ["steps=many"]}, ["v5litepod-8"], "steps: 'many' is not a number"),
+        ({"arguments": ["steps=many"]}, ["v5litepod-8"], "steps: 'many' is not a number above 0"),
+        ({"num_epoch": 0}, ["v5litepod-8"], "num_epoch: 0 is not a number above 0"),
+        ({"arguments": ["num_epoch=0"]}, ["v5litepod-8"], "num_epoch: '0' is not a number above 0"),
+        ({"per_device_batch_size": float("nan")}, ["v5litepod-8"], "per_device_batch_size: nan is not"),
+        ({"max_target_length": -1}, ["v5litepod-8"], "max_target_length: -1 is not a number above 0"),
+        ({"arguments": ["steps=inf"]}, ["v5litepod-8"], "steps: 'inf' is not a number above 0"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, Any], types: list[str], said: str) -> None:
