@@ -133,6 +133,15 @@ def texts(row: Row, columns: list[str]) -> list[str]:
     return [message["content"] for column in order for message in row[column]]
 
 
+def question(row: Row, columns: list[str]) -> list[str]:
+    """The texts in front of the first answer of a row without a problem."""
+    if len(columns) == 2:
+        return texts(row, columns)[:1]
+    messages = row[columns[0]]
+    first = next(index for index, message in enumerate(messages) if message["role"] == "assistant")
+    return [message["content"] for message in messages[:first]]
+
+
 def is_unicode(text: str) -> bool:
     try:
         text.encode()

@@ -66,6 +66,7 @@ def look(
     if sample.total is None:
         sample.total = found["rows"]
     inputs.check_rows(sample.rows, given.columns, repo_id)
+    warnings = inputs.check_length(sample.rows, given.columns, given.length)
     amount = inputs.amount_of(sample.rows, sample.total, given.columns)
     undecided = [plan for plan in plans if not batches.surely_enough(amount, plan)]
     check_amount(amount, undecided)
@@ -78,7 +79,7 @@ def look(
         "rows": sample.total,
         "rows_read": len(sample.rows),
         "complete": sample.complete,
-    }, [warning for plan in undecided[:1] for warning in unsure(amount, plan)]
+    }, warnings + [warning for plan in undecided[:1] for warning in unsure(amount, plan)]
 
 
 def budget(plans: list[Plan]) -> int:

@@ -24,6 +24,7 @@ OTHER_DATA = ("dataset_type", "hf_path", "hf_train_files", "hf_data_dir", "forma
 MESSAGE_TOKENS = 6
 MESSAGE_TOKENS_MOST = 64
 CHARACTERS_A_TOKEN = 4  # of ASCII; other characters are about a token each
+CAUTION = 2  # such an estimate may be wrong by
 # Of a chip's memory vLLM's weights, cache and programs may have so much (gpu_memory_utilization).
 SERVING_SHARE = 0.92
 LARGER_TYPES = ("v6e-8", "v5p-8")  # with one worker
@@ -197,9 +198,35 @@ def amount_of(
         numbers = iter(found)
         counted = [sum(next(numbers) + MESSAGE_TOKENS for _text in row) for row in texts]
         return Amount(total, counted, counted)
-    likely = [sum(about(text) + MESSAGE_TOKENS for text in row) for row in texts]
+    likely = [tokens(row) for row in texts]
     most = [sum(len(text.encode()) + MESSAGE_TOKENS_MOST for text in row) for row in texts]
     return Amount(total, likely, most)
+
+
+def check_length(rows: list[dict[str, Any]], columns: list[str], length: int) -> list[str]:
+    """A warning of rows that are cut, by their characters; HubError where no answer is left of any."""
+    whole = [tokens(conversations.texts(row, columns)) for row in rows]
+    asked = [tokens(conversations.question(row, columns)) for row in rows]
+    cut, hidden = sum(each > length for each in whole), sum(each > length for each in asked)
+    if rows and min(asked) > length * CAUTION:
+        enough = -(-max(whole) // 128) * 128
+        raise HubError(
+            f"max_target_length: {length} tokens end before the first answer in each of the {len(rows)} rows "
+            f"that were read, so nothing is learned: set it to about {enough} or more"
+        )
+    if not cut:
+        return []
+    lost = (
+        f", {hidden} of them even before the first answer, so nothing is learned from them" if hidden else ""
+    )
+    return [
+        f"About {cut} of the {len(rows)} rows that were read are longer than max_target_length "
+        f"({length} tokens) and are cut{lost}: their last answers have no end."
+    ]
+
+
+def tokens(texts: list[str]) -> int:
+    return sum(about(text) + MESSAGE_TOKENS for text in texts)
 
 
 def about(text: str) -> int:

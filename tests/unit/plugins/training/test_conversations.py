@@ -121,6 +121,17 @@ def test_columns_that_can_not(columns: list[str], there: list[str] | None, said:
     assert said in found
 
 
+def test_texts_before_the_first_answer() -> None:
+    assert conversations.question({"messages": [SYSTEM, USER, ANSWER, USER]}, MESSAGES) == [
+        SYSTEM["content"],
+        USER["content"],
+    ]
+    assert conversations.question({"prompt": [USER, USER], "completion": [ANSWER, ANSWER]}, PAIR) == [
+        USER["content"]
+    ]
+    assert conversations.question({"question": "q", "answer": "a"}, QUESTION) == ["q"]
+
+
 def test_texts_of_a_row() -> None:
     assert conversations.texts({"messages": [USER, ANSWER]}, MESSAGES) == [USER["content"], ANSWER["content"]]
     row = {"prompt": [USER], "completion": [ANSWER]}

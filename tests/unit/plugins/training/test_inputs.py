@@ -170,6 +170,32 @@ def test_tokens_by_characters() -> None:
     assert counted.likely == counted.most == [11 + 7 + 2 * inputs.MESSAGE_TOKENS]
 
 
+def long_rows(question: int, answer: int, number: int) -> list[dict[str, Any]]:
+    return [{"question": "word " * question, "answer": "word " * answer}] * number
+
+
+def test_rows_that_are_cut_are_a_warning() -> None:
+    columns = ["question", "answer"]
+    assert inputs.check_length(long_rows(10, 10, 9), columns, 128) == []
+    (warning,) = inputs.check_length([*long_rows(10, 500, 1), *long_rows(10, 10, 9)], columns, 128)
+    assert warning == (
+        "About 1 of the 10 rows that were read are longer than max_target_length (128 tokens) and are cut: "
+        "their last answers have no end."
+    )
+    (hidden,) = inputs.check_length([*long_rows(500, 10, 1), *long_rows(10, 10, 9)], columns, 128)
+    assert "1 of them even before the first answer, so nothing is learned from them" in hidden
+    assert inputs.check_length([], columns, 128) == []
+
+
+def test_rows_whose_answers_are_all_cut_off_are_refused() -> None:
+    with pytest.raises(HubError) as error:
+        inputs.check_length(long_rows(500, 10, 3), ["question", "answer"], 128)
+    assert str(error.value) == (
+        "max_target_length: 128 tokens end before the first answer in each of the 3 rows that were read, "
+        "so nothing is learned: set it to about 768 or more"
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "accelerator_type", "size", "said"),
     [
