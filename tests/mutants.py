@@ -168,6 +168,34 @@ MUTANTS = (
         "",
         ("tests/contract/test_bad_input.py", "-k", "steps"),
     ),
+    Mutant(
+        "data that cannot give all steps are refused before a node is made",
+        "plugins/module_utils/training/batches.py",
+        "if found is None or found * (1 if amount.scale == 1 else MARGIN) >= plan.steps:",
+        "if found is None or found > 0:",
+        ("tests/unit/plugins/training/test_batches.py",),
+    ),
+    Mutant(
+        "a row that MaxText drops a part of is refused",
+        "plugins/module_utils/training/conversations.py",
+        "if role not in ROLES:",
+        "if role is None:",
+        ("tests/unit/plugins/training/test_conversations.py",),
+    ),
+    Mutant(
+        "training whose data end before its steps is an error",
+        "roles/sft/files/training_data.py",
+        "if batch is None and train_ctx.train_steps < self.config.steps:",
+        "if False:",
+        ("tests/unit/roles/test_training_data.py",),
+    ),
+    Mutant(
+        "a node of several workers is refused before it is made",
+        "plugins/module_utils/training/inputs.py",
+        "if workers and workers > 1 and kind:",
+        "if False:",
+        ("tests/unit/plugins/training/test_inputs.py",),
+    ),
     # ---- the local cloud
     Mutant(
         "the Hub compares what it got with what was announced",

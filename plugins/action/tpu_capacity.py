@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
     CLEAN_UP_TIMEOUT,
     Candidate,

@@ -13,13 +13,13 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     DEAD,
     QUEUED,
     short_name,
     zone_of,
 )
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 

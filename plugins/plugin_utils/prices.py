@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import chips, generation
+from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import chips, generation
 
 HOURS_A_MONTH = 730  # as Google counts
 

@@ -13,6 +13,9 @@ import pytest
 from tests.contract.conftest import ROOT, Play
 from tests.contract.served import Served
 
+# Of a TPU, with the whole model; the repository is one that the local Hub has.
+REAL = {"platform": "tpu", "hf_model": "Qwen/Qwen3-4B", "maxtext_arguments": []}
+
 BAD = {
     "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),
     "a refused token": ({"hf_token": "hf_wrong"}, ["token", "refuse"]),
@@ -23,6 +26,34 @@ BAD = {
     "a name that no repository can have": (
         {"hf_repo": "local/my run"},
         ["write_to", "local/my run", "is not the name of a repository"],
+    ),
+    "more steps than the data last for": (
+        {"sft_steps": 100000},
+        ["steps: 100000 steps need more data", "read 10 times", "Set steps to"],
+    ),
+    "columns that MaxText does not train on": (
+        {"train_data_columns": ["id"]},
+        ["train_data_columns: [id]", "[messages], which it has"],
+    ),
+    "a model that cannot be converted": (
+        {"model": "gemma3-4b", "hf_model": "Qwen/Qwen3-4B"},
+        ["gemma3-4b", "PyTorch", "Choose a model"],
+    ),
+    "a slice of several workers": (
+        {"tpu_vm_accelerator_type": "v5litepod-16"},
+        ["tpu_vm_accelerator_type", "4 workers", "v5litepod-8 or less"],
+    ),
+    "a candidate of several workers": (
+        {"tpu_vm_candidates": [{"zone": "us-west1-c", "accelerator_type": "v5litepod-32"}]},
+        ["8 workers", "v5litepod-8 or less"],
+    ),
+    "a model that is too large to train": (
+        {**REAL, "model": "qwen3-14b", "sft_max_target_length": 1024},
+        ["qwen3-14b", "17.9 GiB of the 15.75 GiB", "v6e-8"],
+    ),
+    "a model that is too large to serve on one chip": (
+        {**REAL, "model": "qwen3-8b"},
+        ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
     "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
     "checkpoints by steps and by minutes": (

@@ -91,4 +91,5 @@ def variables(*, steps: int, period: int, still: Sequence[int] = ()) -> dict[str
         "convert_argv": [*python, CONVERT, "{{ common_base_directory }}"],
         "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", *map(str, [steps, period, *still])],
         "sft_steps": steps,
+        "sft_num_epoch": steps,  # so that the tiny data set lasts for any number of them
     }

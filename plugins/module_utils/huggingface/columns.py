@@ -21,7 +21,14 @@ from typing import Any
 ReadRange = Callable[[int, Any], bytes]
 
 HEAD_BYTES = 1 << 20
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+SUFFIXES = tuple(
+    suffix + packed
+    for suffix in (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+    for packed in ("", *PACKED)
+)
+# What the datasets library never takes for data.
+IGNORED = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 # As the datasets library tells splits from the names of files.
 SPLIT_WORDS = {
     "train": ("train", "training"),
@@ -30,15 +37,31 @@ SPLIT_WORDS = {
 }
 
 
-def card_config(card: dict[str, Any], name: str | None) -> dict[str, Any]:
-    """The named configuration in the card's ``configs``; without a name the default or the first one."""
+def card_config(card: dict[str, Any], name: str | None) -> dict[str, Any] | None:
+    """The configuration that the datasets library takes, of the card's ``configs``; {} where it has none.
+
+    The named one; without a name the default or the only one. None: a name is missing, or not among them.
+    """
     configs = [config for config in card.get("configs") or [] if isinstance(config, dict)]
+    if not configs:
+        return {} if name in (None, "default") else None
     if name is not None:
-        return next((config for config in configs if config.get("config_name") == name), {})
+        return next((config for config in configs if config.get("config_name") == name), None)
     defaults = [
         config for config in configs if config.get("default") or config.get("config_name") == "default"
     ]
-    return next(iter([*defaults, *configs]), {})
+    return defaults[0] if defaults else configs[0] if len(configs) == 1 else None
+
+
+def config_names(card: dict[str, Any]) -> list[str]:
+    """The names of the card's configurations."""
+    configs = [config for config in card.get("configs") or [] if isinstance(config, dict)]
+    return [str(config.get("config_name")) for config in configs]
+
+
+def split_names(expression: str) -> list[str] | None:
+    """The splits that ``train+test`` joins; None for a part of one, such as ``train[:9]``."""
+    return None if "[" in expression else [name.strip() for name in expression.split("+")]
 
 
 def card_info(card: dict[str, Any], config_name: str | None) -> dict[str, Any]:
@@ -59,9 +82,17 @@ def card_columns(info: dict[str, Any]) -> list[str] | None:
     return [str(name) for name in names if name] or None
 
 
+def card_rows(info: dict[str, Any], names: list[str]) -> int | None:
+    """The number of rows of these splits that the card tells."""
+    told = {split.get("name"): split.get("num_examples") for split in info.get("splits") or []}
+    numbers = [told.get(name) for name in names]
+    return sum(number for number in numbers if number) if all(isinstance(n, int) for n in numbers) else None
+
+
 def split_files(config: dict[str, Any], files: Iterable[str]) -> dict[str, list[str]]:
     """The data files of each split: by the configuration's patterns, else by their names."""
-    data = [path for path in files if path.lower().endswith(SUFFIXES)]
+    below = f"{config['data_dir'].strip('/')}/" if isinstance(config.get("data_dir"), str) else ""
+    data = [path for path in files if is_data(path) and path.startswith(below)]
     declared = declared_patterns(config)
     if declared:
         return {
@@ -74,6 +105,12 @@ def split_files(config: dict[str, Any], files: Iterable[str]) -> dict[str, list[
         if split:
             found.setdefault(split, []).append(path)
     return found or ({"train": data} if data else {})
+
+
+def is_data(path: str) -> bool:
+    parts = path.split("/")
+    hidden = any(part.startswith((".", "__")) for part in parts)
+    return path.lower().endswith(SUFFIXES) and parts[-1] not in IGNORED and not hidden
 
 
 def declared_patterns(config: dict[str, Any]) -> dict[str, list[str]]:
@@ -101,6 +138,8 @@ def split_of(path: str) -> str | None:
 def file_columns(path: str, read: ReadRange) -> list[str] | None:
     """The columns of one data file."""
     name = path.lower()
+    if name.endswith(PACKED):
+        return None
     if name.endswith(".parquet"):
         return parquet_columns(read)
     if name.endswith((".csv", ".tsv")):
@@ -125,14 +164,27 @@ def json_columns(text: str) -> list[str] | None:
     return list(row)
 
 
-def parquet_columns(read: ReadRange) -> list[str] | None:
-    """The top-level columns in the footer of a Parquet file (parquet-format: FileMetaData.schema)."""
+def parquet_footer(read: ReadRange) -> dict[int, Any] | None:
+    """The footer of a Parquet file (parquet-format: FileMetaData), None where it has none."""
     tail = read(-8, None)
     if len(tail) != 8 or tail[4:] != b"PAR1":
         return None
     length = struct.unpack("<I", tail[:4])[0]
-    metadata = Thrift(read(-8 - length, None)).struct()
-    schema = metadata.get(2) or []
+    return Thrift(read(-8 - length, None)).struct()
+
+
+def parquet_rows(read: ReadRange) -> int | None:
+    """The number of rows that the footer tells."""
+    footer = parquet_footer(read)
+    return None if footer is None else footer.get(3)
+
+
+def parquet_columns(read: ReadRange) -> list[str] | None:
+    """The top-level columns that the footer tells."""
+    footer = parquet_footer(read)
+    if footer is None:
+        return None
+    schema = footer.get(2) or []
     columns: list[str] = []
     index = 1  # the first element is the root; each other is followed by its children
     while index < len(schema):

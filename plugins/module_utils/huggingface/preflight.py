@@ -15,8 +15,10 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub imp
     explain,
     patiently,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.rows import DataFile
 
 TIMEOUT = 30.0  # seconds, for each request
+SIZED_FILES = 200  # whose sizes are asked for
 
 
 class Preflight:
@@ -74,44 +76,100 @@ class Preflight:
     def dataset(self, wanted: dict[str, Any]) -> dict[str, Any]:
         """repo_id, revision (a commit), splits and columns, the last two None where the Hub cannot tell.
 
-        Checks that the split and the columns that are wanted are there.
+        Checks that the configuration, the splits and the columns that are wanted are there.
         """
+        found = self.described(wanted)
+        return {name: found[name] for name in ("repo_id", "revision", "splits", "columns")}
+
+    def described(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """The same, with the paths of the wanted splits' files, and the card's number of rows."""
         repo_id = wanted["repo_id"]
         info = self.info("datasets", "dataset", repo_id, wanted["revision"])
         card = info.card_data.to_dict() if info.card_data else {}
-        config = columns.card_config(card, wanted["config"])
+        script = f"{repo_id.split('/')[-1]}.py"
+        if script in (sibling.rfilename for sibling in info.siblings or []):
+            raise HubError(
+                f"datasets: {repo_id} is loaded by a script, {script}, which the datasets library does not "
+                "run any more: choose a data set of files"
+            )
+        config = chosen(card, wanted["config"], repo_id)
         known = columns.card_info(card, config.get("config_name"))
         files = columns.split_files(config, [sibling.rfilename for sibling in info.siblings or []])
         splits = list(files) or [str(split["name"]) for split in known.get("splits") or []] or None
-        require("datasets", repo_id, "split", [wanted["split"]] if wanted["split"] else [], splits)
-        of_split = files.get(wanted["split"] or "train") or next(iter(files.values()), [])
-        names = columns.card_columns(known) or self.columns_of(repo_id, info.sha, of_split)
-        require("datasets", repo_id, "column", wanted["columns"], names)
-        return {"repo_id": repo_id, "revision": info.sha, "splits": splits, "columns": names}
+        names = columns.split_names(wanted["split"]) if wanted["split"] else []
+        if names is None:
+            raise HubError(
+                f"datasets: {wanted['split']!r} is a part of a split, which cannot be streamed: "
+                "name whole splits, such as train or train+test"
+            )
+        require("datasets", repo_id, "split", names, splits)
+        paths = [path for name in names or ["train"] for path in files.get(name, [])]
+        first = paths or next(iter(files.values()), [])
+        has = columns.card_columns(known) or self.columns_of(repo_id, info.sha, first)
+        require("datasets", repo_id, "column", wanted["columns"], has)
+        return {
+            "repo_id": repo_id,
+            "revision": info.sha,
+            "splits": splits,
+            "columns": has,
+            "paths": paths,
+            "rows": columns.card_rows(known, names or ["train"]),
+        }
 
-    def columns_of(self, repo_id: str, revision: str, files: list[str]) -> list[str] | None:
-        """The columns of the first file, None when there is none."""
-        if not files:
-            return None
-        from huggingface_hub import hf_hub_url
-
-        url = hf_hub_url(repo_id, files[0], repo_type="dataset", revision=revision, endpoint=self.endpoint)
-        return self.asked(
-            lambda: columns.file_columns(files[0], lambda first, last: self.read(url, first, last)),
+    def data_files(self, repo_id: str, revision: str, paths: list[str]) -> list[DataFile]:
+        """Files of a data set, to be read by ranges."""
+        entries = self.asked(
+            lambda: self.api.get_paths_info(
+                repo_id, paths[:SIZED_FILES], repo_type="dataset", revision=revision
+            ),
             repo_id,
             "datasets",
         )
+        sizes = {entry.path: entry.size for entry in entries}
+        average = sum(sizes.values()) // max(1, len(sizes))  # of more files than the Hub tells at once
+        return [
+            DataFile(path, sizes.get(path, average), self.reader(repo_id, revision, path)) for path in paths
+        ]
+
+    def reader(self, repo_id: str, revision: str, path: str) -> columns.ReadRange:
+        """Reads a range of a file of a data set."""
+        from huggingface_hub import hf_hub_url
+
+        url = hf_hub_url(repo_id, path, repo_type="dataset", revision=revision, endpoint=self.endpoint)
+        return lambda first, last: self.asked(lambda: self.read(url, first, last), repo_id, "datasets")
+
+    def text(self, repo_id: str, revision: str, path: str) -> str | None:
+        """A small file of a model, None where there is none."""
+        import requests
+        from huggingface_hub import hf_hub_url
+
+        url = hf_hub_url(repo_id, path, revision=revision, endpoint=self.endpoint)
+
+        def get() -> str | None:
+            answer = requests.get(url, headers=self.headers(), timeout=TIMEOUT)
+            if answer.status_code == 404:
+                return None
+            answer.raise_for_status()
+            return answer.content.decode("utf-8", "replace")
+
+        return self.asked(get, repo_id, "models")
+
+    def columns_of(self, repo_id: str, revision: str, files: list[str]) -> list[str] | None:
+        """The columns of the first file, None when there is none."""
+        return columns.file_columns(files[0], self.reader(repo_id, revision, files[0])) if files else None
+
+    def headers(self) -> dict[str, str]:
+        """The token; requests keeps it from other hosts."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def read(self, url: str, first: int, last: int | None) -> bytes:
         """A range of a file; a negative first byte counts from its end."""
         import requests
 
-        headers = {
-            "Range": f"bytes={first}" if first < 0 else f"bytes={first}-{'' if last is None else last}"
-        }
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"  # requests keeps it from other hosts
-        answer = requests.get(url, headers=headers, timeout=TIMEOUT)
+        given = f"bytes={first}" if first < 0 else f"bytes={first}-{'' if last is None else last}"
+        answer = requests.get(url, headers={**self.headers(), "Range": given}, timeout=TIMEOUT)
+        if answer.status_code == 416:  # an empty file, or a range behind the end
+            return b""
         answer.raise_for_status()
         return answer.content
 
@@ -163,6 +221,20 @@ class Preflight:
                 raise explain(error, repo, option, self.endpoint, bool(self.token)) or error from error
 
         return patiently(once)
+
+
+def chosen(card: dict[str, Any], name: str | None, repo_id: str) -> dict[str, Any]:
+    """The configuration that is loaded; HubError where the card leaves that open or has no such one."""
+    config = columns.card_config(card, name)
+    if config is not None:
+        return config
+    names = ", ".join(columns.config_names(card)) or "default"
+    if name:
+        raise HubError(f"datasets: {repo_id} has no configuration {name!r}: it has {names}")
+    raise HubError(
+        f"datasets: {repo_id} has several configurations and no default one: {names}. "
+        "Name one with dataset_config (in hf_repo_info config)"
+    )
 
 
 def require(option: str, repo_id: str, what: str, wanted: list[str], there: list[str] | None) -> None:

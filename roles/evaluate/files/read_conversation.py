@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes one conversation of a data set to a file: {"messages": [...], "answer": "..."}.
 
-The messages end with the first question; the answer is what the data set replies to it. Runs in the training
+The messages end with the first question; the answer is what the data set replies to it. A row is one of those
+that can be trained on: messages, prompt and completion, or question and answer. Runs in the training
 environment, which has the datasets library and, after training, the data set in its cache.
 """
 
@@ -9,43 +10,52 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
-
-import datasets
 
 
 def conversation(row: dict[str, Any], column: str) -> dict[str, Any]:
     if column not in row:
         raise SystemExit(f"The data set has no column {column}; it has {', '.join(row)}.")
-    messages = [{"role": m["role"], "content": m["content"]} for m in row[column]]
+    if {"question", "answer"} <= row.keys() and column in ("question", "answer"):
+        return {"messages": [{"role": "user", "content": row["question"]}], "answer": row["answer"]}
+    if not isinstance(row[column], list):
+        raise SystemExit(f"The data set's column {column} is no conversation.")
+    turns = row[column]
+    if column == "prompt" and "completion" in row:
+        turns = [message for pair in zip(turns, row["completion"], strict=False) for message in pair]
+    messages = [{"role": m["role"], "content": m["content"]} for m in turns]
     answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
     if not answers:
         raise SystemExit(f"The conversation has no answer of an assistant: {messages}")
     return {"messages": messages[: answers[0]], "answer": messages[answers[0]]["content"]}
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    import datasets  # takes seconds
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset")
     parser.add_argument("--split", required=True)
+    parser.add_argument("--config", help="configuration of the data set")
     parser.add_argument("--column", required=True)
     parser.add_argument("--row", type=int, required=True)
     parser.add_argument("--revision", default="", help="the data set's commit")
     parser.add_argument("--output", type=Path, required=True)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
+    split = options.split.split("+")[0].strip()  # of those that are joined the first
+    part_of_it = f"{split}[{options.row}:{options.row + 1}]"
     rows = datasets.load_dataset(
-        options.dataset,
-        split=f"{options.split}[{options.row}:{options.row + 1}]",
-        revision=options.revision or None,
+        options.dataset, options.config, split=part_of_it, revision=options.revision or None
     )
     if not len(rows):
-        raise SystemExit(f"{options.dataset} has no row {options.row} in its split {options.split}.")
+        raise SystemExit(f"{options.dataset} has no row {options.row} in its split {split}.")
     part = options.output.with_suffix(".part")
     part.write_text(json.dumps(conversation(rows[0], options.column), ensure_ascii=False), encoding="utf-8")
     part.replace(options.output)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

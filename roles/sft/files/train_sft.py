@@ -20,14 +20,16 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here these thin
   lies there. What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
 - A run that has its steps already ends well, without the model or the chips. Near the end there is no
   profile: Tunix refuses to train where at most one step is left to profile.
+- Data that end before the steps, or cannot be read, end it before the first step where that can be known then
+  (``training_data.py``). MaxText would end well.
 - It goes on with the data behind what the checkpoint was trained on. MaxText would begin anew.
 - A loss that is no number ends it. So does an end before the last step, where the data ran out, and weights
   that are the base model's.
 - An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it
   for ever, on chips that cost money.
 
-Runs in the training environment, beside the package ``tpuops`` of the collection's own modules. Needs Tunix
-0.1.0 and an Orbax that has policies (0.11.11).
+Runs in the training environment, beside ``training_data.py`` and the package ``tpuops`` of the collection's
+own modules. Needs Tunix 0.1.0 and an Orbax that has policies (0.11.11).
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import training_data
 from tpuops import arrays, checkpoints, manifest
 
 TOKENIZER = ["tokenizer*", "*.json", "*.jinja", "*.model", "*.txt"]  # not the weights
@@ -413,6 +416,7 @@ def main(arguments: list[str]) -> None:
     trainer = importlib.import_module(options.module)
     change_checkpoints(trainer, options.keep, options.minutes, options.period)
     change_loss(trainer)
+    training_data.check_data(trainer, Refused)
     change_data(trainer)
     change_main(trainer)
     try:

@@ -41,6 +41,11 @@ def guard() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def conversations() -> ModuleType:
+    return load("roles/evaluate/files/read_conversation.py")
+
+
+@pytest.fixture(scope="session")
 def shared_programs() -> Iterator[ModuleType]:
     """The package that the role common puts beside the programs."""
     package = ModuleType("tpuops")
@@ -60,7 +65,12 @@ def shared_programs() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def trainer(shared_programs: ModuleType) -> ModuleType:
+def training_data() -> ModuleType:
+    return load("roles/sft/files/training_data.py")
+
+
+@pytest.fixture(scope="session")
+def trainer(shared_programs: ModuleType, training_data: ModuleType) -> ModuleType:
     return load("roles/sft/files/train_sft.py")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.accelerators import (
+from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import (
     GENERATIONS,
     chips,
     generation,

@@ -93,6 +93,7 @@ def test_a_first_row_longer_than_what_is_read() -> None:
         (["corpus.json"], ["train"]),
         (["README.md", "images.zip"], []),
         (["constrained.json"], ["train"]),
+        (["dataset_infos.json", "config.json", ".cache/a.json", "__x/a.csv"], []),
     ],
 )
 def test_splits_by_the_names_of_files(files: list[str], expected: list[str]) -> None:
@@ -124,14 +125,36 @@ def test_the_card_s_configurations() -> None:
             {"config_name": "default", "features": [{"name": "messages"}]},
         ],
     }
-    assert columns.card_config(card, None)["data_files"] == "all.json"
-    assert columns.card_config(card, "en")["data_files"] == "en.json"
-    assert columns.card_config(card, "fr") == {}
+    chosen = [columns.card_config(card, name) for name in (None, "en", "fr")]
+    assert [each and each["data_files"] for each in chosen] == ["all.json", "en.json", None]
     assert columns.card_columns(columns.card_info(card, "default")) == ["messages"]
     assert columns.card_columns(columns.card_info(card, "en")) == ["question"]
     assert columns.card_columns(columns.card_info({}, None)) is None
 
 
-def test_a_compressed_file_tells_nothing() -> None:
-    assert columns.split_files({}, ["train.jsonl.gz"]) == {}
+def test_several_configurations_without_a_default_need_a_name() -> None:
+    several = {"configs": [{"config_name": "en"}, {"config_name": "ja"}]}
+    assert columns.card_config(several, None) is None
+    assert columns.card_config(several, "ja") == {"config_name": "ja"}
+    assert columns.config_names(several) == ["en", "ja"]
+    marked = {"configs": [{"config_name": "en"}, {"config_name": "ja", "default": True}]}
+    assert columns.card_config(marked, None) == {"config_name": "ja", "default": True}
+    assert columns.card_config({"configs": several["configs"][:1]}, None) == {"config_name": "en"}
+    assert columns.card_config({}, None) == {}
+    assert columns.card_config({}, "en") is None
+
+
+def test_a_configuration_s_directory() -> None:
+    files = ["en/train.jsonl", "ja/train.jsonl", "ja/test.jsonl"]
+    assert columns.split_files({"data_dir": "ja"}, files) == {"train": files[1:2], "test": files[2:]}
+
+
+def test_splits_of_an_expression() -> None:
+    assert columns.split_names("train") == ["train"]
+    assert columns.split_names("train_sft + test_sft") == ["train_sft", "test_sft"]
+    assert columns.split_names("train[:10%]") is None
+
+
+def test_a_compressed_file_has_a_split_and_tells_no_columns() -> None:
+    assert columns.split_files({}, ["train.jsonl.gz"]) == {"train": ["train.jsonl.gz"]}
     assert columns.file_columns("train.jsonl.gz", ranges(gzip.compress(b'{"a": 1}'))) is None

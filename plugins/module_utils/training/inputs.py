@@ -1,0 +1,283 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a training and a server are told, and what of it cannot work, before anything is created."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils import accelerators
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import conversations, memory
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.batches import Amount, Plan
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS, REFUSED
+
+# Data that the Hub's files say nothing about: MaxText reads something else, or changes the rows first.
+OTHER_DATA = ("dataset_type", "hf_path", "hf_train_files", "hf_data_dir", "formatting_func_path", "use_sft")
+# Tokens that a chat template adds to a message, about and at most.
+MESSAGE_TOKENS = 6
+MESSAGE_TOKENS_MOST = 64
+CHARACTERS_A_TOKEN = 4  # of ASCII; other characters are about a token each
+CAUTION = 2  # such an estimate may be wrong by
+# Of a chip's memory vLLM's weights, cache and programs may have so much (gpu_memory_utilization).
+SERVING_SHARE = 0.92
+LARGER_TYPES = ("v6e-8", "v5p-8")  # with one worker
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The trainer's settings, those in its arguments included."""
+
+    model: str
+    steps: int
+    batch: float
+    length: int
+    dtype: str
+    epochs: int
+    packing: bool
+    accumulation: int
+    learning_rate: str
+    split: str
+    columns: list[str]
+    config: str | None
+    platform: str
+    flags: str
+    own_shape: bool
+    all_weights: bool
+    own_template: bool
+    hub_data: bool
+
+    def plan(self, accelerator_type: str) -> Plan | None:
+        """The batches that are asked for; None where the number of devices is not known."""
+        devices = accelerators.devices(accelerator_type)
+        if self.platform == "cpu":
+            forced = re.search(r"--xla_force_host_platform_device_count=(\d+)", self.flags)
+            devices = int(forced.group(1)) if forced else 1
+        if not devices:
+            return None
+        sequences = max(1, int(self.batch * devices * self.accumulation))
+        return Plan(self.steps, sequences, self.length, self.epochs, self.packing, self.batch)
+
+
+def settings(params: dict[str, Any]) -> Settings:
+    """From the options and the trainer's arguments, of which the last one with a name wins.
+
+    Raises HubError for one that is not what MaxText takes.
+    """
+    given = dict(
+        argument.split("=", 1) for argument in params["arguments"] if "=" in argument
+    )  # as MaxText's command line
+
+    def number(name: str, default: Any) -> float:
+        value = given.get(name, default)
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not 0 < found < math.inf:
+            raise HubError(f"{name}: {value!r} is not a number above 0: set one")
+        return found
+
+    def flag(name: str, default: bool) -> bool:
+        return given[name].lower() in ("true", "1", "yes") if name in given else default
+
+    return Settings(
+        model=params["model"],
+        steps=int(number("steps", params["steps"])),
+        batch=number("per_device_batch_size", params["per_device_batch_size"]),
+        length=int(number("max_target_length", params["max_target_length"])),
+        dtype=given.get("weight_dtype", params["weight_dtype"]),
+        epochs=int(number("num_epoch", params["num_epoch"])),
+        packing=flag("packing", True),
+        accumulation=int(number("gradient_accumulation_steps", 1)),
+        learning_rate=given.get("learning_rate", params["learning_rate"]),
+        split=given.get("train_split", params["train_split"]),
+        columns=column_list(given.get("train_data_columns"), params["train_data_columns"]),
+        config=given.get("hf_name", params["dataset_config"]) or None,
+        platform=params["platform"],
+        flags=str(params["environment"].get("XLA_FLAGS", "")),
+        own_shape=not flag("override_model_config", False) and "model_name" not in given,
+        all_weights=not flag("lora.enable_lora", False),
+        own_template="chat_template" not in given and "chat_template_path" not in given,
+        hub_data=not any(name in given for name in OTHER_DATA),
+    )
+
+
+def column_list(argument: str | None, default: list[str]) -> list[str]:
+    return default if argument is None else re.findall(r"[^\s,'\"\[\]]+", argument)
+
+
+def check(given: Settings, accelerator_types: list[str]) -> list[str]:
+    """Raises HubError for what is known not to work; warnings of what is not known."""
+    if given.model in REFUSED:
+        raise HubError(f"model: {given.model} cannot be trained here: {REFUSED[given.model]}")
+    check_learning_rate(given.learning_rate)
+    return [warning for each in accelerator_types for warning in check_type(given, each)]
+
+
+def check_columns(given: Settings, there: list[str] | None) -> None:
+    """That MaxText takes these columns. there: those of the data set, None where not known."""
+    problem = conversations.columns_problem(given.columns, there)
+    if problem:
+        raise HubError(f"train_data_columns: {problem}")
+
+
+def check_learning_rate(value: str) -> None:
+    if value == "":
+        return
+    try:
+        rate = float(value)
+    except ValueError as error:
+        raise HubError(f"learning_rate: {value!r} is not a number: set one such as 2.e-5") from error
+    if not 0 < rate < math.inf:
+        raise HubError(f"learning_rate: {value!r} is not above 0, so nothing is learned: set 2.e-5, say")
+
+
+def check_type(given: Settings, accelerator_type: str) -> list[str]:
+    workers, kind = accelerators.workers(accelerator_type), accelerators.generation(accelerator_type)
+    if workers and workers > 1 and kind:
+        prefix = accelerator_type.partition("-")[0]
+        raise HubError(
+            f"tpu_vm_accelerator_type: a {accelerator_type} has {workers} workers, and training takes "
+            f"one. Choose {prefix}-{kind.host_chips * kind.cores} or less"
+        )
+    if given.platform == "cpu" or not given.own_shape or not given.all_weights:
+        return []
+    fit = memory.fits(given.model, given.dtype, accelerator_type, given.batch, given.length)
+    if fit.verdict == memory.TOO_LARGE:
+        larger = [
+            other
+            for other in LARGER_TYPES
+            if memory.fits(given.model, given.dtype, other, given.batch, given.length).verdict
+            != memory.TOO_LARGE
+        ]
+        more = f", or a tpu_vm_accelerator_type with more memory: {', '.join(larger)}" if larger else ""
+        raise HubError(f"model: {fit}. Choose a smaller model{more}")
+    return [f"{fit}."] if fit.verdict == memory.UNKNOWN else []
+
+
+def has_chat_template(text: Callable[[str], str | None]) -> bool:
+    """Whether a tokenizer has one; text: gives a file of its repository, or None."""
+    if (text("chat_template.jinja") or "").strip():
+        return True
+    try:
+        config = json.loads(text("tokenizer_config.json") or "{}")
+    except ValueError:
+        return False
+    return bool(isinstance(config, dict) and config.get("chat_template"))
+
+
+def check_rows(rows: list[dict[str, Any]], columns: list[str], dataset: str) -> None:
+    """That MaxText trains on each of these rows as it is written."""
+    problems = [(number, conversations.problem(row, columns)) for number, row in enumerate(rows)]
+    bad = [(number, problem) for number, problem in problems if problem]
+    if bad:
+        number, problem = bad[0]
+        raise HubError(
+            f"dataset: row {number} of {dataset}: {problem} ({len(bad)} of the {len(rows)} rows that were "
+            "read). Correct such rows or leave them out"
+        )
+
+
+def amount_of(
+    rows: list[dict[str, Any]],
+    total: int | None,
+    columns: list[str],
+    count: Callable[[list[str]], list[int] | None] = lambda _texts: None,
+) -> Amount:
+    """Rows and tokens; count: gives the tokens of texts, or None: then they are told by their characters."""
+    texts = [conversations.texts(row, columns) for row in rows]
+    found = count([text for row in texts for text in row])
+    if found is not None:
+        numbers = iter(found)
+        counted = [sum(next(numbers) + MESSAGE_TOKENS for _text in row) for row in texts]
+        return Amount(total, counted, counted)
+    likely = [tokens(row) for row in texts]
+    most = [sum(len(text.encode()) + MESSAGE_TOKENS_MOST for text in row) for row in texts]
+    return Amount(total, likely, most)
+
+
+def check_length(rows: list[dict[str, Any]], columns: list[str], length: int) -> list[str]:
+    """A warning of rows that are cut, by their characters; HubError where no answer is left of any."""
+    whole = [tokens(conversations.texts(row, columns)) for row in rows]
+    asked = [tokens(conversations.question(row, columns)) for row in rows]
+    cut, hidden = sum(each > length for each in whole), sum(each > length for each in asked)
+    if rows and min(asked) > length * CAUTION:
+        enough = -(-max(whole) // 128) * 128
+        raise HubError(
+            f"max_target_length: {length} tokens end before the first answer in each of the {len(rows)} rows "
+            f"that were read, so nothing is learned: set it to about {enough} or more"
+        )
+    if not cut:
+        return []
+    lost = (
+        f", {hidden} of them even before the first answer, so nothing is learned from them" if hidden else ""
+    )
+    return [
+        f"About {cut} of the {len(rows)} rows that were read are longer than max_target_length "
+        f"({length} tokens) and are cut{lost}: their last answers have no end."
+    ]
+
+
+def tokens(texts: list[str]) -> int:
+    return sum(about(text) + MESSAGE_TOKENS for text in texts)
+
+
+def about(text: str) -> int:
+    """Tokens of a text, about. There are never more than its bytes: tokenizers fall back to those."""
+    ascii_only = len(text) if text.isascii() else sum(character < "\x80" for character in text)
+    return ascii_only // CHARACTERS_A_TOKEN + len(text) - ascii_only
+
+
+def check_serving(model: str, accelerator_types: list[str], size: int) -> None:
+    """Raises HubError where vLLM cannot serve the model, in bfloat16, with this tensor_parallel_size."""
+    if size < 1:
+        raise HubError(f"tensor_parallel_size: {size} is not above 0: set the number of chips to serve on")
+    shape = MODELS.get(model)
+    if shape and shape.heads % size:
+        raise HubError(
+            f"tensor_parallel_size: {size} does not divide the {shape.heads} attention heads of {model}: "
+            "set a power of 2"
+        )
+    for accelerator_type in accelerator_types:
+        check_serving_on(model, accelerator_type, size)
+
+
+def check_serving_on(model: str, accelerator_type: str, size: int) -> None:
+    kind, chips = accelerators.generation(accelerator_type), accelerators.chips(accelerator_type)
+    if kind is None or not chips:
+        return
+    if not kind.serves:
+        raise HubError(
+            f"tpu_vm_accelerator_type: vLLM cannot serve on a {accelerator_type}: its kernels need v5e or "
+            "newer. Choose another type, or leave out the serving with --skip-tags vllm_serve,evaluate"
+        )
+    if size > chips:
+        raise HubError(
+            f"tensor_parallel_size: {size} is more than the {chips} chips of a {accelerator_type}: "
+            f"set {chips} or less"
+        )
+    shape = MODELS.get(model)
+    if shape is None or kind.memory is None:
+        return
+    weights, room = 2 * shape.parameters / memory.GIB, kind.memory * SERVING_SHARE
+    if weights / size < room:
+        return
+    enough = [
+        more for more in (2, 4, 8) if more <= chips and not shape.heads % more and weights / more < room
+    ]
+    remedy = (
+        f"Set tensor_parallel_size to {enough[0]}{' or more' if len(enough) > 1 else ''}"
+        if enough
+        else "Choose a tpu_vm_accelerator_type with more memory, or a smaller model"
+    )
+    raise HubError(
+        f"tensor_parallel_size: {size} is too small for {model} on a {accelerator_type}: each chip would "
+        f"hold {weights / size:.1f} GiB of weights, and vLLM may use {room:.1f} GiB of it. {remedy}"
+    )

@@ -1,0 +1,74 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: serving_inputs_info
+short_description: Check that a model can be served before a TPU is paid for
+version_added: 0.3.0
+description:
+  - Compares a model with the types of TPU that are to serve it with vLLM, in bfloat16, and fails with one
+    clear message when its weights are known not to fit, or when the chips cannot share them like that.
+  - Asks nobody. A model or type that is not known passes.
+options:
+  model:
+    description: Name of the model in MaxText.
+    type: str
+    required: true
+  tensor_parallel_size:
+    description: Number of chips that share the weights.
+    type: int
+    default: 1
+  accelerator_types:
+    description: Types of TPU that may serve it; each must be able to.
+    type: list
+    elements: str
+    required: true
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+  - tpuops.maxtext.attributes.info_module
+seealso:
+  - module: tpuops.maxtext.training_inputs_info
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+"""
+
+EXAMPLES = r"""
+- name: Check the serving before spending money
+  tpuops.maxtext.serving_inputs_info:
+    model: qwen3-8b
+    tensor_parallel_size: 4
+    accelerator_types: [v5litepod-8]
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import inputs
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "model": {"type": "str", "required": True},
+            "tensor_parallel_size": {"type": "int", "default": 1},
+            "accelerator_types": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        inputs.check_serving(given["model"], given["accelerator_types"], given["tensor_parallel_size"])
+    except HubError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+#!/usr/bin/python
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: training_inputs_info
+short_description: Check that a training can work before a TPU is paid for
+version_added: 0.3.0
+description:
+  - Compares what a supervised fine-tuning with MaxText is told with the data set and the tokenizer on the
+    Hub, and with the memory of the TPU. Fails with one clear message for what is known not to work.
+  - Reads rows of the data set, up to 32 MB of its files, and checks that MaxText trains on each of them as it
+    is written. Counts rows and tokens, and fails when the data end before the steps. MaxText ends without an
+    error then, and its learning rate, whose warm-up is a share of the steps, was never what was asked for.
+  - Meant for the controller, before any machine is created. What is not known is a warning.
+options:
+  token:
+    description: Token of the Hub; without one, only public repositories are seen.
+    type: str
+  endpoint:
+    description: Address of the Hub.
+    type: str
+    default: https://huggingface.co
+  model:
+    description: Name of the model in MaxText.
+    type: str
+    required: true
+  tokenizer:
+    description: Repository of the tokenizer, which must have a chat template.
+    type: str
+    required: true
+  tokenizer_revision:
+    description: Branch, tag or commit of it.
+    type: str
+    default: main
+  dataset:
+    description: Repository of the data set.
+    type: str
+    required: true
+  dataset_revision:
+    description: Branch, tag or commit of it.
+    type: str
+    default: main
+  dataset_config:
+    description: Configuration of it. The default is the one that the data set declares as its default.
+    type: str
+  train_split:
+    description: Split that is trained on; several with V(+) between them.
+    type: str
+    default: train
+  train_data_columns:
+    description: Columns that are trained on.
+    type: list
+    elements: str
+    default: [messages]
+  steps:
+    description: Number of optimizer steps.
+    type: int
+    required: true
+  num_epoch:
+    description: How often the data set is read.
+    type: int
+    default: 1
+  per_device_batch_size:
+    description: Sequences for each device and step.
+    type: float
+    default: 1
+  max_target_length:
+    description: Length of a sequence, in tokens.
+    type: int
+    default: 1024
+  weight_dtype:
+    description: Data type of the weights.
+    type: str
+    choices: [bfloat16, float32]
+    default: bfloat16
+  learning_rate:
+    description: Peak learning rate; that of MaxText when empty.
+    type: str
+    default: ""
+  arguments:
+    description: Arguments of the trainer, each C(NAME=VALUE), that win over the other options.
+    type: list
+    elements: str
+    default: []
+  environment:
+    description: Environment variables of the trainer.
+    type: dict
+    default: {}
+  accelerator_types:
+    description: Types of TPU that the training may run on; it must be able to on each.
+    type: list
+    elements: str
+    required: true
+  platform:
+    description: Where the training runs; V(cpu) on the local cloud, where the memory of a TPU does not count.
+    type: str
+    choices: [tpu, cpu]
+    default: tpu
+notes:
+  - Rows of Parquet files need pyarrow; without it their number is known and not what is in them.
+  - Tokens are counted with the library tokenizers when the characters of the rows leave open whether they
+    last; without it that is a warning.
+requirements:
+  - huggingface_hub 0.36 or later
+  - requests
+extends_documentation_fragment:
+  - tpuops.maxtext.attributes
+  - tpuops.maxtext.attributes.info_module
+seealso:
+  - module: tpuops.maxtext.hf_repo_info
+  - module: tpuops.maxtext.serving_inputs_info
+author:
+  - The tpuops.maxtext maintainers (@tpuops)
+"""
+
+EXAMPLES = r"""
+- name: Check the training before spending money
+  tpuops.maxtext.training_inputs_info:
+    token: "{{ hf_token }}"
+    model: qwen3-4b
+    tokenizer: Qwen/Qwen3-4B
+    dataset: llm-jp/Synthetic-JP-EN-Coding-Dataset
+    steps: 100
+    accelerator_types: [v5litepod-8]
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+dataset:
+  description: The data set; null when O(arguments) name other data.
+  returned: success
+  type: dict
+  contains:
+    repo_id:
+      description: The repository.
+      type: str
+      returned: always
+      sample: llm-jp/Synthetic-JP-EN-Coding-Dataset
+    revision:
+      description: The commit that the revision names.
+      type: str
+      returned: always
+      sample: 3fa1c0d2e4b5a69788796a5b4c3d2e1f00112233
+    rows:
+      description: Its rows in the split, exact when all were read, else about; null where nothing tells.
+      type: int
+      returned: always
+      sample: 173849
+    rows_read:
+      description: How many rows were looked at.
+      type: int
+      returned: always
+      sample: 9000
+    complete:
+      description: Whether that were all rows.
+      type: bool
+      returned: always
+      sample: false
+not_known:
+  description: What could not be checked, also given as warnings.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+import traceback
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import data, inputs
+
+
+def look(params: dict[str, Any]) -> dict[str, Any]:
+    given, types = inputs.settings(params), params["accelerator_types"]
+    warnings = inputs.check(given, types)
+    hub = Preflight(params["endpoint"], params["token"])
+    tokenizer = data.Tokenizer(hub, params["tokenizer"], params["tokenizer_revision"])
+    if given.own_template:
+        tokenizer.check_chat_template()
+    if not given.hub_data:
+        return {
+            "dataset": None,
+            "not_known": [*warnings, "The data are not the data set's: nobody looked at them."],
+        }
+    wanted = {"repo_id": params["dataset"], "revision": params["dataset_revision"]}
+    plans = [plan for plan in map(given.plan, types) if plan]
+    dataset, more = data.look(hub, given, wanted, tokenizer, plans)
+    return {"dataset": dataset, "not_known": warnings + more}
+
+
+def main() -> None:
+    text, number = {"type": "str"}, {"type": "int"}
+    module = AnsibleModule(
+        argument_spec={
+            "token": {"type": "str", "no_log": True},
+            "endpoint": {**text, "default": "https://huggingface.co"},
+            "model": {**text, "required": True},
+            "tokenizer": {**text, "required": True},
+            "tokenizer_revision": {**text, "default": "main"},
+            "dataset": {**text, "required": True},
+            "dataset_revision": {**text, "default": "main"},
+            "dataset_config": text,
+            "train_split": {**text, "default": "train"},
+            "train_data_columns": {"type": "list", "elements": "str", "default": ["messages"]},
+            "steps": {**number, "required": True},
+            "num_epoch": {**number, "default": 1},
+            "per_device_batch_size": {"type": "float", "default": 1},
+            "max_target_length": {**number, "default": 1024},
+            "weight_dtype": {**text, "choices": ["bfloat16", "float32"], "default": "bfloat16"},
+            "learning_rate": {**text, "default": ""},
+            "arguments": {"type": "list", "elements": "str", "default": []},
+            "environment": {"type": "dict", "default": {}},
+            "accelerator_types": {"type": "list", "elements": "str", "required": True},
+            "platform": {**text, "choices": ["tpu", "cpu"], "default": "tpu"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = look(module.params)
+    except ImportError as error:
+        module.fail_json(
+            msg=missing_required_lib(error.name or "huggingface_hub"), exception=traceback.format_exc()
+        )
+    except HubError as error:
+        module.fail_json(msg=str(error))
+    for warning in result["not_known"]:
+        module.warn(warning)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

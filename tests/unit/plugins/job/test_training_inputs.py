@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The check of a training's inputs, against the local cloud's Hub, with data as people bring them."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from itertools import count
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import patiently
+from huggingface_hub import CommitOperationAdd, HfApi, constants
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from .conftest import Hub, RunModule
+
+numbers = count()
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+Rows = list[dict[str, Any]]
+Files = dict[str, bytes]
+
+
+def message(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+PAIRS = [(f"What is {number} plus {number}?", f"It is {2 * number}.") for number in range(900)]
+CHATS = [{"messages": [message("user", q), message("assistant", a)]} for q, a in PAIRS]
+
+
+def jsonl(found: Rows) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in found).encode()
+
+
+def parquet(found: Rows) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(found), buffer)
+    return buffer.getvalue()
+
+
+def card(text: str) -> bytes:
+    return f"---\n{text}---\n".encode()
+
+
+@pytest.fixture(autouse=True)
+def without_xet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(preflight, "patiently", lambda work: patiently(work, pause=0.0))
+
+
+class Bench:
+    """Puts a tokenizer and data sets on the Hub and runs the module with them."""
+
+    def __init__(self, hub: Hub, run_module: RunModule) -> None:
+        self.hub, self.run_module = hub, run_module
+        self.api = HfApi(endpoint=hub.url, token=hub.token)
+        words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        self.tokenizer = self.put(
+            {
+                "tokenizer.json": words.to_str().encode(),
+                "tokenizer_config.json": json.dumps({"chat_template": CHATML}).encode(),
+            },
+            "model",
+        )
+
+    def put(self, files: Files, repo_type: str = "dataset") -> str:
+        repo_id = f"local/inputs-{next(numbers)}"
+        self.api.create_repo(repo_id, repo_type=repo_type)
+        name = repo_id.split("/")[1]
+        operations = [
+            CommitOperationAdd(path.replace("{name}", name), content) for path, content in files.items()
+        ]
+        self.api.create_commit(repo_id, operations, commit_message="x", repo_type=repo_type)
+        return repo_id
+
+    def check(self, files: Files | str, **options: Any) -> dict[str, Any]:
+        """The module's result for a data set of these files: 5 steps of 8 sequences of 128 tokens."""
+        defaults = {
+            "endpoint": self.hub.url,
+            "token": self.hub.token,
+            "model": "qwen3-4b",
+            "tokenizer": self.tokenizer,
+            "dataset": files if isinstance(files, str) else self.put(files),
+            "steps": 5,
+            "max_target_length": 128,
+            "accelerator_types": ["v5litepod-8"],
+        }
+        return self.run_module("training_inputs_info", **{**defaults, **options})
+
+
+@pytest.fixture
+def bench(hub: Hub, run_module: RunModule) -> Bench:
+    return Bench(hub, run_module)
+
+
+TWO = "configs:\n- config_name: en\n  data_files: en/*\n- config_name: ja\n  data_files: ja/*\n"
+SPLITS = (
+    "configs:\n- config_name: default\n  data_files:\n  - split: train_sft\n    path: data/train_sft-*\n"
+    "  - split: test_sft\n    path: data/test_sft-*\n"
+)
+GOOD: dict[str, tuple[Files, dict[str, Any]]] = {
+    "parquet": ({"data/train-00000-of-00001.parquet": parquet(CHATS)}, {}),
+    "json lines": ({"train.jsonl": jsonl(CHATS)}, {}),
+    "packed": ({"train.jsonl.gz": gzip.compress(jsonl(CHATS))}, {}),
+    "shards": (
+        {f"data/train-0000{index}-of-00003.parquet": parquet(CHATS[index::3]) for index in range(3)},
+        {},
+    ),
+    "prompt and completion": (
+        {
+            "train.jsonl": jsonl(
+                [{"prompt": [message("user", q)], "completion": [message("assistant", a)]} for q, a in PAIRS]
+            )
+        },
+        {"train_data_columns": ["prompt", "completion"]},
+    ),
+    "question and answer": (
+        {"train.csv": ("question,answer\n" + "".join(f"{q},{a}\n" for q, a in PAIRS)).encode()},
+        {"train_data_columns": ["question", "answer"]},
+    ),
+    "two splits": (
+        {
+            "data/train_sft-0.parquet": parquet(CHATS[:450]),
+            "data/test_sft-0.parquet": parquet(CHATS[450:]),
+            "README.md": card(SPLITS),
+        },
+        {"train_split": "train_sft+test_sft"},
+    ),
+    "a named configuration": (
+        {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS[:1]), "README.md": card(TWO)},
+        {"dataset_config": "ja"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_data_that_can_be_trained_on(bench: Bench, case: str) -> None:
+    files, options = GOOD[case]
+    result = bench.check(files, **options)
+    assert not result["failed"], result
+    assert result["dataset"]["rows"] == result["dataset"]["rows_read"] == 900
+    assert (result["dataset"]["complete"], result["not_known"]) == (True, [])
+
+
+BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
+    "three rows": (
+        {"data/train-0.parquet": parquet(CHATS[:3])},
+        {"steps": 100},
+        "steps: 100 steps need more data: 3 rows, read once, give 1 batch of 8 sequences of 128 tokens. "
+        "Set steps to 1",
+    ),
+    "strings for conversations": (
+        {"train.jsonl": jsonl([{"prompt": q, "completion": a} for q, a in PAIRS])},
+        {"train_data_columns": ["prompt", "completion"]},
+        "dataset: row 0 of {dataset}: prompt is a string, not a list of messages with role and content",
+    ),
+    "alpaca": (
+        {"train.jsonl": jsonl([{"instruction": q, "output": a} for q, a in PAIRS])},
+        {},
+        "train_data_columns: {dataset} has no column 'messages': it has instruction, output",
+    ),
+    "alpaca, named": (
+        {"train.jsonl": jsonl([{"instruction": q, "output": a} for q, a in PAIRS])},
+        {"train_data_columns": ["instruction", "output"]},
+        "train_data_columns: [instruction, output] is not what MaxText trains on: [messages], "
+        "[prompt, completion] or [question, answer]. Convert the data set",
+    ),
+    "sharegpt": (
+        {"train.parquet": parquet([{"messages": [{"from": "human", "value": q}]} for q, _ in PAIRS])},
+        {},
+        "dataset: row 0 of {dataset}: a message has from, value: it needs role and content",
+    ),
+    "tools": (
+        {"train.jsonl": jsonl([*CHATS, {"messages": [message("user", "x"), message("tool", "y")]}])},
+        {},
+        "dataset: row 900 of {dataset}: a message has the role 'tool': MaxText drops",
+    ),
+    "an array": (
+        {"train.json": json.dumps(CHATS).encode()},
+        {},
+        "train.json: is one JSON array",
+    ),
+    "configurations without a default": (
+        {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
+        {},
+        "datasets: {dataset} has several configurations and no default one: en, ja. "
+        "Name one with dataset_config",
+    ),
+    "a configuration that is not there": (
+        {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
+        {"dataset_config": "ja", "arguments": ["hf_name=fr"]},
+        "datasets: {dataset} has no configuration 'fr': it has en, ja",
+    ),
+    "a script": (
+        {"train.jsonl": jsonl(CHATS), "{name}.py": b"import datasets"},
+        {},
+        "datasets: {dataset} is loaded by a script, {name}.py, which the datasets library does not run",
+    ),
+    "a part of a split": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"train_split": "train[:100]"},
+        "datasets: 'train[:100]' is a part of a split",
+    ),
+    "a split that is not there": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"train_split": "train+test"},
+        "datasets: {dataset} has no split 'test': it has train",
+    ),
+    "an empty split": (
+        {"train.jsonl": b"", "test.jsonl": jsonl(CHATS)},
+        {},
+        "steps: 5 steps need data: the split has no rows",
+    ),
+    "too few tokens in many rows": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"steps": 100},  # 113 batches by rows, fewer by tokens
+        "steps: 100 steps need more data: 900 rows, read once, give 2",
+    ),
+    "a model that cannot be trained": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"model": "gemma3-4b"},
+        "model: gemma3-4b",
+    ),
+    "too large a model": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"model": "qwen3-32b"},
+        "model: qwen3-32b in bfloat16",
+    ),
+    "a slice": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"accelerator_types": ["v5litepod-16"]},
+        "tpu_vm_accelerator_type: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_work_is_refused_with_the_reason(bench: Bench, case: str) -> None:
+    files, options, said = BAD[case]
+    dataset = bench.put(files)
+    result = bench.check(dataset, **options)
+    assert result["failed"], result
+    assert said.replace("{dataset}", dataset).replace("{name}", dataset.split("/")[1]) in result["msg"]
+
+
+def test_a_tokenizer_without_a_chat_template(bench: Bench) -> None:
+    base = bench.put({"tokenizer_config.json": b"{}", "tokenizer.json": b"{}"}, "model")
+    data = bench.put({"train.jsonl": jsonl(CHATS)})
+    refused = bench.check(data, tokenizer=base)
+    assert refused["msg"].startswith(f"model: the tokenizer of {base} has no chat template")
+    assert not bench.check(data, tokenizer=base, arguments=["chat_template_path=x.jinja"])["failed"]
+    separate = bench.put({"tokenizer_config.json": b"{}", "chat_template.jinja": CHATML.encode()}, "model")
+    assert not bench.check(data, tokenizer=separate)["failed"]
+
+
+def test_tokens_are_counted_where_characters_leave_it_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bench.put({"train.jsonl": jsonl(CHATS)})
+    # 900 rows of 22 tokens are 20 batches; by bytes they could be 100.
+    refused = bench.check(data, steps=40)
+    assert "900 rows, read once, give 2" in refused["msg"]
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    unsure = bench.check(data, steps=40)
+    assert not unsure["failed"]
+    (warning,) = unsure["not_known"]
+    assert "may end before" in warning
+
+
+def test_rows_that_cannot_be_read_are_a_warning(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    many = bench.check({"data/train-0.parquet": parquet(CHATS)})
+    assert (many["dataset"]["rows"], many["dataset"]["rows_read"]) == (900, 0)
+    few = bench.check({"data/train-0.parquet": parquet(CHATS[:3])})
+    assert "3 rows, read once, give 1 batch" in few["msg"]  # the footer is enough for that
+    packed = {"train.jsonl.zst": b"\x28\xb5\x2f\xfd"}
+    nothing = bench.check(packed)
+    assert "cannot be counted here" in nothing["not_known"][0]
+    described = (
+        "dataset_info:\n  features:\n  - name: messages\n  splits:\n  - name: train\n    num_examples: 3\n"
+    )
+    told = bench.check({**packed, "README.md": card(described)})
+    assert "3 rows, read once, give 1 batch" in told["msg"]  # by the card alone
+
+
+def test_other_data_are_not_looked_at(bench: Bench) -> None:
+    result = bench.check("local/none", arguments=["dataset_type=synthetic"])
+    assert (result["failed"], result["dataset"]) == (False, None)
+
+
+def test_serving(run_module: RunModule) -> None:
+    options = {"model": "qwen3-8b", "accelerator_types": ["v5litepod-8"]}
+    refused = run_module("serving_inputs_info", **options)
+    assert refused["msg"].startswith("tensor_parallel_size: 1 is too small for qwen3-8b on a v5litepod-8")
+    assert not run_module("serving_inputs_info", tensor_parallel_size=4, **options)["failed"]
