@@ -12,6 +12,10 @@ from types import ModuleType
 
 import pytest
 
+from ..plugins.job.conftest import hub
+
+__all__ = ["hub"]
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -66,6 +70,11 @@ def trainer(shared_programs: ModuleType) -> ModuleType:
 @pytest.fixture(scope="session")
 def converter(shared_programs: ModuleType) -> ModuleType:
     return load("roles/convert/files/convert.py")
+
+
+@pytest.fixture(scope="session")
+def exporter() -> ModuleType:
+    return load("roles/export/files/export.py")
 
 
 @pytest.fixture(scope="session")
