@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How one library reads a published model, as a program: `peer.py transformers|vllm DIRECTORY`.
 
-Standard input has a JSON object: `messages` of a conversation, and `top`, a number of tokens. The last line of
-standard output is the answer: the library's version, the tokens of the conversation, what ends a text, and for
-each position the log probabilities of the tokens that the library finds the most probable.
+Standard input has a JSON object: `messages` of a conversation, and `top`, a number of tokens. The line of
+standard output that begins with ANSWER has the library's version, the tokens of the conversation, what ends a
+text, and for each position the log probabilities of the tokens that the library finds the most probable.
 
 Runs on the TPU VM in the serving environment, or with another transformers before it on the path.
 """
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     library, where = sys.argv[1:]
     given = json.load(sys.stdin)
     read = {"transformers": with_transformers, "vllm": with_vllm}[library]
-    print(json.dumps(read(where, given["messages"], given["top"])))
+    print("ANSWER", json.dumps(read(where, given["messages"], given["top"])), flush=True)
