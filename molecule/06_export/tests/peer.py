@@ -55,6 +55,7 @@ def with_vllm(directory: str, messages: list[dict[str, str]], top: int) -> Answe
     )
     tokenizer = llm.get_tokenizer()
     tokens = tokenized(tokenizer, messages)
+    generation = llm.llm_engine.model_config.try_get_generation_config()
     asked = vllm.SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=top)
     (told,) = llm.generate({"prompt_token_ids": tokens}, asked)
     # Of each token, given those before it: nothing for the first.
@@ -64,7 +65,7 @@ def with_vllm(directory: str, messages: list[dict[str, str]], top: int) -> Answe
         "dtype": str(llm.llm_engine.model_config.hf_config.dtype),
         "tokens": tokens,
         "special": sorted(tokenizer.all_special_tokens),
-        "ends": llm.get_default_sampling_params().stop_token_ids,
+        "ends": generation.get("eos_token_id"),
         "best": [{str(token): each.logprob for token, each in known.items()} for known in positions],
     }
 
