@@ -2,7 +2,8 @@
 """What users load an export with, on the same words: transformers 4 and 5, and vLLM.
 
 Both models have a rope base of 1000000 and a tokenizer with additional special tokens. One is the finished
-run's own. The other has its weights and a base with a scaled rope, of which MaxText's converter knows nothing.
+run's own. The other has its weights, and a base with a scaled rope, of which MaxText's converter knows
+nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PEER = Path(__file__).with_name("peer.py")
 PLACE = "/var/tmp/peers"  # on the TPU VM
 TOP = 20  # tokens of each position that are compared
 CLOSE = 1e-3  # between log probabilities; the wrong rope base, or no scaling, makes more than 1
-#: The local cloud's serving environment has transformers 5. These lie in a directory that comes first on the path.
+#: The local cloud's serving environment has transformers 5. These come before it on the path.
 TRANSFORMERS_4 = ("transformers==4.57.6", "tokenizers==0.22.2", "huggingface_hub==0.36.2")
 BASE = "Qwen/Qwen3-4B"
 SCALED = {
@@ -49,7 +50,7 @@ shutil.copy("{weights}", target)
 
 def remote(vm: Host, command: str, stdin: bytes) -> str:
     """Output of a command of root's on the TPU VM."""
-    ssh = ["ssh", "-F", vm.backend.ssh_config, vm.backend.host, f"sudo -n sh -c {shlex.quote(command)}"]
+    ssh = ["ssh", "-F", vm.backend.ssh_config, vm.backend.host.name, f"sudo -n sh -c {shlex.quote(command)}"]
     done = subprocess.run(ssh, input=stdin, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     return done.stdout.decode()
@@ -134,7 +135,7 @@ def distance(one: Answer, other: Answer) -> float:
         abs(first[token] - second[token]) for first, second in pairs for token in first.keys() & second
     ]
     assert len(differences) > len(pairs) * TOP // 2
-    return max(differences)
+    return float(max(differences))
 
 
 @pytest.mark.parametrize("export", ["trained", "scaled"])
