@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parent.parent
+EXPORT, TARGET = "tests/unit/roles/test_export.py", "tests/unit/plugins/job/test_hf_target.py"
 ACTIONS, RECOVERY = "tests/contract/test_actions.py", "tests/recovery/test_recovery.py"
 
 
@@ -167,6 +168,35 @@ MUTANTS = (
         "      - sft_not_positive | length == 0\n",
         "",
         ("tests/contract/test_bad_input.py", "-k", "steps"),
+    ),
+    # ---- what is published
+    Mutant(
+        "a repository with files of others is refused",
+        "plugins/module_utils/huggingface/hub.py",
+        'if others and not request["replace"]:',
+        "if False:",
+        (TARGET,),
+    ),
+    Mutant(
+        "what was uploaded and changed since is foreign",
+        "plugins/module_utils/huggingface/hub.py",
+        'return bool(known[path].get("git") == remote[path].blob_id)',
+        "return True",
+        (TARGET,),
+    ),
+    Mutant(
+        "the base's configuration is published",
+        "roles/export/files/export.py",
+        "    copy_published(base_files, draft)\n",
+        "",
+        (EXPORT,),
+    ),
+    Mutant(
+        "the weights have the names of the base's",
+        "roles/export/files/export.py",
+        "        check_names(set(shapes), set(theirs), base, is_tied(config))\n",
+        "        pass\n",
+        (EXPORT,),
     ),
     # ---- the local cloud
     Mutant(
