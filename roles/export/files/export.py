@@ -281,7 +281,7 @@ def assemble(draft: Path, base_files: Path, base: str, revision: str, name: str)
 
 
 def put_in_place(draft: Path, output: Path, previous: Path) -> None:
-    """Give the draft its name. Killed between the renames, it leaves no export: the job then runs again."""
+    """Give the draft its name. Killed between the renames, it leaves no export: the job runs again."""
     os.sync()  # a power cut must not leave a name without its content
     if output.exists():
         output.rename(previous)
@@ -292,6 +292,8 @@ def put_in_place(draft: Path, output: Path, previous: Path) -> None:
 def export(options: argparse.Namespace) -> int:
     """The exit status."""
     draft, previous = beside(options.output)
+    if previous.exists() and not options.output.exists():
+        previous.rename(options.output)  # a kill came between the renames
     for leftover in (draft, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,7 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
         (
             "export/main",
             {"export_parameters_path": "/here", "export_directory": "/hub/run"},
-            {"like": "/here", "times": 1.5, "present": ["/hub/.run.draft", "/hub/.run.previous"]},
+            {"like": "/here", "times": 1.5, "present": ["/hub/.run.draft"]},
         ),
         ("export/main", {"export_parameters_path": "/here", "export_size": 0}, {"times": 0}),
         ("locked_env/main", {"locked_env_size": 1e15, "locked_env_prefix": "/env"}, {"bytes": 1e15}),
