@@ -9,6 +9,7 @@ a table in MaxText: transformers 4 reads another rope base from that, no rope sc
 does not load the tokenizer. So here
 
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
+- the rope that MaxText computes with must be the base's;
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
 - the base's configuration, tokenizer, templates, code and license come beside them, byte for byte. In
   ``config.json`` only the data type and the size of the vocabulary follow the weights, where they differ;
@@ -58,6 +59,8 @@ EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 #: Buffers that loaders compute themselves, and that only old repositories hold.
 COMPUTED = ("rotary_emb.inv_freq",)
+#: Kinds of rope scaling that both know, as config.json and as MaxText call them.
+SCALINGS = {"default": "default", "llama3": "llama3.1", "yarn": "yarn"}
 SHOWN = 3  # names in a message
 
 Shapes = dict[str, list[int]]
@@ -113,6 +116,50 @@ def convert(module: str, arguments: list[str], draft: Path, base_files: Path) ->
     command += [f"base_output_directory={draft}", f"--hf_model_path={base_files}"]
     status = subprocess.run(command, check=False).returncode
     return 128 - status if status < 0 else status  # as a shell tells a signal
+
+
+def settings(arguments: list[str]) -> dict[str, Any]:
+    """MaxText's settings, of its configuration file, of the model's beside it, and of the arguments."""
+    import yaml
+
+    given = dict(each.split("=", 1) for each in arguments[1:] if "=" in each)
+    base = Path(arguments[0])
+    result: dict[str, Any] = {}
+    for file in (base, base.parent / "models" / f"{given.get('model_name')}.yml"):
+        if file.is_file():
+            result.update(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return {**result, **given}
+
+
+def maxtext_rope(known: dict[str, Any]) -> tuple[float | None, str | None]:
+    """Base and scaling of the rope that MaxText computes with; None where its files do not say."""
+    named = str(known.get("model_name")).startswith("llama3.1")  # MaxText looks at the name as well
+    base, scaling = known.get("rope_max_timescale"), known.get("rope_type")
+    return (None if base is None else float(base), "llama3.1" if named else scaling)
+
+
+def base_rope(config: dict[str, Any]) -> tuple[float | None, str | None]:
+    """The same of the base's configuration, of transformers 4 or 5; None where it does not say."""
+    text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    parameters = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    base = text.get("rope_theta", parameters.get("rope_theta"))
+    scaling = parameters.get("rope_type", parameters.get("type", "default"))
+    return (None if base is None else float(base), SCALINGS.get(scaling))
+
+
+def check_rope(arguments: list[str], config: dict[str, Any], base: str) -> None:
+    """That MaxText trained the model that the configuration describes: nothing in the weights tells."""
+    ours, theirs = maxtext_rope(settings(arguments)), base_rope(config)
+    names = (("rope base", "rope_max_timescale"), ("rope scaling", "rope_type"))
+    for one, other, (what, setting) in zip(ours, theirs, names, strict=True):
+        if one is None or other is None or one == other:
+            continue
+        shown, wanted = (int(each) if isinstance(each, float) else each for each in (one, other))
+        raise ExportError(
+            f"hf_model: {base} has the {what} {wanted}, MaxText computes with {shown}, so it trained another "
+            "model: name the one of MaxText's that belongs to hf_model (model), or add "
+            f"{setting}={wanted} to maxtext_arguments, and train again under another run_name"
+        )
 
 
 def header(file: Path) -> dict[str, Any]:
@@ -204,6 +251,10 @@ def data_type(tensors: dict[str, Any]) -> str:
     return DTYPES.get(found[0]) or str(found[0])
 
 
+def read_config(base_files: Path) -> dict[str, Any]:
+    return dict(json.loads((base_files / "config.json").read_text(encoding="utf-8")))
+
+
 def changed_config(config: dict[str, Any], dtype: str, rows: int | None) -> dict[str, Any]:
     """The base's configuration, with what has to follow the weights.
 
@@ -266,7 +317,7 @@ def assemble(draft: Path, base_files: Path, base: str, revision: str, name: str)
     """Make the converter's draft what is published; ExportError when its weights are not the base's."""
     tensors = weights(draft)
     shapes: Shapes = {tensor: list(known["shape"]) for tensor, known in tensors.items()}
-    config = json.loads((base_files / "config.json").read_text(encoding="utf-8"))
+    config = read_config(base_files)
     theirs = base_shapes(base, revision)
     if theirs is None:
         print(f"{base} has no safetensors: the converted weights cannot be compared with it", flush=True)
@@ -298,6 +349,7 @@ def export(options: argparse.Namespace) -> int:
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     base_files = download(options.base, options.revision)
+    check_rope(options.arguments, read_config(base_files), options.base)
     if status := convert(options.module, options.arguments, draft, base_files):
         return status
     assemble(draft, base_files, options.base, options.revision, options.output.name)
