@@ -110,7 +110,7 @@ def ask(vm: Host, mount_point: str, transformers_4: str, exports: dict[str, str]
     answers: dict[tuple[str, str], Answer] = {}
     given = {"messages": [turn for row in rows()[:5] for turn in row["messages"]], "top": TOP}
     program = shlex.quote(PEER.read_text())
-    # Without TORCHDYNAMO_DISABLE, log probabilities of a prompt need a C++ compiler, which a TPU VM need not have.
+    # TORCHDYNAMO_DISABLE: log probabilities of a prompt need no C++ compiler, which the TPU VM has not.
     settings = f"HOME={PLACE} HF_HUB_OFFLINE=1 TORCHDYNAMO_DISABLE=1"
     settings += " VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_CI_ENV=1"
 
