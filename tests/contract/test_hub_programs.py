@@ -15,6 +15,7 @@ from tests.e2e.support import ROOT
 
 HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
 EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
+ROPE = ROOT / "roles" / "common" / "files" / "rope.py"
 BASE = "Qwen/Qwen3-0.6B"
 #: Stands in for MaxText's converter: gives the base's own weights.
 COPY = """
@@ -31,6 +32,8 @@ def test_an_export_is_made_uploaded_and_uploaded_again(release: str, tmp_path: P
         api = HfApi(endpoint=hub.url, token=hub.token())
         weights = api.hf_hub_download(BASE, "model.safetensors", local_dir=tmp_path / "base")
         (tmp_path / "copied.py").write_text(COPY)
+        (tmp_path / "tpuops").mkdir()
+        shutil.copy(ROPE, tmp_path / "tpuops")
         environment = hub.environment(tmp_path) | {"PYTHONPATH": str(tmp_path), "WEIGHTS": weights}
         python, folder = python_client(f"huggingface_hub=={release}") / "python", tmp_path / "export"
         base = ["--base", BASE, "--revision", "main", "--output", str(folder)]

@@ -4,11 +4,12 @@
     convert.py --repository REPO --commit COMMIT --output DIR --about JSON MODULE CONFIG ARGUMENT...
 
 MODULE is the converter's name in this version of MaxText (0.2.0 to 0.2.5), CONFIG its configuration file; the
-arguments are its own. Four things are added:
+arguments are its own. Five things are added:
 
 - The model is downloaded at COMMIT, all of it, before it is converted. MaxText lists the files of the newest
   commit instead, and takes the tokenizer from there. REPO may be a directory on this machine as well; it has
   no commit then.
+- The rope that MaxText computes must be that of the model's configuration, which no array tells.
 - What lies in DIR/0 already is removed, unless it is the whole result of the same inputs. Orbax would keep
   it, in silence, and the weights would be those of an earlier model.
 - The arrays are read back and each is compared with the tensor that it was made of, in the direction that
@@ -30,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tpuops import arrays, manifest
+from tpuops import arrays, manifest, rope
 
 # All that a model consists of, in any of its forms, but not its weights in other formats than safetensors.
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py", "LICENSE*"]
@@ -58,6 +59,14 @@ def download(repository: str, commit: str) -> str:
             repository, revision=commit, allow_patterns=PATTERNS, ignore_patterns=ELSEWHERE, max_workers=8
         )
     )
+
+
+def check_rope(directory: str, arguments: list[str], repository: str) -> None:
+    """That MaxText computes what the model's configuration says: the arrays alone do not tell."""
+    file = Path(directory, "config.json")
+    config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if problem := rope.problem(arguments, config, repository):
+        raise Wrong(problem)
 
 
 class Source:
@@ -211,6 +220,7 @@ def main(arguments: list[str]) -> int:
     directory = download(options.repository, options.commit)
     print(f"the base model lies in {directory}", flush=True)
     try:
+        check_rope(directory, [options.config, *options.settings], options.repository)
         source = Source(directory)
         program, config, dtype = convert(options.module, options.config, options.settings, directory)
         count = compare(back(options.module, program, config, f"{root}/items", source), source, dtype)

@@ -15,8 +15,8 @@ does not load the tokenizer. So here
   ``config.json`` only the data type and the size of the vocabulary follow the weights, where they differ;
 - the finished draft gets its name at once, so that a kill never leaves a mixture.
 
-Runs in the training environment: huggingface_hub, and Python's standard library. The token of the Hub comes
-in HF_TOKEN and its address in HF_ENDPOINT.
+Runs in the training environment, beside the package ``tpuops`` of the collection's own modules. The token of
+the Hub comes in HF_TOKEN and its address in HF_ENDPOINT.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tpuops import rope
 
 #: What of a base is published again, as patterns of huggingface_hub: '*' matches '/' too.
 PUBLISHED = (
@@ -59,8 +61,6 @@ EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 #: Buffers that loaders compute themselves, and that only old repositories hold.
 COMPUTED = ("rotary_emb.inv_freq",)
-#: Kinds of rope scaling that both know, as config.json and as MaxText call them.
-SCALINGS = {"default": "default", "llama3": "llama3.1", "yarn": "yarn"}
 SHOWN = 3  # names in a message
 
 Shapes = dict[str, list[int]]
@@ -116,50 +116,6 @@ def convert(module: str, arguments: list[str], draft: Path, base_files: Path) ->
     command += [f"base_output_directory={draft}", f"--hf_model_path={base_files}"]
     status = subprocess.run(command, check=False).returncode
     return 128 - status if status < 0 else status  # as a shell tells a signal
-
-
-def settings(arguments: list[str]) -> dict[str, Any]:
-    """MaxText's settings, of its configuration file, of the model's beside it, and of the arguments."""
-    import yaml
-
-    given = dict(each.split("=", 1) for each in arguments[1:] if "=" in each)
-    base = Path(arguments[0])
-    result: dict[str, Any] = {}
-    for file in (base, base.parent / "models" / f"{given.get('model_name')}.yml"):
-        if file.is_file():
-            result.update(yaml.safe_load(file.read_text(encoding="utf-8")))
-    return {**result, **given}
-
-
-def maxtext_rope(known: dict[str, Any]) -> tuple[float | None, str | None]:
-    """Base and scaling of the rope that MaxText computes with; None where its files do not say."""
-    named = str(known.get("model_name")).startswith("llama3.1")  # MaxText looks at the name as well
-    base, scaling = known.get("rope_max_timescale"), known.get("rope_type")
-    return (None if base is None else float(base), "llama3.1" if named else scaling)
-
-
-def base_rope(config: dict[str, Any]) -> tuple[float | None, str | None]:
-    """The same of the base's configuration, of transformers 4 or 5; None where it does not say."""
-    text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
-    parameters = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    base = text.get("rope_theta", parameters.get("rope_theta"))
-    scaling = parameters.get("rope_type", parameters.get("type", "default"))
-    return (None if base is None else float(base), SCALINGS.get(scaling))
-
-
-def check_rope(arguments: list[str], config: dict[str, Any], base: str) -> None:
-    """That MaxText trained the model that the configuration describes: nothing in the weights tells."""
-    ours, theirs = maxtext_rope(settings(arguments)), base_rope(config)
-    names = (("rope base", "rope_max_timescale"), ("rope scaling", "rope_type"))
-    for one, other, (what, setting) in zip(ours, theirs, names, strict=True):
-        if one is None or other is None or one == other:
-            continue
-        shown, wanted = (int(each) if isinstance(each, float) else each for each in (one, other))
-        raise ExportError(
-            f"hf_model: {base} has the {what} {wanted}, MaxText computes with {shown}, so it trained another "
-            "model: name the one of MaxText's that belongs to hf_model (model), or add "
-            f"{setting}={wanted} to maxtext_arguments, and train again under another run_name"
-        )
 
 
 def header(file: Path) -> dict[str, Any]:
@@ -349,7 +305,8 @@ def export(options: argparse.Namespace) -> int:
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     base_files = download(options.base, options.revision)
-    check_rope(options.arguments, read_config(base_files), options.base)
+    if problem := rope.problem(options.arguments, read_config(base_files), options.base):
+        raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
     if status := convert(options.module, options.arguments, draft, base_files):
         return status
     assemble(draft, base_files, options.base, options.revision, options.output.name)

@@ -53,12 +53,13 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/manifest.py",
         "plugins/module_utils/checkpoints.py",
         "roles/common/files/arrays.py",
+        "roles/common/files/rope.py",
     ):
         name = Path(path).stem
         module = load(path, f"tpuops.{name}")
         setattr(package, name, module)
     yield package
-    for name in ("", ".manifest", ".checkpoints", ".arrays"):
+    for name in ("", ".manifest", ".checkpoints", ".arrays", ".rope"):
         del sys.modules[f"tpuops{name}"]
 
 
@@ -73,7 +74,14 @@ def converter(shared_programs: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def exporter() -> ModuleType:
+def ropes(shared_programs: ModuleType) -> ModuleType:
+    found = shared_programs.rope
+    assert isinstance(found, ModuleType)
+    return found
+
+
+@pytest.fixture(scope="session")
+def exporter(shared_programs: ModuleType) -> ModuleType:
     return load("roles/export/files/export.py")
 
 

@@ -382,52 +382,7 @@ def test_a_base_that_is_not_there(
     assert sys.exc_info() == (None, None, None)
 
 
-LLAMA = {"rope_type": "llama3", "factor": 8.0}
 FIVE = 5000000
-#: The base's configuration; the model and the arguments of MaxText; what differs.
-ROPES: list[tuple[dict[str, Any], str, list[str], str | None]] = [
-    ({"rope_theta": 1000000}, "qwen3-4b", [], None),
-    ({"rope_theta": FIVE}, "qwen3-4b", [], "the rope base 5000000, MaxText computes with 1000000"),
-    ({"rope_theta": FIVE}, "qwen3-4b", ["rope_max_timescale=5000000"], None),
-    ({"rope_parameters": {"rope_theta": FIVE}}, "qwen3-4b", [], "the rope base 5000000"),
-    ({"text_config": {"rope_theta": FIVE}}, "qwen3-4b", [], "the rope base 5000000"),
-    ({}, "qwen3-4b", [], None),  # it does not say
-    ({"rope_theta": 10000}, "unknown", [], None),
-    ({"rope_theta": FIVE}, "unknown", [], "the rope base 5000000, MaxText computes with 10000"),
-    ({"rope_theta": 500000, "rope_scaling": LLAMA}, "llama3.1-8b", [], None),
-    ({"rope_theta": 500000, "rope_scaling": LLAMA}, "llama3.3-70b", [], "the rope scaling llama3.1, MaxText"),
-    ({"rope_theta": 1000000, "rope_scaling": YARN}, "qwen3-4b", [], "the rope scaling yarn, MaxText"),
-    ({"rope_theta": 1000000, "rope_scaling": {"type": "yarn"}}, "qwen3-4b", ["rope_type=yarn"], None),
-    (
-        {"rope_theta": 1000000, "rope_scaling": {"type": "linear"}},
-        "qwen3-4b",
-        [],
-        None,
-    ),  # no word of MaxText's
-    ({"rope_theta": 500000}, "llama3.1-8b", [], "the rope scaling default, MaxText computes with llama3.1"),
-]
-
-
-@pytest.mark.parametrize(("config", "model", "arguments", "difference"), ROPES)
-def test_a_rope_that_maxtext_computes_otherwise(
-    exporter: ModuleType,
-    tmp_path: Path,
-    config: dict[str, Any],
-    model: str,
-    arguments: list[str],
-    difference: str | None,
-) -> None:
-    """As with qwen3-4b and the weights of Qwen/Qwen3-4B-Instruct-2507, whose rope base is another."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "base.yml").write_text('rope_type: "default" # or another\nrope_max_timescale: 10_000\n')
-    for name, base in {"qwen3-4b": 1000000, "llama3.1-8b": "500_000", "llama3.3-70b": "500_000"}.items():
-        (tmp_path / "models" / f"{name}.yml").write_text(f"rope_max_timescale: {base}\n")
-    given = [str(tmp_path / "base.yml"), f"model_name={model}", *arguments, "--override_model_architecture"]
-    if difference is None:
-        exporter.check_rope(given, config, "me/base")
-    else:
-        with pytest.raises(exporter.ExportError, match=f"hf_model: me/base has {difference}"):
-            exporter.check_rope(given, config, "me/base")
 
 
 def test_another_rope_ends_it_before_the_conversion(
