@@ -187,7 +187,7 @@ MUTANTS = (
     Mutant(
         "the base's configuration is published",
         "roles/export/files/export.py",
-        "    copy_published(base_files, draft)\n",
+        "    copy_files(base_files, tokenizer_files, draft)\n",
         "",
         (EXPORT,),
     ),

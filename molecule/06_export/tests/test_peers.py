@@ -13,12 +13,12 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, constants
 from testinfra.host import Host
 
 from localcloud.tiny import rows
@@ -82,7 +82,17 @@ def transformers_4(vm: Host) -> str:
 
 
 @pytest.fixture(scope="module")
-def exports(vm: Host, mount_point: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def without_xet() -> Iterator[None]:
+    """Xet's client remembers by the Hub's address what it sent, and each copy of the run has the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exports(
+    without_xet: None, vm: Host, mount_point: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """The run's own, and one of its weights that the role's program makes for a base with a scaled rope."""
     trained = f"{mount_point}/huggingface/qwen3-4b-sft"
     cloud = json.loads(Path(os.environ["LOCALCLOUD_STATE_DIR"], "localcloud.json").read_text())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs MaxText's converter to the Hub's format, and publishes the base's own files with the new weights.
 
-    export.py --base REPO --revision REV --output DIR MODULE CONFIG KEY=VALUE...
+    export.py --base REPO --revision REV [--tokenizer REPO] --output DIR MODULE CONFIG KEY=VALUE...
 
 MODULE is the converter's name in this version of MaxText; what follows are its own arguments. It writes the
 weights as they should be. But it writes the configuration and the tokenizer as transformers 5 makes them from
@@ -13,6 +13,8 @@ does not load the tokenizer. So here
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
 - the base's configuration, tokenizer, templates, code and license come beside them, byte for byte. In
   ``config.json`` only the data type and the size of the vocabulary follow the weights, where they differ;
+- where the training took the tokenizer of another repository, its tokenizer, chat template and end of text
+  take the place of the base's;
 - the finished draft gets its name at once, so that a kill never leaves a mixture.
 
 Runs in the training environment, beside the package ``tpuops`` of the collection's own modules. The token of
@@ -27,6 +29,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +58,19 @@ NOT_PUBLISHED = (
     "*_results.json",
     "README*",
 )
+#: What belongs to a tokenizer, with the tokens that end a text.
+TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "*.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
 INDEX = "model.safetensors.index.json"
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
 #: Of safetensors, as config.json calls them.
@@ -82,29 +98,43 @@ def hub() -> Any:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
 
 
-def download(base: str, revision: str) -> Path:
-    """A directory with those of the base's files that are published again."""
+def download(
+    repository: str, revision: str, patterns: tuple[str, ...] = PUBLISHED, option: str = "hf_model"
+) -> Path:
+    """A directory with those of the repository's files that are published again."""
     try:
         found = hub().snapshot_download(
-            base, revision=revision, allow_patterns=[*PUBLISHED], ignore_patterns=[*NOT_PUBLISHED]
+            repository, revision=revision, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED]
         )
     except Exception as error:
-        raise ExportError(f"hf_model: {base} at revision {revision} cannot be read: {error}") from error
+        raise ExportError(f"{option}: {repository} at revision {revision} cannot be read: {error}") from error
     return Path(found)
 
 
-def published(directory: Path) -> list[str]:
+def published(directory: Path, patterns: tuple[str, ...] = PUBLISHED) -> list[str]:
     """Those of the files that are published again: the Hub's cache has what others downloaded, too."""
     from huggingface_hub.utils import filter_repo_objects
 
     names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
-    return list(filter_repo_objects(names, allow_patterns=[*PUBLISHED], ignore_patterns=[*NOT_PUBLISHED]))
+    return list(filter_repo_objects(names, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED]))
 
 
-def copy_published(directory: Path, draft: Path) -> None:
-    for name in published(directory):
+def copy_published(directory: Path, names: Iterable[str], draft: Path) -> None:
+    for name in names:
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(directory / name, draft / name)
+
+
+def copy_files(base_files: Path, tokenizer_files: Path | None, draft: Path) -> None:
+    """The base's files; the other tokenizer's in the place of the base's, where there is one."""
+    names = published(base_files)
+    if tokenizer_files is None:
+        copy_published(base_files, names, draft)
+        return
+    others = published(tokenizer_files, TOKENIZER)
+    of_base = set(published(base_files, TOKENIZER)) - ({"generation_config.json"} - set(others))
+    copy_published(base_files, [name for name in names if name not in of_base], draft)
+    copy_published(tokenizer_files, others, draft)
 
 
 def convert(module: str, arguments: list[str], draft: Path, base_files: Path) -> int:
@@ -269,7 +299,9 @@ def card(base: str, revision: str, name: str) -> str:
     return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{base}, fine-tuned with MaxText.\n"
 
 
-def assemble(draft: Path, base_files: Path, base: str, revision: str, name: str) -> None:
+def assemble(
+    draft: Path, base_files: Path, tokenizer_files: Path | None, base: str, revision: str, name: str
+) -> None:
     """Make the converter's draft what is published; ExportError when its weights are not the base's."""
     tensors = weights(draft)
     shapes: Shapes = {tensor: list(known["shape"]) for tensor, known in tensors.items()}
@@ -281,7 +313,7 @@ def assemble(draft: Path, base_files: Path, base: str, revision: str, name: str)
         check_names(set(shapes), set(theirs), base, is_tied(config))
         check_shapes(shapes, theirs, base)
     keep_weights_alone(draft)
-    copy_published(base_files, draft)
+    copy_files(base_files, tokenizer_files, draft)
     wanted = changed_config(config, data_type(tensors), vocabulary(shapes))
     write_config(draft / "config.json", config, wanted)
     (draft / "README.md").write_text(card(base, revision, name), encoding="utf-8")
@@ -305,11 +337,13 @@ def export(options: argparse.Namespace) -> int:
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     base_files = download(options.base, options.revision)
+    other = options.tokenizer not in (None, options.base)
+    tokenizer_files = download(options.tokenizer, "main", TOKENIZER, "sft_tokenizer") if other else None
     if problem := rope.problem(options.arguments, read_config(base_files), options.base):
         raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
     if status := convert(options.module, options.arguments, draft, base_files):
         return status
-    assemble(draft, base_files, options.base, options.revision, options.output.name)
+    assemble(draft, base_files, tokenizer_files, options.base, options.revision, options.output.name)
     put_in_place(draft, options.output, previous)
     print(f"{options.output} has the weights, and what {options.base} has beside its own", flush=True)
     return 0
@@ -320,6 +354,7 @@ def main(arguments: list[str]) -> int:
     option = parser.add_argument
     option("--base", required=True, help="repository of the model that was fine-tuned")
     option("--revision", required=True, help="its branch, tag or commit")
+    option("--tokenizer", help="repository of the tokenizer of the training, by default the base")
     option("--output", required=True, type=Path, help="directory of the export")
     option("module", help="MaxText's converter")
     option("arguments", nargs=argparse.REMAINDER, help="its arguments")

@@ -90,9 +90,10 @@ class Base:
         """Let the converter write these tensors, in one file."""
         (self.converted / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
 
-    def export(self, revision: str = "main", *arguments: str) -> int:
+    def export(self, revision: str = "main", *arguments: str, tokenizer: str | None = None) -> int:
         """The exit status."""
         given = ["--base", self.name, "--revision", revision, "--output", str(self.output)]
+        given += ["--tokenizer", tokenizer] if tokenizer else []
         status = self.program.main([*given, "fake_converter", "base.yml", "scan_layers=True", *arguments])
         assert isinstance(status, int)
         return status
@@ -394,3 +395,26 @@ def test_another_rope_ends_it_before_the_conversion(
     monkeypatch.setenv("CONVERTER_FAILS", "1")
     assert base.export() == 1
     assert "rope_max_timescale=5000000" in capsys.readouterr().err
+
+
+def test_the_tokenizer_of_the_training_is_published(base: Base) -> None:
+    """With a base without a chat template, training takes another repository's tokenizer."""
+    other = f"{base.name}-instruct"
+    its = {
+        "tokenizer.json": b'{"model": 2}',
+        "tokenizer_config.json": b'{"additional_special_tokens": [], "eos_token": "<|eot|>"}',
+        "chat_template.jinja": b"the template",
+        "generation_config.json": b'{"eos_token_id": [1, 9]}',
+        "config.json": b'{"hidden_size": 1}',
+        "model.safetensors": b"weights",
+    }
+    base.api.create_repo(other)
+    operations = [CommitOperationAdd(path_in_repo=path, path_or_fileobj=data) for path, data in its.items()]
+    base.api.create_commit(other, operations, commit_message="Add")
+    files = ready(base)
+    assert base.export("main", tokenizer=other) == 0
+    published = {name: (base.output / name).read_bytes() for name in base.names()}
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
+        assert published[name] == its[name]
+    assert published["config.json"] == files["config.json"]
+    assert not published.keys() & {"merges.txt", "special_tokens_map.json"}  # of the base's tokenizer
