@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parent.parent
+EXPORT, TARGET = "tests/unit/roles/test_export.py", "tests/unit/plugins/job/test_hf_target.py"
 ACTIONS, RECOVERY = "tests/contract/test_actions.py", "tests/recovery/test_recovery.py"
 
 
@@ -195,6 +196,35 @@ MUTANTS = (
         "if workers and workers > 1 and kind:",
         "if False:",
         ("tests/unit/plugins/training/test_inputs.py",),
+    ),
+    # ---- what is published
+    Mutant(
+        "a repository with files of others is refused",
+        "plugins/module_utils/huggingface/hub.py",
+        'if others and not request["replace"]:',
+        "if False:",
+        (TARGET,),
+    ),
+    Mutant(
+        "what was uploaded and changed since is foreign",
+        "plugins/module_utils/huggingface/hub.py",
+        'return bool(known[path].get("git") == remote[path].blob_id)',
+        "return True",
+        (TARGET,),
+    ),
+    Mutant(
+        "the base's configuration is published",
+        "roles/export/files/export.py",
+        "    copy_files(base_files, tokenizer_files, draft)\n",
+        "",
+        (EXPORT,),
+    ),
+    Mutant(
+        "the weights have the names of the base's",
+        "roles/export/files/export.py",
+        "        check_names(set(shapes), set(theirs), base, is_tied(config))\n",
+        "        pass\n",
+        (EXPORT,),
     ),
     # ---- the local cloud
     Mutant(

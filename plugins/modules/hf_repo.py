@@ -7,17 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hf_repo
-short_description: Create, change or delete a repository on the Hugging Face Hub
+short_description: Create or delete a repository on the Hugging Face Hub
 version_added: 0.1.0
 description:
-  - Makes sure that a repository exists, with the visibility that is wanted, or that it does not exist.
+  - Makes sure that a repository exists, or that it does not exist.
+  - The visibility of a repository that exists is never changed.
   - Runs on the target, with the huggingface_hub of another Python than Ansible's own.
 options:
   private:
     description:
-      - Whether only its owner may see the repository.
-      - The default is private for a new repository, and as it is for one that exists.
+      - Whether only its owner may see a repository that the module creates.
+      - A repository that exists stays as it is. The module warns when that is not what is asked for.
     type: bool
+    default: true
   state:
     description:
       - V(present) creates the repository when it does not exist.
@@ -98,8 +100,7 @@ def wanted(params: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """exists and private as they are to be."""
     if params["state"] == "absent":
         return {"exists": False, "private": None}
-    as_it_is = before["private"] if before["exists"] else True
-    return {"exists": True, "private": as_it_is if params["private"] is None else params["private"]}
+    return {"exists": True, "private": before["private"] if before["exists"] else params["private"]}
 
 
 def apply(params: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
@@ -107,8 +108,7 @@ def apply(params: dict[str, Any], before: dict[str, Any], after: dict[str, Any])
     if not after["exists"]:
         target.call(params, "delete", {})
         return {**before, **after, "revision": None}
-    action = "set_private" if before["exists"] else "create"
-    return target.call(params, action, {"private": after["private"]})
+    return target.call(params, "create", {"private": after["private"]})
 
 
 def ensure(module: AnsibleModule) -> dict[str, Any]:
@@ -121,6 +121,11 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     repo = {**before, **after}
     if changed and not module.check_mode:
         repo = apply(params, before, after)
+    if repo["exists"] and repo["private"] is not params["private"]:
+        stays = "private" if repo["private"] else "public"
+        module.warn(
+            f"private: {params['repo_id']} exists and stays {stays}; the Hub's page of it changes that"
+        )
     result: dict[str, Any] = {"changed": changed, "repo": repo}
     if module._diff:
         result["diff"] = {"before": now, "after": after}
@@ -131,7 +136,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **target.ARGUMENTS,
-            "private": {"type": "bool"},
+            "private": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,

@@ -64,8 +64,14 @@ options:
         default: []
   write_to:
     description: A repository, existing or not, that the token must be allowed to write. Its name must be one
-      that the Hub takes.
+      that the Hub takes. One that exists must not have files of others, as of M(tpuops.maxtext.hf_upload).
     type: str
+  replace:
+    description: Whether O(write_to) may have files of others, as they will be replaced. See
+      O(tpuops.maxtext.hf_upload#module:replace).
+    type: bool
+    default: false
+    version_added: 0.2.0
 notes:
   - Splits and columns come from the card of the data set or from a file of it (Parquet, JSON, CSV). Where
     neither tells, they are null and count as there.
@@ -189,6 +195,7 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     datasets = [hub.dataset(dataset) for dataset in params["datasets"]]
     if params["write_to"]:
         hub.check_write(params["write_to"])
+        hub.check_target(params["write_to"], params["replace"])
     return {"identity": identity, "models": models, "datasets": datasets}
 
 
@@ -214,6 +221,7 @@ def main() -> None:
                 },
             },
             "write_to": {"type": "str"},
+            "replace": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

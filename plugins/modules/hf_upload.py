@@ -15,6 +15,12 @@ description:
   - The upload is a job, as of M(tpuops.maxtext.job), so it survives the connection and the controller.
     Running the task again attaches to it. Faults of the network and of the Hub are tried again, without
     sending again what has arrived. When the machine restarts under it, it is started again.
+  - The upload leaves a manifest in the repository, C(tpuops-upload.json). It lists the uploaded files with
+    their hashes. By it the next upload knows which files are its own. It deletes those that the folder has no
+    more, in the same commit.
+  - Other files, and files that somebody changed since, stop the task before anything is sent. A model is
+    loaded from all files of its repository, so they would be mixed with the folder's. Documents are allowed,
+    such as C(README.md), C(LICENSE) and images. Those of others are never changed.
   - Afterwards the repository is compared with the folder once more. The task succeeds only when they are the
     same.
   - Runs on the target with the huggingface_hub of another Python than Ansible's own. Needs root (C(become))
@@ -33,11 +39,12 @@ options:
     type: list
     elements: str
     default: []
-  delete:
-    description: Whether to delete files of the repository that the folder does not have, except
-      C(.gitattributes).
+  replace:
+    description: Whether a repository that has files of others is replaced as a whole, documents included. One
+      that has only files of earlier uploads, and documents, is handled as without this option.
     type: bool
     default: false
+    version_added: 0.2.0
   commit_message:
     description: Message of the commit.
     type: str
@@ -103,7 +110,7 @@ upload:
   elements: str
   sample: [config.json, model-00001-of-00002.safetensors]
 delete:
-  description: The files that the repository had and the folder has not, when O(delete) is set.
+  description: The files that the task deletes from the repository, as the folder does not have them.
   returned: success
   type: list
   elements: str
@@ -162,8 +169,8 @@ def compare(module: AnsibleModule) -> dict[str, Any]:
     if not os.path.isdir(params["folder"]):
         if not module.check_mode:
             raise HubError(f"folder: {params['folder']} is not a directory on the target")
-        return {"upload": [], "delete": [], "bytes": 0, "files": 0, "revision": None}
-    request = {field: params[field] for field in ("folder", "ignore_patterns", "revision", "delete")}
+        return {"upload": [], "delete": [], "manifest": None, "bytes": 0, "files": 0, "revision": None}
+    request = {field: params[field] for field in ("folder", "ignore_patterns", "revision", "replace")}
     comparison = target.call(params, "compare", request)
     if comparison["revision"] is None and not module.check_mode:
         raise HubError(f"repo_id: there is no {params['repo_id']} at {params['endpoint']}: create it first")
@@ -190,7 +197,7 @@ def ensure_uploading(params: dict[str, Any], revision: str) -> dict[str, Any]:
         "revision": params["revision"],
         "folder": params["folder"],
         "ignore_patterns": params["ignore_patterns"],
-        "delete": params["delete"],
+        "replace": params["replace"],
         "message": params["commit_message"],
     }
     program = os.path.join(paths.directory, PROGRAM)
@@ -219,7 +226,8 @@ def ensure(module: AnsibleModule) -> dict[str, Any]:
     target.check(module.params)
     comparison = compare(module)
     revision = comparison.pop("revision")
-    changed = bool(comparison["upload"] or comparison["delete"]) or revision is None
+    changed = hub.differs(comparison) or revision is None
+    del comparison["manifest"]
     result: dict[str, Any] = {"changed": changed, "action": "run" if changed else "skip", **comparison}
     result["revision_before"] = revision
     if module._diff:
@@ -237,7 +245,7 @@ def main() -> None:
             "folder": {"type": "path", "required": True},
             "revision": {"type": "str", "default": "main"},
             "ignore_patterns": {"type": "list", "elements": "str", "default": []},
-            "delete": {"type": "bool", "default": False},
+            "replace": {"type": "bool", "default": False},
             "commit_message": {"type": "str", "default": "Upload with tpuops.maxtext"},
             "name": {"type": "str"},
             "records_dir": {"type": "path", "default": records.RECORDS_DIR},

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ..attributes import LfsRule
+from ..attributes import LFS_MINIMUM, LfsRule
 from ..card import card_metadata
 from ..changes import Change, DeleteFile, DeleteFolder, Put
 from ..errors import bad_request
@@ -137,7 +137,18 @@ def _change(store: HubStore, key: str, value: dict[str, Any]) -> Change:
 def _regular(store: HubStore, path: str, value: dict[str, Any]) -> Entry:
     content, encoding = member(value, "content", str), member(value, "encoding", str, "utf-8")
     data = _decoded(content, f'"content" of {path}') if encoding == "base64" else content.encode()
+    if len(data) >= LFS_MINIMUM:
+        raise bad_request(f'Your push was rejected because "{path}" is larger than 10 MiB: use git LFS')
+    if path == "README.md":
+        _check_card(data)
     return regular_entry(data, store.blobs.put(data))
+
+
+def _check_card(data: bytes) -> None:
+    try:
+        card_metadata(data.decode("utf-8", "replace"))
+    except ValueError as error:
+        raise bad_request(f"Invalid metadata in README.md: {error}") from None
 
 
 def _lfs(store: HubStore, path: str, value: dict[str, Any]) -> Entry:

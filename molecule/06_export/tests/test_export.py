@@ -10,6 +10,7 @@ def test_the_export_is_a_model_of_the_hub_s_format(vm: Host, mount_point: str) -
     export = f"{mount_point}/huggingface/qwen3-4b-sft"
     config = json.loads(vm.file(f"{export}/config.json").content_string)
     assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert config["rope_theta"] == 1000000  # where transformers 4 looks for it
     assert any(name.endswith(".safetensors") for name in vm.file(export).listdir())
 
 

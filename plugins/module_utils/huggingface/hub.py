@@ -11,12 +11,17 @@ HF_ENDPOINT, never as an argument. The last line of standard output is the answe
 Actions and their requests, all with repo_id and repo_type (model or dataset):
 
 - ``show`` -> exists, private, revision (commit), url
-- ``create`` private -> the same
-- ``set_private`` private -> the same
+- ``create`` private -> the same; a repository that exists keeps its visibility
 - ``delete`` -> exists
-- ``compare`` revision, folder, ignore_patterns, delete -> upload, delete (paths), bytes, files (number),
-  revision
+- ``compare`` revision, folder, ignore_patterns, replace -> upload, delete (paths), manifest (whether it is to
+  be written), bytes, files (number), revision
 - ``upload`` the same, with message: one commit of what differs, then compared again with what the Hub has
+
+An upload leaves a manifest in the repository: the paths that it uploaded, with their hashes. By it the next
+one knows which files are its own, and deletes, in the same commit, those that the folder has no more. A file
+that is in no manifest, or is not as it was uploaded, is somebody else's. It stops the upload, as a model is
+loaded from all files of its repository. Only documents, which nobody loads, may be others'; they stay as they
+are.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -41,6 +47,28 @@ UPLOAD_PAUSE = 4.0
 READ_BYTES = 1 << 20
 # Never part of what is uploaded: version control, and huggingface_hub's own notes in a folder.
 PRIVATE_FOLDERS = (".git", ".cache")
+#: What an upload leaves, beside the files of the folder.
+MANIFEST = "tpuops-upload.json"
+ABOUT = "The files that the Ansible collection tpuops.maxtext uploaded. The next upload replaces these alone."
+LARGEST_MANIFEST = 10 << 20  # bytes; larger ones are not read
+#: What nobody loads a model from, as patterns: '*' matches '/' too.
+DOCUMENTS = (
+    ".gitattributes",
+    ".gitignore",
+    "*.md",
+    "*LICENSE*",
+    "*NOTICE*",
+    "*.gif",
+    "*.jpeg",
+    "*.jpg",
+    "*.pdf",
+    "*.png",
+    "*.svg",
+    "*.webp",
+)
+ATTRIBUTES = ".gitattributes"  # never deleted: it says which files go by LFS
+GIT_MOST = 10 << 20  # bytes from which the Hub takes a file by LFS alone
+SHOWN = 3  # paths in a message
 HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
 TRANSIENT_STATUS = (408, 412, 425, 429)  # 412: another commit came first, so compare anew
 
@@ -175,32 +203,89 @@ def create(request: Request) -> Answer:
     return show(request)
 
 
-def set_private(request: Request) -> Answer:
-    api().update_repo_settings(request["repo_id"], repo_type=request["repo_type"], private=request["private"])
-    return show(request)
-
-
 def delete(request: Request) -> Answer:
     api().delete_repo(request["repo_id"], repo_type=request["repo_type"], missing_ok=True)
     return {"exists": False}
 
 
 def compare(request: Request) -> Answer:
-    """What an upload of the folder would send and delete; revision is None when there is no repository."""
+    """What an upload of the folder would send and delete; revision is None when there is no repository.
+
+    HubError where the repository has what is not ours, unless it may be replaced.
+    """
     client = api()
     info = repo_info(client, request, request["revision"])
     revision = info.sha if info else None
     remote = remote_files(client, request, revision) if revision else {}
-    local = local_files(request["folder"], request["ignore_patterns"])
-    different = [path for path in local if not same(os.path.join(request["folder"], path), remote.get(path))]
-    surplus = [path for path in sorted(remote) if path not in local and path != ".gitattributes"]
+    known = read_manifest(client, request, revision, remote)
+    paths = local_files(request["folder"], request["ignore_patterns"])
+    local = {path: describe(os.path.join(request["folder"], path)) for path in paths}
+    others = foreign(remote, {**known, **{path: local[path] for path in local if same(path, local, remote)}})
+    if others and not request["replace"]:
+        raise refusal("repo_id", request["repo_id"], others)
+    kept = set() if others else {path for path in remote if document(path) and not same(path, known, remote)}
+    stale = remote.keys() - local.keys() - {MANIFEST, ATTRIBUTES}
+    wanted = {path: local[path] for path in local if path not in kept or same(path, local, remote)}
+    different = [path for path in wanted if not same(path, local, remote)]
     return {
         "upload": different,
-        "delete": surplus if request["delete"] else [],
+        "delete": sorted(path for path in stale if others or same(path, known, remote)),
+        "manifest": wanted if wanted != known else None,
         "bytes": size_of(request["folder"], different),
         "files": len(local),
         "revision": revision,
     }
+
+
+def document(path: str) -> bool:
+    return any(fnmatch.fnmatch(path, pattern) for pattern in DOCUMENTS)
+
+
+def foreign(remote: dict[str, Any], known: dict[str, Any]) -> list[str]:
+    """The files of the repository, documents apart, that are not as they are known."""
+    return sorted(
+        path for path in remote if path != MANIFEST and not document(path) and not same(path, known, remote)
+    )
+
+
+def refusal(option: str, repo_id: str, others: list[str]) -> HubError:
+    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    return HubError(
+        f"{option}: {repo_id} has files that were not uploaded from here, or were changed since: "
+        f"{', '.join(others[:SHOWN])}{more}: name another repository (hf_repo), delete these files, or let "
+        "everything in it be replaced (hf_replace=true)"
+    )
+
+
+def read_manifest(
+    client: Any, request: Request, revision: str | None, remote: dict[str, Any]
+) -> dict[str, Any]:
+    """What the last upload says of its files, by their paths; empty where it says nothing.
+
+    Others can write this file: what has not the form that an upload gives it, counts for nothing.
+    """
+    if MANIFEST not in remote or remote[MANIFEST].size > LARGEST_MANIFEST:
+        return {}
+    with tempfile.TemporaryDirectory() as place:
+        path = client.hf_hub_download(
+            request["repo_id"], MANIFEST, repo_type=request["repo_type"], revision=revision, local_dir=place
+        )
+        with open(path, "rb") as handle:
+            return parse_manifest(handle.read())
+
+
+def parse_manifest(text: bytes) -> dict[str, Any]:
+    try:
+        files = json.loads(text)["files"]
+        entries = dict(files).items()
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {path: entry for path, entry in entries if isinstance(entry, dict) and "sha256" in entry}
+
+
+def write_manifest(files: dict[str, Any], message: str) -> bytes:
+    document = {"about": ABOUT, "upload": message, "files": files}
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
 
 
 def size_of(folder: str, paths: list[str]) -> int:
@@ -215,7 +300,8 @@ def local_files(folder: str, ignore_patterns: list[str]) -> list[str]:
         found += [
             os.path.relpath(os.path.join(directory, name), folder).replace(os.sep, "/") for name in files
         ]
-    return sorted(path for path in found if not any(fnmatch.fnmatch(path, each) for each in ignore_patterns))
+    left_out = [MANIFEST, *ignore_patterns]  # a folder may have that of another repository
+    return sorted(path for path in found if not any(fnmatch.fnmatch(path, each) for each in left_out))
 
 
 def remote_files(client: Any, request: Request, revision: str) -> dict[str, Any]:
@@ -226,21 +312,28 @@ def remote_files(client: Any, request: Request, revision: str) -> dict[str, Any]
     return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
 
 
-def same(path: str, remote: Any) -> bool:
-    """Whether the file is what the Hub has: by SHA-256 for large files, by git's hash for others."""
-    if remote is None or remote.size != os.path.getsize(path):
+def same(path: str, known: dict[str, Any], remote: dict[str, Any]) -> bool:
+    """Whether the Hub's file is the known one: by SHA-256 for LFS, by git's hash for the rest."""
+    if path not in remote or path not in known or remote[path].size != known[path].get("size"):
         return False
-    if remote.lfs:
-        return digest(path, hashlib.sha256()) == str(remote.lfs.sha256)
-    header = f"blob {remote.size}\0".encode()
-    return digest(path, hashlib.sha1(header, usedforsecurity=False)) == str(remote.blob_id)
+    if remote[path].lfs:
+        return bool(known[path].get("sha256") == remote[path].lfs.sha256)
+    return bool(known[path].get("git") == remote[path].blob_id)
 
 
-def digest(path: str, state: Any) -> str:
+def describe(path: str) -> dict[str, Any]:
+    """Size and hashes of a file; git's hash only where the Hub may have the file by git."""
+    size = os.path.getsize(path)
+    sha256 = hashlib.sha256()
+    sha1 = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    by_git = size <= GIT_MOST
     with open(path, "rb") as handle:
         while chunk := handle.read(READ_BYTES):
-            state.update(chunk)
-    return str(state.hexdigest())
+            sha256.update(chunk)
+            if by_git:
+                sha1.update(chunk)
+    known: dict[str, Any] = {"size": size, "sha256": sha256.hexdigest()}
+    return {**known, "git": sha1.hexdigest()} if by_git else known
 
 
 def upload(request: Request) -> Answer:
@@ -255,16 +348,20 @@ def upload(request: Request) -> Answer:
 
 def upload_once(request: Request) -> Answer:
     before = compare(request)
-    if not before["upload"] and not before["delete"]:
+    if not differs(before):
         return before
     megabytes = before["bytes"] / 1e6
     print(f"{len(before['upload'])} files, {megabytes:.1f} MB, to {request['repo_id']}", flush=True)
     committed = commit(request, before)
     after = compare({**request, "revision": committed})
-    if after["upload"] or after["delete"]:
-        differing = ", ".join(after["upload"] + after["delete"])
+    if differs(after):
+        differing = ", ".join(after["upload"] + after["delete"]) or MANIFEST
         raise HubError(f"{request['repo_id']} differs from {request['folder']} after the upload: {differing}")
     return after
+
+
+def differs(comparison: Answer) -> bool:
+    return bool(comparison["upload"] or comparison["delete"] or comparison["manifest"] is not None)
 
 
 def commit(request: Request, comparison: Answer) -> str:
@@ -275,6 +372,9 @@ def commit(request: Request, comparison: Answer) -> str:
         CommitOperationAdd(path_in_repo=path, path_or_fileobj=os.path.join(request["folder"], path))
         for path in comparison["upload"]
     ]
+    if comparison["manifest"] is not None:
+        manifest = write_manifest(comparison["manifest"], request["message"])
+        operations.append(CommitOperationAdd(path_in_repo=MANIFEST, path_or_fileobj=manifest))
     operations += [CommitOperationDelete(path_in_repo=path) for path in comparison["delete"]]
     done = api().create_commit(
         request["repo_id"],
@@ -290,7 +390,6 @@ def commit(request: Request, comparison: Answer) -> str:
 ACTIONS: dict[str, Callable[[Request], Answer]] = {
     "show": show,
     "create": create,
-    "set_private": set_private,
     "delete": delete,
     "compare": compare,
     "upload": upload,

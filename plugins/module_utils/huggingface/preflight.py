@@ -13,7 +13,12 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub imp
     HubError,
     Result,
     explain,
+    foreign,
     patiently,
+    read_manifest,
+    refusal,
+    remote_files,
+    repo_info,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.rows import DataFile
 
@@ -61,6 +66,20 @@ class Preflight:
                 f"write_to: the token of {owner} may not write {repo_id}: give a token with permission to, "
                 f"or a repository of {owner}"
             )
+
+    def check_target(self, repo_id: str, replace: bool) -> None:
+        """That the upload will find nothing of others in the repository, or may replace it."""
+        request = {"repo_id": repo_id, "repo_type": "model"}
+
+        def others() -> list[str]:
+            info = repo_info(self.api, request)
+            if info is None:
+                return []
+            remote = remote_files(self.api, request, info.sha)
+            return foreign(remote, read_manifest(self.api, request, info.sha, remote))
+
+        if not replace and (found := self.asked(others, repo_id, "write_to")):
+            raise refusal("write_to", repo_id, found)
 
     def model(self, repo_id: str, revision: str) -> dict[str, Any]:
         """repo_id, revision (a commit), and the sizes of all its files and of those in safetensors."""

@@ -213,3 +213,16 @@ def test_the_card_is_checked(hub: HubClient) -> None:
     info = hub.get(API).json()
     assert info["cardData"] == {"license": "mit", "date": "2026-01-02", "tags": ["a"]}
     assert info["tags"] == ["a"]
+
+
+def test_a_commit_has_no_big_file_by_plain_git(hub: HubClient) -> None:
+    response = hub.commit(regular("big.json", bytes(10 * MEGABYTE)))
+    assert response.status_code == 400
+    assert "larger than 10 MiB" in response.json()["error"]
+
+
+@pytest.mark.parametrize("text", ["---\na: [\n---\n", "---\n- a list\n---\n"])
+def test_a_commit_has_no_card_that_cannot_be_read(hub: HubClient, text: str) -> None:
+    response = hub.commit(regular("README.md", text.encode()))
+    assert response.status_code == 400
+    assert "README.md" in response.json()["error"]

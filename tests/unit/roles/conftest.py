@@ -12,6 +12,10 @@ from types import ModuleType
 
 import pytest
 
+from ..plugins.job.conftest import hub
+
+__all__ = ["hub"]
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -55,12 +59,13 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/checkpoints.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
+        "roles/common/files/rope.py",
     ):
         name = Path(path).stem
         module = load(path, f"tpuops.{name}")
         setattr(package, name, module)
     yield package
-    for name in ("", ".manifest", ".checkpoints", ".arrays", ".download"):
+    for name in ("", ".manifest", ".checkpoints", ".arrays", ".download", ".rope"):
         del sys.modules[f"tpuops{name}"]
 
 
@@ -82,6 +87,18 @@ def downloader(shared_programs: ModuleType) -> ModuleType:
 @pytest.fixture(scope="session")
 def converter(shared_programs: ModuleType) -> ModuleType:
     return load("roles/convert/files/convert.py")
+
+
+@pytest.fixture(scope="session")
+def ropes(shared_programs: ModuleType) -> ModuleType:
+    found = shared_programs.rope
+    assert isinstance(found, ModuleType)
+    return found
+
+
+@pytest.fixture(scope="session")
+def exporter(shared_programs: ModuleType) -> ModuleType:
+    return load("roles/export/files/export.py")
 
 
 @pytest.fixture(scope="session")

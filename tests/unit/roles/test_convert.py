@@ -156,7 +156,9 @@ class TestMain:
         monkeypatch.setattr(converter, "convert", run)
         monkeypatch.setattr(converter, "back", back)
 
-        def main(about: dict[str, Any] | None = None, repository: Path = base) -> int:
+        def main(
+            about: dict[str, Any] | None = None, repository: Path = base, config: str = "base.yml"
+        ) -> int:
             given = [
                 "--repository",
                 str(repository),
@@ -165,7 +167,7 @@ class TestMain:
                 "--about",
                 json.dumps(about or {}),
             ]
-            return int(converter.main([*given, "to_maxtext", "base.yml"]))
+            return int(converter.main([*given, "to_maxtext", config]))
 
         yield main
 
@@ -208,6 +210,16 @@ class TestMain:
         assert len(self.ran) == 2
         assert arrays.read_bytes() == good
         assert manifest.problems(str(record), str(tmp_path / "out" / "0")) == []
+
+    def test_another_rope_ends_it_before_the_conversion(
+        self, convert: Any, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It would train another model, days long, and nothing would tell."""
+        (base / "config.json").write_text('{"rope_theta": 5000000}')
+        (tmp_path / "base.yml").write_text("rope_max_timescale: 1000000\n")
+        assert convert(config=str(tmp_path / "base.yml")) == 1
+        assert "rope_max_timescale=5000000 to maxtext_arguments" in capsys.readouterr().err
+        assert self.ran == []
 
     def test_a_wrong_result_is_not_left(
         self,

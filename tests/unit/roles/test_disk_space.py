@@ -82,7 +82,11 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
         ("sft/main", {}, {"times": 9}),
         ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
         ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),
-        ("export/main", {"export_parameters_path": "/here"}, {"like": "/here", "times": 1.5}),
+        (
+            "export/main",
+            {"export_parameters_path": "/here", "export_directory": "/hub/run"},
+            {"like": "/here", "times": 1.5, "present": ["/hub/.run.draft"]},
+        ),
         ("export/main", {"export_parameters_path": "/here", "export_size": 0}, {"times": 0}),
         ("locked_env/main", {"locked_env_size": 1e15, "locked_env_prefix": "/env"}, {"bytes": 1e15}),
         (

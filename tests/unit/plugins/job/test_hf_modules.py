@@ -84,7 +84,7 @@ def request(common: dict[str, Any], folder: Path, **changes: Any) -> dict[str, A
         "revision": "main",
         "folder": str(folder),
         "ignore_patterns": [],
-        "delete": False,
+        "replace": False,
         "message": "Upload",
     }
     return {**base, **changes}
@@ -101,18 +101,17 @@ def test_a_repository_s_life(run_module: RunModule, common: dict[str, Any]) -> N
     would = run_module("hf_repo", check=True, diff=True, **common)
     made = run_module("hf_repo", **common)
     again = run_module("hf_repo", **common)
-    opened = run_module("hf_repo", diff=True, private=False, **common)
-    kept = run_module("hf_repo", **common)
     gone = run_module("hf_repo", state="absent", **common)
     still_gone = run_module("hf_repo", state="absent", **common)
-    steps = (would, made, again, opened, kept, gone, still_gone)
-    assert [each["changed"] for each in steps] == [True, True, False, True, False, True, False]
-    assert [each["repo"]["private"] for each in steps] == [True, True, True, False, False, None, None]
+    opened = run_module("hf_repo", private=False, **common)
+    steps = (would, made, again, gone, still_gone, opened)
+    assert [each["changed"] for each in steps] == [True, True, False, True, False, True]
+    assert [each["repo"]["private"] for each in steps] == [True, True, True, None, None, False]
     assert (would["repo"]["revision"], gone["repo"]["exists"]) == (None, False)
     assert len(made["repo"]["revision"]) == 40
-    assert opened["diff"] == {
-        "before": {"exists": True, "private": True},
-        "after": {"exists": True, "private": False},
+    assert would["diff"] == {
+        "before": {"exists": False, "private": None},
+        "after": {"exists": True, "private": True},
     }
 
 
@@ -177,27 +176,24 @@ def test_an_upload_makes_one_commit_and_a_second_none(
     commits = api.list_repo_commits(common["repo_id"])
     files = set(api.list_repo_files(common["repo_id"]))
     assert len(commits) == before + 1
-    assert files == {".gitattributes", "config.json", "model.safetensors", "sub/notes.txt"}
+    assert files == {
+        ".gitattributes",
+        "config.json",
+        "model.safetensors",
+        "sub/notes.txt",
+        "tpuops-upload.json",
+    }
     assert capsys.readouterr().out.count(f"has all 3 files, at commit {commits[0].commit_id}") == 2
 
 
-def test_only_what_differs_is_sent_and_surplus_goes_when_asked(
-    common: dict[str, Any], folder: Path, api: HfApi, run_module: RunModule, hub_environment: None
+def test_only_what_differs_is_sent(
+    common: dict[str, Any], folder: Path, run_module: RunModule, hub_environment: None
 ) -> None:
     run_module("hf_repo", **common)
     program.upload(request(common, folder))
     (folder / "config.json").write_text("[]")  # as long as before
-    (folder / "sub" / "notes.txt").unlink()
-    kept = program.compare(request(common, folder))
-    cleaned = program.compare(request(common, folder, delete=True))
-    program.upload(request(common, folder, delete=True))
-    assert (kept["upload"], kept["delete"], kept["bytes"]) == (["config.json"], [], 2)
-    assert cleaned["delete"] == ["sub/notes.txt"]
-    assert set(api.list_repo_files(common["repo_id"])) == {
-        ".gitattributes",
-        "config.json",
-        "model.safetensors",
-    }
+    found = program.compare(request(common, folder))
+    assert (found["upload"], found["delete"], found["bytes"]) == (["config.json"], [], 2)
 
 
 def test_ignored_files_stay(

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs MaxText's converter to the Hub's format, and publishes the base's own files with the new weights.
+
+    export.py --base REPO --revision REV [--tokenizer REPO] --output DIR MODULE CONFIG KEY=VALUE...
+
+MODULE is the converter's name in this version of MaxText; what follows are its own arguments. It writes the
+weights as they should be. But it writes the configuration and the tokenizer as transformers 5 makes them from
+a table in MaxText: transformers 4 reads another rope base from that, no rope scaling and no end of text, and
+does not load the tokenizer. So here
+
+- the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
+- the rope that MaxText computes with must be the base's;
+- of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
+- the base's configuration, tokenizer, templates, code and license come beside them, byte for byte. In
+  ``config.json`` only the data type and the size of the vocabulary follow the weights, where they differ;
+- where the training took the tokenizer of another repository, its tokenizer, chat template and end of text
+  take the place of the base's;
+- the finished draft gets its name at once, so that a kill never leaves a mixture.
+
+Runs in the training environment, beside the package ``tpuops`` of the collection's own modules. The token of
+the Hub comes in HF_TOKEN and its address in HF_ENDPOINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tpuops import rope
+
+#: What of a base is published again, as patterns of huggingface_hub: '*' matches '/' too.
+PUBLISHED = (
+    "*.json",  # configurations, tokenizers, vocabularies
+    "*.jinja",
+    "*.model",
+    "*.tiktoken",
+    "*.txt",  # merges.txt, vocab.txt
+    "*.py",  # what auto_map in config.json names
+    "LICENSE*",
+    "NOTICE*",
+    "USE_POLICY*",
+)
+#: And what of that is not: other forms of the weights, the index of files that do not come along, an adapter
+#: (loaders would take the model for one), notes of the base's own training.
+NOT_PUBLISHED = (
+    "*.index.json",
+    "adapter_*",
+    "onnx/*",
+    "original/*",
+    "trainer_state.json",
+    "*_results.json",
+    "README*",
+)
+#: What belongs to a tokenizer, with the tokens that end a text.
+TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "*.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+INDEX = "model.safetensors.index.json"
+EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
+#: Of safetensors, as config.json calls them.
+DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+#: Buffers that loaders compute themselves, and that only old repositories hold.
+COMPUTED = ("rotary_emb.inv_freq",)
+SHOWN = 3  # names in a message
+
+Shapes = dict[str, list[int]]
+
+
+class ExportError(Exception):
+    """What went wrong and what to do about it; the text is the whole error message."""
+
+
+def beside(output: Path) -> tuple[Path, Path]:
+    """Where the next export is made, and where the last one goes while the next one takes its name."""
+    return output.with_name(f".{output.name}.draft"), output.with_name(f".{output.name}.previous")
+
+
+def hub() -> Any:
+    """A client of the Hub that the environment names."""
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
+
+
+def download(
+    repository: str, revision: str, patterns: tuple[str, ...] = PUBLISHED, option: str = "hf_model"
+) -> Path:
+    """A directory with those of the repository's files that are published again."""
+    try:
+        found = hub().snapshot_download(
+            repository, revision=revision, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED]
+        )
+    except Exception as error:
+        raise ExportError(f"{option}: {repository} at revision {revision} cannot be read: {error}") from error
+    return Path(found)
+
+
+def published(directory: Path, patterns: tuple[str, ...] = PUBLISHED) -> list[str]:
+    """Those of the files that are published again: the Hub's cache has what others downloaded, too."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+    return list(filter_repo_objects(names, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED]))
+
+
+def copy_published(directory: Path, names: Iterable[str], draft: Path) -> None:
+    for name in names:
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(directory / name, draft / name)
+
+
+def copy_files(base_files: Path, tokenizer_files: Path | None, draft: Path) -> None:
+    """The base's files; the other tokenizer's in the place of the base's, where there is one."""
+    names = published(base_files)
+    if tokenizer_files is None:
+        copy_published(base_files, names, draft)
+        return
+    others = published(tokenizer_files, TOKENIZER)
+    of_base = set(published(base_files, TOKENIZER)) - ({"generation_config.json"} - set(others))
+    copy_published(base_files, [name for name in names if name not in of_base], draft)
+    copy_published(tokenizer_files, others, draft)
+
+
+def convert(module: str, arguments: list[str], draft: Path, base_files: Path) -> int:
+    """Run MaxText's converter; its exit status.
+
+    In a process of its own: it wants to be the main program, and to have set up JAX before anybody else.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    command += [f"base_output_directory={draft}", f"--hf_model_path={base_files}"]
+    status = subprocess.run(command, check=False).returncode
+    return 128 - status if status < 0 else status  # as a shell tells a signal
+
+
+def header(file: Path) -> dict[str, Any]:
+    """Name to dtype and shape of each tensor; ExportError when the file does not end where they end."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if length > size:
+                raise ValueError("the header is longer than the file")
+            tensors = json.loads(handle.read(length))
+        tensors.pop("__metadata__", None)
+        end = 8 + length + max(tensor["data_offsets"][1] for tensor in tensors.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"{file.name} is not whole: {error}; export again") from error
+    if end != size:
+        raise ExportError(f"{file.name} is not whole: it has {size} bytes instead of {end}; export again")
+    return dict(tensors)
+
+
+def weights(directory: Path) -> dict[str, Any]:
+    """Name to dtype and shape of each tensor of the converter's; ExportError unless file and index agree."""
+    files = {file.name: header(file) for file in sorted(directory.glob("*.safetensors"))}
+    tensors = {name: tensor for of_file in files.values() for name, tensor in of_file.items()}
+    if not tensors:
+        raise ExportError(f"the converter left no weights in {directory}: see its messages above")
+    where = {name: file for file, of_file in files.items() for name in of_file}
+    index = directory / INDEX
+    if index.exists() and json.loads(index.read_text())["weight_map"] != where:
+        raise ExportError(f"{INDEX} does not name the tensors of the files beside it; export again")
+    if not index.exists() and len(files) > 1:
+        raise ExportError(f"there is no {INDEX} beside {', '.join(files)}; export again")
+    return tensors
+
+
+def base_shapes(base: str, revision: str) -> Shapes | None:
+    """The shapes of the base's tensors, from the first bytes of its files; None without safetensors."""
+    from huggingface_hub.errors import NotASafetensorsRepoError
+
+    try:
+        files = hub().get_safetensors_metadata(base, revision=revision).files_metadata
+    except NotASafetensorsRepoError:
+        return None
+    return {name: list(tensor.shape) for file in files.values() for name, tensor in file.tensors.items()}
+
+
+def check_names(ours: set[str], theirs: set[str], base: str, tied: bool) -> None:
+    """That the tensors are those of the base. A tied head is the embedding, which the base may hold twice."""
+    optional = {name for name in theirs if name.endswith(COMPUTED) or (tied and name.endswith(HEAD))}
+    for names, verb, other in ((theirs - ours - optional, "lack", "has"), (ours - theirs, "have", "lacks")):
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            raise ExportError(
+                f"the converted weights {verb} {', '.join(sorted(names)[:SHOWN])}{more}, which {base} "
+                f"{other}: check that model and hf_model name the same model"
+            )
+
+
+def check_shapes(ours: Shapes, theirs: Shapes, base: str) -> None:
+    """That the shapes are those of the base. The vocabulary may have been padded."""
+    for name in sorted(ours.keys() & theirs.keys()):
+        shape, wanted = ours[name], theirs[name]
+        if shape == wanted:
+            continue
+        if not (name.endswith((EMBEDDING, HEAD)) and shape[1:] == wanted[1:]):
+            raise ExportError(
+                f"{name} has the shape {shape}, in {base} it is {wanted}: check that model and hf_model name "
+                "the same model"
+            )
+        if shape[0] < wanted[0]:
+            raise ExportError(
+                f"{name} has {shape[0]} rows, fewer than the {wanted[0]} of {base}: some tokens have no "
+                "weights"
+            )
+
+
+def vocabulary(shapes: Shapes) -> int | None:
+    """The rows of the embedding and of the head, which must agree; None where no tensor is called so."""
+    rows = {shape[0] for name, shape in shapes.items() if name.endswith((EMBEDDING, HEAD))}
+    if len(rows) > 1:
+        raise ExportError(f"the embedding and the head have different numbers of rows: {sorted(rows)}")
+    return rows.pop() if rows else None
+
+
+def data_type(tensors: dict[str, Any]) -> str:
+    found = sorted({tensor["dtype"] for tensor in tensors.values()})
+    if len(found) > 1:
+        raise ExportError(f"the converted weights have several data types: {', '.join(found)}; export again")
+    return DTYPES.get(found[0]) or str(found[0])
+
+
+def read_config(base_files: Path) -> dict[str, Any]:
+    return dict(json.loads((base_files / "config.json").read_text(encoding="utf-8")))
+
+
+def changed_config(config: dict[str, Any], dtype: str, rows: int | None) -> dict[str, Any]:
+    """The base's configuration, with what has to follow the weights.
+
+    The data type stands in torch_dtype, or in dtype since transformers 4.56, which reads both. Models of
+    several parts have both in text_config.
+    """
+    result = dict(config)
+    if isinstance(config.get("text_config"), dict):
+        result["text_config"] = changed_part(config["text_config"], dtype, rows)
+    result = changed_part(result, dtype, rows)
+    if not {"torch_dtype", "dtype"} & result.keys():
+        result["torch_dtype"] = dtype
+    return result
+
+
+def changed_part(part: dict[str, Any], dtype: str, rows: int | None) -> dict[str, Any]:
+    known = {"torch_dtype": dtype, "dtype": dtype, **({} if rows is None else {"vocab_size": rows})}
+    return {name: known.get(name, value) for name, value in part.items()}
+
+
+def is_tied(config: dict[str, Any]) -> bool:
+    """Whether the head is the embedding; transformers' default, false, where the configuration is silent."""
+    text = config.get("text_config")
+    silent = text.get("tie_word_embeddings", False) if isinstance(text, dict) else False
+    return bool(config.get("tie_word_embeddings", silent))
+
+
+def keep_weights_alone(draft: Path) -> None:
+    """Delete the converter's configuration and tokenizer."""
+    for path in draft.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix != ".safetensors" and path.name != INDEX:
+            path.unlink()
+
+
+def write_config(file: Path, config: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Write the configuration, unless it is the base's own."""
+    if wanted != config:
+        file.write_text(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def card(base: str, revision: str, name: str) -> str:
+    """A short README.md; the upload leaves one that is there as it is."""
+    from huggingface_hub import ModelCardData
+
+    known = hub().model_info(base, revision=revision).card_data
+    license_of_base = {
+        key: str(known.get(key))
+        for key in ("license", "license_name", "license_link")
+        if known and known.get(key)
+    }
+    data = ModelCardData(
+        base_model=base, library_name="transformers", pipeline_tag="text-generation", **license_of_base
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{base}, fine-tuned with MaxText.\n"
+
+
+def assemble(
+    draft: Path, base_files: Path, tokenizer_files: Path | None, base: str, revision: str, name: str
+) -> None:
+    """Make the converter's draft what is published; ExportError when its weights are not the base's."""
+    tensors = weights(draft)
+    shapes: Shapes = {tensor: list(known["shape"]) for tensor, known in tensors.items()}
+    config = read_config(base_files)
+    theirs = base_shapes(base, revision)
+    if theirs is None:
+        print(f"{base} has no safetensors: the converted weights cannot be compared with it", flush=True)
+    else:
+        check_names(set(shapes), set(theirs), base, is_tied(config))
+        check_shapes(shapes, theirs, base)
+    keep_weights_alone(draft)
+    copy_files(base_files, tokenizer_files, draft)
+    wanted = changed_config(config, data_type(tensors), vocabulary(shapes))
+    write_config(draft / "config.json", config, wanted)
+    (draft / "README.md").write_text(card(base, revision, name), encoding="utf-8")
+
+
+def put_in_place(draft: Path, output: Path, previous: Path) -> None:
+    """Give the draft its name. Killed between the renames, it leaves no export: the job runs again."""
+    os.sync()  # a power cut must not leave a name without its content
+    if output.exists():
+        output.rename(previous)
+    draft.rename(output)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def export(options: argparse.Namespace) -> int:
+    """The exit status."""
+    draft, previous = beside(options.output)
+    if previous.exists() and not options.output.exists():
+        previous.rename(options.output)  # a kill came between the renames
+    for leftover in (draft, previous):
+        shutil.rmtree(leftover, ignore_errors=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    base_files = download(options.base, options.revision)
+    other = options.tokenizer not in (None, options.base)
+    tokenizer_files = download(options.tokenizer, "main", TOKENIZER, "sft_tokenizer") if other else None
+    if problem := rope.problem(options.arguments, read_config(base_files), options.base):
+        raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
+    if status := convert(options.module, options.arguments, draft, base_files):
+        return status
+    assemble(draft, base_files, tokenizer_files, options.base, options.revision, options.output.name)
+    put_in_place(draft, options.output, previous)
+    print(f"{options.output} has the weights, and what {options.base} has beside its own", flush=True)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Convert a checkpoint and publish it with its base's files.")
+    option = parser.add_argument
+    option("--base", required=True, help="repository of the model that was fine-tuned")
+    option("--revision", required=True, help="its branch, tag or commit")
+    option("--tokenizer", help="repository of the tokenizer of the training, by default the base")
+    option("--output", required=True, type=Path, help="directory of the export")
+    option("module", help="MaxText's converter")
+    option("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    try:
+        return export(parser.parse_args(arguments))
+    except ExportError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Our own programs for the Hub with each huggingface_hub that a user's lock may hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from tests.contract.hub_support import RELEASES, python_client, run, serving
+from tests.e2e.support import ROOT
+
+HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
+EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
+ROPE = ROOT / "roles" / "common" / "files" / "rope.py"
+BASE = "Qwen/Qwen3-0.6B"
+#: Stands in for MaxText's converter: gives the base's own weights.
+COPY = """
+import os, shutil, sys
+(target,) = [each.partition("=")[2] for each in sys.argv if each.startswith("base_output_directory=")]
+os.makedirs(target)
+shutil.copy(os.environ["WEIGHTS"], target)
+"""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_export_is_made_uploaded_and_uploaded_again(release: str, tmp_path: Path) -> None:
+    with serving(tmp_path / "hub", seeded=True) as hub:
+        api = HfApi(endpoint=hub.url, token=hub.token())
+        weights = api.hf_hub_download(BASE, "model.safetensors", local_dir=tmp_path / "base")
+        (tmp_path / "copied.py").write_text(COPY)
+        (tmp_path / "tpuops").mkdir()
+        shutil.copy(ROPE, tmp_path / "tpuops")
+        environment = hub.environment(tmp_path) | {"PYTHONPATH": str(tmp_path), "WEIGHTS": weights}
+        python, folder = python_client(f"huggingface_hub=={release}") / "python", tmp_path / "export"
+        base = ["--base", BASE, "--revision", "main", "--output", str(folder)]
+        run([python, EXPORT, *base, "copied", "base.yml"], environment, tmp_path)
+        exported = {"README.md", *api.list_repo_files(BASE)} - {".gitattributes"}
+        assert {path.name for path in folder.iterdir()} == exported
+
+        request = {
+            "repo_id": f"local/export-{release}",
+            "repo_type": "model",
+            "revision": "main",
+            "folder": str(folder),
+            "ignore_patterns": [],
+            "replace": False,
+            "message": "Upload",
+        }
+        api.create_repo(str(request["repo_id"]))
+
+        def upload() -> str:
+            return run([python, "-I", HUB, "upload", json.dumps(request)], environment, tmp_path)
+
+        assert "has all 6 files" in upload()
+        shutil.move(folder / "generation_config.json", tmp_path)
+        assert "has all 5 files" in upload()
+        left = set(api.list_repo_files(str(request["repo_id"])))
+        assert left == exported - {"generation_config.json"} | {".gitattributes", "tpuops-upload.json"}
