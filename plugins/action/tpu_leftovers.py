@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import leftovers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, leftovers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import DISK, NODE, QUEUED, Leftover
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
     ModuleAction,
@@ -25,6 +25,8 @@ Result = dict[str, Any]
 OPTIONS = {
     "delete": {"type": "list", "elements": "str", "default": []},
     "owner": {"type": "str"},
+    "me": {"type": "str"},
+    "labels": {"type": "dict", "default": {}},
     "prices": {"type": "dict", "default": {}},
     "wait_timeout": {"type": "int", "default": 600},
 }
@@ -52,14 +54,15 @@ class ActionModule(ModuleAction):
             self.listed("gcp_disk_info", "disks", missing),
             options["prices"],
         )
-        there = [each for each in everything if options["owner"] in (None, "", each.owner)]
+        owner = labels.value(options["owner"] or "")
+        there = [each for each in everything if owner in ("", each.owner)]
         try:
-            doomed = leftovers.chosen(there, options["delete"])
-        except leftovers.NotClear as error:
-            raise AnsibleActionFail(str(error)) from error
+            doomed = leftovers.chosen(there, options["delete"], owner or mine(options))
+        except ValueError as error:  # leftovers.NotClear too
+            raise AnsibleActionFail(f"{error}{unasked(missing)}") from error
         now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
         if not options["delete"]:
-            self.show(there, now, options["prices"])
+            self.show(there, now, options["prices"], missing)
         deleted: list[Leftover] = []
         diffs: list[Result] = []
         failure: Result = {}
@@ -76,7 +79,6 @@ class ActionModule(ModuleAction):
             deleted.append(each)
             diffs.append({**difference, "before_header": each.path, "after_header": each.path})
             display.display(f"{each.path}  {'would be deleted' if self._task.check_mode else 'deleted'}")
-        warning = f"Google could not ask these zones: {', '.join(sorted(missing))}."
         return {
             **failure,
             "changed": bool(deleted),
@@ -84,7 +86,7 @@ class ActionModule(ModuleAction):
             "hour": sum(each.hour or 0.0 for each in there),
             "deleted": [each.described(now, currency) for each in deleted],
             "diff": diffs,
-            "warnings": [warning] if missing else [],
+            "warnings": [unasked(missing).strip()] if missing else [],
         }
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
@@ -108,7 +110,7 @@ class ActionModule(ModuleAction):
         return difference
 
     @staticmethod
-    def show(there: Sequence[Leftover], now: datetime, prices: Result) -> None:
+    def show(there: Sequence[Leftover], now: datetime, prices: Result, missing: Collection[str]) -> None:
         currency = str(prices.get("currency", ""))
         for each in there:
             display.display(each.line(now, currency))
@@ -118,8 +120,20 @@ class ActionModule(ModuleAction):
         display.display(
             f"all of it: {total:.3f} {currency} an hour{more} ({origin(prices)})"
             if there
-            else "nothing is left over"
+            else f"nothing is left over{', in the zones that could be asked' if missing else ''}"
         )
+
+
+def mine(options: Result) -> str:
+    """The value of the label `owner` on what whoever runs this has made."""
+    if not options["delete"]:
+        return ""
+    return labels.marked(options["labels"], "", options["me"] or labels.login_name()).get("owner", "")
+
+
+def unasked(zones: Collection[str]) -> str:
+    """That something may be where nobody could look."""
+    return f" Google could not ask these zones: {', '.join(sorted(zones))}." if zones else ""
 
 
 def gone(deleted: Sequence[Leftover]) -> str:
