@@ -38,6 +38,7 @@ SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
 SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
 # Seconds from the end of a job on a machine that shuts down until Google says why it did.
 SHUTDOWN = 60.0
+HOST_KEY_REFUSED = "Host key verification failed"  # how OpenSSH says it
 SHUT_DOWN = "the machine shut down"  # the runner's reason
 
 display = Display()
@@ -181,6 +182,11 @@ class JobAction(ActionBase):  # type: ignore[misc]
                         f"the job may still run: run the same command again to attach to it ({error})"
                         + (f". {self.watch.silent()}" if self.watch and state == "READY" else "")
                     ) from error
+                if self.watch and HOST_KEY_REFUSED in str(error):
+                    for worker in self.watch.renew_host_keys():
+                        display.display(
+                            f"{job['name']}  {worker} has published a new host key; SSH trusts it"
+                        )
             with contextlib.suppress(AnsibleConnectionFailure):
                 self._connection.reset()  # a master connection that died would be used again
             time.sleep(self.reconnect_interval())
