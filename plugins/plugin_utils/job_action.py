@@ -17,7 +17,6 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.parameters import remove_values
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import (
@@ -29,6 +28,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import extra_variable, same_place
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 Result = dict[str, Any]
 
@@ -44,7 +44,7 @@ SHUT_DOWN = "the machine shut down"  # the runner's reason
 display = Display()
 
 
-class JobAction(ActionBase):  # type: ignore[misc]
+class JobAction(Quiet):
     """Runs a module that starts a job or attaches to one, and then job_info until that job has ended.
 
     The module's result names the record of the job as ``job``, unless there is nothing to run.

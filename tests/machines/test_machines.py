@@ -107,7 +107,7 @@ def test_a_user_gets_in_with_its_key_and_has_sudo(cloud: Cloud, vm: Machine) -> 
     assert cloud.ssh(vm, "systemctl is-system-running --wait") == "running"
 
 
-# What a systemd with sshd, sudo, mounts and jobs uses, by the numbers of capabilities(7): chown, dac_override,
+# What systemd, sshd, sudo, mounts and jobs use, by the numbers of capabilities(7): chown, dac_override,
 # fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, net_raw, ipc_lock, sys_chroot,
 # sys_ptrace, sys_admin, sys_boot, sys_nice, sys_resource, mknod, audit_write, setfcap.
 NEEDED = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 14, 18, 19, 21, 22, 23, 24, 27, 29, 31}
