@@ -2,8 +2,9 @@
 """The life of TPU VMs: what the operations on a node do to its machines.
 
 A node is one record, as the API gives it. Each of its workers is a record `worker` beside it: {machine,
-index, node, address, host_keys}; a worker runs as one machine. Every step can be repeated, so that an
-operation that a killed server has left half-done is simply run again.
+index, node, address, host_keys, guest_attributes}; a worker runs as one machine. host_keys are those of its
+last start, guest_attributes ("namespace/key" -> value) what it has written since. Every step can be repeated,
+so that an operation that a killed server has left half-done is simply run again.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ def workers(cloud: Cloud, node: str) -> list[Json]:
     """The workers of a node in their order; none while it is being created."""
     found = [record for _, record in cloud.store.items(WORKER, f"{node}/workers/")]
     return sorted(found, key=lambda worker: int(worker["index"]))
+
+
+def guest_attributes(worker: Json) -> dict[tuple[str, str], str]:
+    """(namespace, key) -> value: what the agent publishes at a start, and what the worker wrote since."""
+    found = {("guestInventory", "hostname"): worker["machine"]}
+    found.update((("hostkeys", kind), key) for kind, key in worker["host_keys"].items())
+    for attribute, value in worker.get("guest_attributes", {}).items():
+        namespace, _slash, key = attribute.partition("/")
+        found[namespace, key] = value
+    return dict(sorted(found.items()))
 
 
 def install_keys(cloud: Cloud, node: Json) -> None:

@@ -207,13 +207,9 @@ def get_guest_attributes(call: Call) -> Json:
     for worker in nodes.workers(call.cloud, node["name"]):
         if wanted and worker["index"] not in wanted:
             continue
-        entries = [
-            *(("hostkeys", kind, key) for kind, key in sorted(worker["host_keys"].items())),
-            ("guestInventory", "hostname", worker["machine"]),
-        ]
         items = [
             {"namespace": namespace, "key": key, "value": value}
-            for namespace, key, value in entries
+            for (namespace, key), value in nodes.guest_attributes(worker).items()
             if path in ("", namespace, f"{namespace}/{key}")
         ]
         answers.append({"queryPath": path, "queryValue": {"items": items}})

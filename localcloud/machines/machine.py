@@ -38,6 +38,17 @@ from .runtimes import (
     overlay_options,
 )
 
+# Of the rights that systemd-nspawn leaves a machine by default; it drops by itself those over modules, the
+# clock, raw devices, the kernel's log and the like.
+UNNEEDED = (
+    "CAP_AUDIT_CONTROL",
+    "CAP_DAC_READ_SEARCH",  # opens any file of a file system by its number, outside of the machine's root too
+    "CAP_IPC_OWNER",
+    "CAP_LEASE",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BROADCAST",
+    "CAP_SYS_TTY_CONFIG",
+)
 GUEST_UV_CACHE = "/var/cache/uv"
 FIRST_USER = 1000  # uid of the first account that is made in a machine
 BOOT_SECONDS = 90.0
@@ -474,7 +485,8 @@ class Machines:
             "--resolv-conf=off",
             "--timezone=off",
             "--link-journal=no",
-            "--capability=all",
+            "--capability=CAP_IPC_LOCK",  # with it comes mlock, which a TPU VM has
+            f"--drop-capability={','.join(UNNEEDED)}",
             "--system-call-filter=@mount",
             *bind_options(runtime, wheels, self._uv_cache, GUEST_UV_CACHE),
         ]

@@ -36,4 +36,12 @@ options:
         description: Credentials and endpoints, as the options of M(tpuops.maxtext.tpu_vm_info) give them.
         type: dict
         default: {}
+      known_hosts_file:
+        version_added: 0.2.0
+        description:
+          - Where SSH finds the host keys of the node's workers, as the inventory plugin writes it.
+          - When SSH refuses a host key while the job runs, the key that the worker has published meanwhile
+            takes the place of the old one. Google may move or repair a machine, which then has new keys.
+        type: path
+        default: ""
 """

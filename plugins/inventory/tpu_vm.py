@@ -32,7 +32,7 @@ notes:
   - Of thousands of nodes the time goes into templates, which Ansible compiles anew for each host, about a
     millisecond each. A name with or without dots, such as C(tpu_labels.team) in O(keyed_groups) or
     O(compose), or V(labels.team) in O(hostnames), is looked up without.
-  - A list takes a request for every 1,000 nodes; host keys take one a node, once (see O(host_keys_limit)).
+  - A list takes a request for every 1,000 nodes; host keys take one a node (see O(host_keys_limit)).
 extends_documentation_fragment:
   - tpuops.maxtext.gcp.inventory
   - tpuops.maxtext.gcp
@@ -109,16 +109,20 @@ options:
     default: ""
   known_hosts_file:
     description:
-      - Where the host keys are kept for SSH.
+      - Where the host keys are kept for SSH. The file is this plugin's alone. One that holds anything else,
+        such as a person's own known_hosts, is refused and left as it is.
       - C(~/.cache/tpuops-maxtext/known_hosts/<project>) by default.
     type: path
   host_keys_limit:
     version_added: 0.2.0
     description:
-      - For how many nodes a run may ask Google for host keys. That takes a request a node, and is done for
-        nodes that run, or are being repaired, and whose keys O(known_hosts_file) does not have.
-      - Where there are more, none is asked for, a warning says so, and SSH refuses those hosts. Name the
-        nodes of interest with O(filters), or allow more. V(0) never asks and never warns.
+      - For how many nodes a run may ask Google for host keys. That takes a request a node, for nodes that
+        run or are being repaired.
+      - All of them are asked for, known or not, as a machine may have new keys when Google has moved or
+        repaired it. Where there are more nodes, only keys that O(known_hosts_file) does not have are asked
+        for.
+      - Where there are more unknown ones, none is asked for, a warning says so, and SSH refuses those hosts.
+        Name the nodes of interest with O(filters), or allow more. V(0) never asks and never warns.
       - A warning names the hosts that have not published a key; SSH refuses them as well, until they have.
     type: int
     default: 256
@@ -228,15 +232,18 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 check_names(zone=zone)
             ssh = tpu_hosts.ssh_arguments(options["known_hosts_file"], options["bastion"])
             found = self._found(options, path, cache)
+            if found["host_keys"]:
+                known_hosts.add(options["known_hosts_file"], found["host_keys"])
         except ApiDisabled as error:
             self.display.v(f"{path}: there are no TPU VMs yet: {error}")
             return
         except GcpError as error:
             raise AnsibleParserError(f"{path}: {error}") from error
-        if found["host_keys"]:
-            known_hosts.add(options["known_hosts_file"], found["host_keys"])
-        with nothing_collected():
-            self._populate(found, options, ssh)
+        try:
+            with nothing_collected():
+                self._populate(found, options, ssh)
+        except GcpError as error:
+            raise AnsibleParserError(f"{path}: {error}") from error
 
     def _set_variables(self, directory: str) -> None:
         """What templates in the options see: what stands beside the file, as a playbook would see it."""
@@ -271,6 +278,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         key = f"{self.get_cache_key(path)}_{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
         if cache and key in self._cache:
             found: Json = json.loads(self._cache[key]["found"])
+            # A run that asked Google meanwhile may have found a newer key.
+            known = known_hosts.read(options["known_hosts_file"])
+            found["host_keys"] = {
+                alias: key for alias, key in found["host_keys"].items() if alias not in known
+            }
             self._report(found["missing"], options["unreachable"])
             return found
         found = self._fetched(options)
@@ -285,18 +297,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             client, project, options["zones"], options["filters"], options["queued_resources"]
         )
         self._report(found["missing"], options["unreachable"])
-        known = known_hosts.read(options["known_hosts_file"])
-        strangers = tpu_hosts.strangers(found["nodes"], known)
-        limit = options["host_keys_limit"]
-        if len(strangers) <= limit:
-            known.update(tpu_hosts.published_keys(client, project, strangers))
-            self._report_strangers(tpu_hosts.without_key(strangers, known))
-        elif limit:
-            self.display.warning(
-                f"SSH does not know the host keys of {len(strangers)} TPU VMs, which is more than "
-                f"host_keys_limit allows to ask for ({limit}), and will refuse them. Name those of interest "
-                "with filters, or allow more."
-            )
+        known = self._host_keys(client, project, found["nodes"], options)
         aliases = [worker["host_key_alias"] for node in found["nodes"] for worker in workers(node)]
         user = ""
         if options["os_login"] and found["nodes"]:
@@ -308,14 +309,45 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         keys = {alias: known[alias] for alias in aliases if alias in known}
         return {**found, "host_keys": keys, "os_login_user": user}
 
-    def _report_strangers(self, names: list[str]) -> None:
-        if names:
-            listed = ", ".join(names[:10]) + (f" and {len(names) - 10} others" if len(names) > 10 else "")
+    def _host_keys(self, client: Any, project: str, nodes: list[Json], options: Json) -> dict[str, str]:
+        """What SSH is to trust: the keys that are published, and those that are known already.
+
+        Known ones are asked for again: a machine that Google has moved or repaired may have new ones.
+        """
+        known = known_hosts.read(options["known_hosts_file"])
+        limit = options["host_keys_limit"]
+        nodes = tpu_hosts.running(nodes)
+        strangers = tpu_hosts.strangers(nodes, known)
+        if len(strangers) > limit:
+            if limit:
+                self.display.warning(
+                    f"SSH does not know the host keys of {len(strangers)} TPU VMs, which is more than "
+                    f"host_keys_limit allows to ask for ({limit}), and will refuse them. Name those of "
+                    "interest with filters, or allow more."
+                )
+            return known
+        asked = nodes if len(nodes) <= limit else strangers
+        found, refused = tpu_hosts.published_keys(client, project, asked)
+        if changed := tpu_hosts.with_another_key(asked, known, found):
+            self.display.warning(
+                "These hosts have published new host keys, as happens when Google moves or repairs a "
+                f"machine: {listed(changed)}. SSH trusts the new keys alone."
+            )
+        known = {**known, **found}
+        told = [node for node in strangers if node["name"] not in refused]
+        if silent := tpu_hosts.without_key(told, known):
             self.display.warning(
                 "These hosts have not published a host key, and SSH will refuse them without asking: "
-                f"{listed}. Try again in a minute. If it stays so, their guest agent does not run, or the "
-                "project has guest attributes disabled."
+                f"{listed(silent)}. Try again in a minute. If it stays so, their guest agent does not run, "
+                "or the project has guest attributes disabled."
             )
+        reasons = {node["name"]: refused[node["name"]] for node in strangers if node["name"] in refused}
+        if reasons:
+            self.display.warning(
+                "Google does not tell the host keys of these TPU VMs, and SSH will refuse them without "
+                f"asking: {listed([short_name(name) for name in reasons])}. {next(iter(reasons.values()))}"
+            )
+        return known
 
     def _report(self, missing: Mapping[str, str], policy: str) -> None:
         """Say which zones are missing, from a cached answer as well, as the policy wants it."""
@@ -345,7 +377,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._group("tpu_vm")
         for host in hosts:
             worker = host["worker"]
-            alias = worker["host_key_alias"]
+            alias = known_hosts.checked_alias(worker["host_key_alias"])
             address = worker["internal_address" if options["address"] == "internal" else "address"]
             connection = {
                 "ansible_host": address,
@@ -370,6 +402,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 "worker_id": worker["worker_id"],
                 "internal_address": worker["internal_address"],
                 "external_address": worker["address"] if external else "",
+                "known_hosts_file": options["known_hosts_file"],
             }
             name = self._name(worker["name"], variables, options)
             host = {"name": name, "zone": shared["zone"], "groups": groups, "variables": variables}
@@ -458,6 +491,10 @@ def distinguish(hosts: list[Json]) -> None:
             f"hostnames gives several hosts of a zone the same name: {', '.join(doubles)}. "
             "Add what tells them apart, such as tpu_node and tpu_worker_id."
         )
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} others" if len(names) > 10 else "")
 
 
 def repeated(hosts: list[Json]) -> list[str]:

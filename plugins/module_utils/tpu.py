@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from .gcp import known_hosts
 from .gcp.client import Client
 from .gcp.errors import NotFound, PreconditionFailed
 from .gcp.operations import Deadline, finished_long_running, poll, response_of
@@ -35,8 +36,6 @@ DEAD = frozenset({"PREEMPTED", "TERMINATED"})
 QUEUED = frozenset({"CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "PROVISIONING"})
 QUEUED_DEAD = frozenset({"FAILED", "SUSPENDED"})
 
-# Host key types, the one that gcloud asks for first.
-HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
 API = "tpu"
 VERSION = "v2"
 
@@ -166,9 +165,11 @@ def _once() -> Json:
 
 
 def _host_key(attributes: Mapping[str, Any]) -> str:
+    """The best of the keys that a worker has published and that are well-formed, "" for none: the worker may
+    write anything there."""
     entries = attributes.get("queryValue", {}).get("items", [])
-    keys = {entry["key"]: entry["value"] for entry in entries if entry.get("namespace") == "hostkeys"}
-    return next((f"{kind} {keys[kind]}" for kind in HOST_KEY_TYPES if keys.get(kind)), "")
+    keys = {entry.get("key"): entry.get("value") for entry in entries if entry.get("namespace") == "hostkeys"}
+    return next(filter(None, (known_hosts.host_key(kind, keys.get(kind)) for kind in known_hosts.TYPES)), "")
 
 
 def short_name(path: str) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.parameters import remove_values
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import (
@@ -29,6 +28,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import extra_variable, same_place
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 Result = dict[str, Any]
 
@@ -38,12 +38,13 @@ SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
 SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
 # Seconds from the end of a job on a machine that shuts down until Google says why it did.
 SHUTDOWN = 60.0
+HOST_KEY_REFUSED = "Host key verification failed"  # how OpenSSH says it
 SHUT_DOWN = "the machine shut down"  # the runner's reason
 
 display = Display()
 
 
-class JobAction(ActionBase):  # type: ignore[misc]
+class JobAction(Quiet):
     """Runs a module that starts a job or attaches to one, and then job_info until that job has ended.
 
     The module's result names the record of the job as ``job``, unless there is nothing to run.
@@ -181,6 +182,11 @@ class JobAction(ActionBase):  # type: ignore[misc]
                         f"the job may still run: run the same command again to attach to it ({error})"
                         + (f". {self.watch.silent()}" if self.watch and state == "READY" else "")
                     ) from error
+                if self.watch and HOST_KEY_REFUSED in str(error):
+                    for worker in self.watch.renew_host_keys():
+                        display.display(
+                            f"{job['name']}  {worker} has published a new host key; SSH trusts it"
+                        )
             with contextlib.suppress(AnsibleConnectionFailure):
                 self._connection.reset()  # a master connection that died would be used again
             time.sleep(self.reconnect_interval())

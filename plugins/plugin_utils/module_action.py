@@ -10,8 +10,8 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 Result = dict[str, Any]
 
@@ -26,7 +26,7 @@ class ModuleFailed(Exception):
         self.kind = str(self.failure.get("kind", "api"))
 
 
-class ModuleAction(ActionBase):  # type: ignore[misc]
+class ModuleAction(Quiet):
     """Checks the task's options, and goes through `operate`; a module that fails there fails the task.
 
     OPTIONS: the argument spec beside the options that lead to Google, which every module gets that is played.

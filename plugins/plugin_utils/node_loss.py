@@ -11,9 +11,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect, gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.worker import NODE
-from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, Tpus
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, Tpus, workers
 
 Json = dict[str, Any]
 
@@ -57,14 +58,16 @@ class Watch:
         self._options = validated(gcp_argument_spec(), self._node["auth"])
         self.name = str(self._node["name"])
 
+    def _tpus(self) -> Tpus:
+        return Tpus(connect(self._options), self._node["project"], self._node["zone"])
+
     def state(self) -> str:
         """The node's state in Google's words, GONE, or UNKNOWN where Google does not answer.
 
         Of a node that is READY and not well it is the health, which tells more.
         """
         try:
-            tpus = Tpus(connect(self._options), self._node["project"], self._node["zone"])
-            node = tpus.get_node(self.name)
+            node = self._tpus().get_node(self.name)
         except GcpError:
             return UNKNOWN
         if node is None:
@@ -78,6 +81,32 @@ class Watch:
         if state in DEAD | OFF or not (patient or state in ("READY", UNKNOWN)):
             raise NodeLost(self.name, state)
         return state
+
+    def renew_host_keys(self) -> list[str]:
+        """Have SSH trust the keys that the workers publish now; the names of those whose key is another one.
+
+        The keys of a machine that Google has moved or repaired are new, and only published ones are trusted.
+        """
+        file = self._node["known_hosts_file"]
+        if not file:
+            return []
+        try:
+            tpus = self._tpus()
+            node = tpus.get_node(self.name)
+            if node is None:
+                return []
+            known = known_hosts.read(file)
+            every = workers(node, tpus.host_keys(self.name))
+            aliases = {each["host_key_alias"]: each for each in every if each["host_key_alias"] in known}
+            new = {
+                alias: each["host_key"]
+                for alias, each in aliases.items()
+                if each["host_key"] not in ("", known[alias])
+            }
+            known_hosts.add(file, new)
+        except GcpError:  # asked again, as long as the machine is waited for
+            return []
+        return [aliases[alias]["name"] for alias in new]
 
     def silent(self) -> str:
         """What to do when the machine does not answer and Google calls the node READY."""

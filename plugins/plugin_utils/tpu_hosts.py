@@ -115,43 +115,55 @@ def matches(node: Json, filters: Json) -> bool:
     return True
 
 
+def running(nodes: Sequence[Json]) -> list[Json]:
+    """The nodes that run, or will again by themselves."""
+    return [node for node in nodes if node.get("state") in ("READY", "REPAIRING")]
+
+
 def strangers(nodes: Sequence[Json], known: Mapping[str, str]) -> list[Json]:
-    """The nodes that run, or will again by themselves, and of which a worker's host key is not known."""
-    return [
-        node
-        for node in nodes
-        if node.get("state") in ("READY", "REPAIRING")
-        and not all(worker["host_key_alias"] in known for worker in workers(node))
-    ]
+    """The nodes of which a worker's host key is not known."""
+    return [node for node in nodes if not all(worker["host_key_alias"] in known for worker in workers(node))]
 
 
-def published_keys(client: Client, project: str, nodes: Sequence[Json]) -> dict[str, str]:
-    """Alias -> host key of the workers of nodes, one request a node, in parallel.
+def published_keys(
+    client: Client, project: str, nodes: Sequence[Json]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Of the workers of nodes, one request a node, in parallel: alias -> host key, and node -> why Google did
+    not tell."""
 
-    A node whose keys Google does not tell has none, and is as little of an obstacle to the others.
-    """
-
-    def ask(node: Json) -> list[Json]:
+    def ask(node: Json) -> list[Json] | GcpError:
         try:
             keys = Tpus(client, project, zone_of(node)).host_keys(short_name(node["name"]))
-        except GcpError:
-            keys = []
+        except NOT_ZONAL:
+            raise
+        except GcpError as error:  # SSH refuses these hosts, or knows them; the others are of use
+            return error
         return workers(node, keys)
 
     with ThreadPoolExecutor(max_workers=THREADS) as threads:
-        answers = list(threads.map(ask, nodes))
-    return {
-        worker["host_key_alias"]: worker["host_key"]
-        for answer in answers
-        for worker in answer
-        if worker["host_key"]
-    }
+        answers = list(zip(nodes, threads.map(ask, nodes), strict=True))
+    found: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for node, answer in answers:
+        if isinstance(answer, GcpError):
+            refused[node["name"]] = str(answer)
+        else:
+            found.update((one["host_key_alias"], one["host_key"]) for one in answer if one["host_key"])
+    return found, refused
 
 
 def without_key(nodes: Sequence[Json], known: Mapping[str, str]) -> list[str]:
     """Names of the workers of nodes whose host key is not known."""
     found = (worker for node in nodes for worker in workers(node))
     return [worker["name"] for worker in found if worker["host_key_alias"] not in known]
+
+
+def with_another_key(nodes: Sequence[Json], known: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """Names of the workers of nodes that were known by another key than the one found now."""
+    every = ((worker["name"], worker["host_key_alias"]) for node in nodes for worker in workers(node))
+    return [
+        name for name, alias in every if alias in known and found.get(alias, known[alias]) != known[alias]
+    ]
 
 
 def os_login_user(client: Client, email: str, project: str) -> str:
@@ -221,12 +233,18 @@ def ssh_arguments(known_hosts_file: str, bastion: str) -> str:
     way through the bastion; the alias of the host key follows."""
     settings = {
         "StrictHostKeyChecking": "yes",
-        "UserKnownHostsFile": known_hosts_file,
+        "UserKnownHostsFile": one_path(known_hosts_file),
         "GlobalKnownHostsFile": "/dev/null",
         "CheckHostIP": "no",
         **({"ProxyCommand": proxy_command(bastion)} if bastion else {}),
     }
     return "".join(f"-o {shlex.quote(f'{name}={value}')} " for name, value in settings.items())
+
+
+def one_path(path: str) -> str:
+    """A path as an option of SSH has it. SSH splits at blanks and replaces what follows a percent sign."""
+    path = path.replace("%", "%%")
+    return f'"{path}"' if re.search(r"\s", path) else path
 
 
 def proxy_command(bastion: str) -> str:

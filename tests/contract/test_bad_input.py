@@ -55,6 +55,12 @@ BAD = {
         {**REAL, "model": "qwen3-8b"},
         ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
+    "a run above its directory": ({"run_name": ".."}, ["run_name: '..'", "letters, digits"]),
+    "a run in another's directory": ({"run_name": "mine/checkpoints"}, ["run_name: 'mine/checkpoints'"]),
+    "a run that looks like an option": ({"run_name": "-rf"}, ["run_name: '-rf'", "letters, digits"]),
+    "a run with a long name": ({"run_name": "a" * 300}, ["run_name: 'aaa", "(300 characters)", "at most 80"]),
+    "a run without a name": ({"run_name": ""}, ["run_name: ''"]),
+    "a model above its directory": ({"model": "..", "hf_model": "local/tiny-qwen3"}, ["model: '..'"]),
     "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
     "checkpoints by steps and by minutes": (
         {"sft_checkpoint_period": 10, "sft_checkpoint_minutes": 5},

@@ -107,6 +107,34 @@ def test_a_user_gets_in_with_its_key_and_has_sudo(cloud: Cloud, vm: Machine) -> 
     assert cloud.ssh(vm, "systemctl is-system-running --wait") == "running"
 
 
+# What systemd, sshd, sudo, mounts and jobs use, by the numbers of capabilities(7): chown, dac_override,
+# fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, net_raw, ipc_lock, sys_chroot,
+# sys_ptrace, sys_admin, sys_boot, sys_nice, sys_resource, mknod, audit_write, setfcap.
+NEEDED = {0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 14, 18, 19, 21, 22, 23, 24, 27, 29, 31}
+
+
+def test_root_of_a_machine_has_no_right_that_it_does_not_need(cloud: Cloud, vm: Machine) -> None:
+    bound = int(cloud.ssh(vm, "sudo grep CapBnd /proc/1/status").split()[1], 16)
+    assert {number for number in range(64) if bound >> number & 1} <= NEEDED  # a host may lack some itself
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "date --set=@$(date +%s)",
+        "dmesg",
+        "head -c 1 /dev/mem",
+        "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem",
+        "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg",
+        "sh -c 'echo h > /proc/sysrq-trigger'",
+        "sh -c 'cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern'",
+    ],
+)
+def test_root_of_a_machine_does_not_reach_the_hosts_kernel(cloud: Cloud, vm: Machine, command: str) -> None:
+    done = cloud.try_ssh(vm, f"sudo {command}")
+    assert done.returncode != 0, done.stdout
+
+
 def test_root_and_passwords_are_refused(cloud: Cloud, vm: Machine) -> None:
     cloud.machines.set_authorized_keys(vm.name, {"tpu": [cloud.public_key], "root": [cloud.public_key]})
     refused = cloud.try_ssh(vm, "id", user="root")

@@ -208,7 +208,7 @@ def test_a_node_without_external_address_is_reached_through_a_bastion(controller
     controller.user_known_hosts.write_text(f"{address} {google.host_key('bastion')}\n")
     alias = controller.known_hosts.read_text().split()[0]
     controller.known_hosts.write_text(f"{alias} {google.host_key('bastion')}\n")
-    changed = controller.refusal(**bastion)
+    changed = controller.refusal(**bastion, host_keys_limit=0)
     assert f"Host key for {alias} has changed and you have requested strict checking" in changed
 
 
@@ -232,7 +232,13 @@ def test_a_key_that_is_added_later_takes_nobodys_away(controller: Controller) ->
     assert controller.shell("whoami; sudo whoami", user="her").split() == ["her", "root"]
 
 
-def test_a_changed_host_key_is_refused_until_its_line_is_deleted(controller: Controller) -> None:
+PUBLISH = (
+    "curl -sf -X PUT -H Metadata-Flavor:Google --data-binary @- "
+    "http://metadata.google.internal/computeMetadata/v1/instance/guest-attributes/hostkeys/ssh-ed25519"
+)
+
+
+def test_a_changed_host_key_is_refused_until_the_machine_publishes_it(controller: Controller) -> None:
     google = controller.google
     path = f"v2/{google.parent}/nodes/target"
     before = google.host_key("target")
@@ -243,14 +249,32 @@ def test_a_changed_host_key_is_refused_until_its_line_is_deleted(controller: Con
     assert f"Host key for {alias} has changed and you have requested strict checking" in refusal
     assert str(controller.known_hosts) in refusal
 
-    # It comes up with that key, and publishes it: the old one is still in the way.
+    # It comes up with that key, and publishes it, as after a repair: the run goes on by itself.
     for verb in ("stop", "start"):
         google.finish(google.call("POST", f"{path}:{verb}", {}))
     assert google.host_key("target") != before
-    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in controller.refusal()
-    output("ssh-keygen", "-q", "-R", alias, "-f", str(controller.known_hosts))
     assert controller.shell("whoami") == "tpu"
     assert controller.known_hosts.read_text() == f"{alias} {google.host_key('target')}\n"
+
+
+def test_what_a_worker_publishes_opens_no_other_host(controller: Controller) -> None:
+    """Whoever runs on a worker writes its guest attributes, lines for SSH among them."""
+    google = controller.google
+    assert controller.shell("whoami") == "tpu"
+    alias = controller.known_hosts.read_text().split()[0]
+    kind, own = google.host_key("target").split()
+    foreign = google.host_key("bastion")
+    lines = f"{own}\\n@cert-authority * {foreign}\\ntpu.1-0 {foreign}\\n* {foreign}"
+    try:
+        controller.shell(f"printf '{lines}' | {PUBLISH}")
+        assert foreign in google.host_key("target")
+        assert controller.shell("whoami") == "tpu"  # by the machine's key of another type
+        ((name, other, key),) = (line.split() for line in controller.known_hosts.read_text().splitlines())
+        assert (name, other != kind, key in lines) == (alias, True, False)
+    finally:
+        controller.shell(f"printf {own} | {PUBLISH}")
+    assert controller.shell("whoami") == "tpu"
+    assert controller.known_hosts.read_text() == f"{alias} {kind} {own}\n"
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ def merge(present: str, keys: Iterable[Mapping[str, str]]) -> str:
     keys: {user, key} each; `key` is a line of a .pub file, its comment gives way to the user's name as with
     gcloud.
     """
-    lines = [line for line in present.splitlines() if line.strip()]
+    # Google's agents end a line at a line feed alone, unlike splitlines: a comment of others stays a comment.
+    lines = [line for line in present.split("\n") if line.strip()]
     known = {_identity(line) for line in lines}
     for entry in keys:
         line = _line(entry["user"], entry["key"])

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-#: Options of the node: auth has credentials and endpoints, as the modules of Google's APIs take them.
+#: Options of the node: auth has credentials and endpoints, as the modules of Google's APIs take them;
+#: known_hosts_file is where SSH's host keys are, as the inventory plugin keeps them.
 NODE: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "zone": {"type": "str", "required": True},
     "project": {"type": "str", "required": True},
     "auth": {"type": "dict", "default": {}, "no_log": True},
+    "known_hosts_file": {"type": "path", "default": "", "no_log": False},
 }

@@ -16,6 +16,7 @@ from localcloud.google import compute, tpu
 from localcloud.google.nodes import NodeWork
 from localcloud.google.queued import Queue
 from localcloud.machines import DiskAttachment, Machine, MachineError, MachineSpec
+from tests.keys import public_key
 
 ZONE = "us-west1-c"
 PROJECT = catalog.DEFAULT_PROJECT
@@ -48,7 +49,7 @@ class FakeMachines:
             raise MachineError(f"machine {spec.name!r} does not answer on port 22")
         known = self.machines.get(spec.name)
         address = known.address if known else f"{self.network}{2 + len(self.machines)}"
-        keys = {"ssh-ed25519": f"AAAA{spec.name}", "ssh-rsa": "AAAAB3"}
+        keys = {"ssh-ed25519": public_key(spec.name)}
         self.machines[spec.name] = Machine(spec.name, spec.hostname, address, True, keys, spec.disks)
         return self.machines[spec.name]
 

@@ -16,8 +16,9 @@ FLAVOR = {"Metadata-Flavor": "Google"}
 NODE = f"{LOCATION}/nodes/slice"
 
 
-def client(google: Google, address: str = "127.0.0.1") -> TestClient:
-    application = metadata.application(google.cloud)
+def client(google: Google, address: str = "127.0.0.1", user: int | None = 0) -> TestClient:
+    """user: whose process on this host calls; None where it is none of this host."""
+    application = metadata.application(google.cloud, owner=lambda _client, _server: user)
     return TestClient(application, headers=FLAVOR, client=(address, 40000))
 
 
@@ -83,12 +84,81 @@ def test_a_service_account_has_tokens(enabled: Google, guest: TestClient) -> Non
     assert read(guest, "instance/service-accounts/default/scopes").startswith("https://")
 
 
+def attributes(google: Google, worker: int, node: str = NODE) -> dict[str, str]:
+    answer = google.call("POST", f"/v2/{node}:getGuestAttributes", {"workerIds": [str(worker)]})
+    items = answer["guestAttributes"][0]["queryValue"]["items"]
+    return {f"{item['namespace']}/{item['key']}": item["value"] for item in items}
+
+
+ATTRIBUTES = "/computeMetadata/v1/instance/guest-attributes"
+
+
+def test_a_worker_writes_its_guest_attributes_and_nobody_elses(enabled: Google, guest: TestClient) -> None:
+    before = attributes(enabled, 1)
+    value = "AAAA\n@cert-authority * ssh-ed25519 AAAA"  # whatever it likes
+    assert guest.put(f"{ATTRIBUTES}/hostkeys/ssh-ed25519", content=value).status_code == 200
+    assert guest.put(f"{ATTRIBUTES}/mine/a", content="b").status_code == 200
+    assert attributes(enabled, 2)["hostkeys/ssh-ed25519"] == value
+    assert attributes(enabled, 2)["mine/a"] == "b"
+    assert read(guest, "instance/guest-attributes/hostkeys/ssh-ed25519") == value
+    assert read(guest, "instance/guest-attributes/").splitlines() == ["guestInventory/", "hostkeys/", "mine/"]
+    assert attributes(enabled, 1) == before
+
+
+def test_the_next_start_publishes_the_machines_own_host_keys(enabled: Google) -> None:
+    enabled.create_node("one")
+    one = f"{LOCATION}/nodes/one"
+    before = attributes(enabled, 0, one)
+    machine = client(enabled, enabled.machines.machines[machine_name(one, 0)].address)
+    machine.put(f"{ATTRIBUTES}/hostkeys/ssh-ed25519", content="other")
+    assert attributes(enabled, 0, one) != before
+    for verb in ("stop", "start"):
+        enabled.finish(enabled.call("POST", f"/v2/{one}:{verb}", {}))
+    assert attributes(enabled, 0, one) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("instance/guest-attributes/hostkeys", 404),
+        ("instance/guest-attributes/a/b/c", 404),
+        ("instance/guest-attributes/%2e%2e/b", 404),
+        ("instance/attributes/startup-script", 405),
+        ("instance/name", 405),
+    ],
+)
+def test_nothing_else_is_written(guest: TestClient, path: str, status: int) -> None:
+    assert guest.put(f"/computeMetadata/v1/{path}", content="x").status_code == status
+
+
+def test_a_value_has_a_limit_and_the_header_is_asked_for(guest: TestClient) -> None:
+    path = f"{ATTRIBUTES}/mine/a"
+    assert guest.put(path, content="x" * 262145).status_code == 413
+    assert guest.put(path, content="x", headers={"Metadata-Flavor": ""}).status_code == 403
+
+
 def test_other_callers_see_no_instance(google: Google) -> None:
     host = client(google)
     assert read(host, "instance/") == "service-accounts/\n"
     assert read(host, "project/project-id") == PROJECT.project_id
     token = read(host, "instance/service-accounts/default/token")
     assert google.cloud.tokens.principal(token["access_token"]) == google.cloud.service_account
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.99.0.1", "172.17.0.2"])
+@pytest.mark.parametrize("user", [1000, None])
+def test_of_this_host_only_root_gets_a_token(google: Google, address: str, user: int | None) -> None:
+    """With a token anybody makes a node, and is root there. Nor is a container of this host one of us."""
+    other = client(google, address, user)
+    answer = other.get("/computeMetadata/v1/instance/service-accounts/default/token")
+    assert (answer.status_code, "access_token" in answer.text) == (403, False)
+    assert other.get("/computeMetadata/v1/instance/service-accounts/?recursive=true").status_code == 403
+    assert other.get("/").text == "computeMetadata/\n"  # google-auth looks there, and then gives up
+
+
+def test_a_machine_needs_no_process_on_this_host(enabled: Google, guest: TestClient) -> None:
+    machine = enabled.machines.machines[machine_name(NODE, 2)].address
+    assert read(client(enabled, machine, user=None), "project/project-id") == PROJECT.project_id
 
 
 def test_a_machine_that_is_not_a_worker_yet_asks_again(google: Google) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from localcloud.google.logins import authorized_keys
 from localcloud.google.nodes import machine_name
+from tests.keys import public_key
 from tests.unit.localcloud.google_client import LOCATION, PROJECT, FakeMachines, Google
 
 NODES = f"/v2/{LOCATION}/nodes"
@@ -410,7 +411,7 @@ def test_guest_attributes_are_the_host_keys(enabled: Google) -> None:
         {
             "queryPath": "hostkeys/ssh-ed25519",
             "queryValue": {
-                "items": [{"namespace": "hostkeys", "key": "ssh-ed25519", "value": f"AAAA{machine}"}]
+                "items": [{"namespace": "hostkeys", "key": "ssh-ed25519", "value": public_key(machine)}]
             },
         }
     ]

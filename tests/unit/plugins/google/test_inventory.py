@@ -15,6 +15,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 
+from tests.keys import public_key
+
 from .conftest import Api, Json
 
 LIST = "GET tpu/v2/projects/my-project/locations/us-west1-c/nodes"
@@ -112,7 +114,9 @@ def groups_of(data: Any, host: str) -> set[str]:
 
 def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> None:
     source.write(user="tpu")
-    listing(api, node("tpu", labels={"team": "Red-1"})).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu", labels={"team": "Red-1"})).on(
+        keys_call("tpu"), keys(public_key("AAAA")), body={}
+    )
     data = source.read()
     assert groups_of(data, "tpu") == {
         "all",
@@ -138,6 +142,7 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
         "tpu_worker_count": 1,
         "tpu_internal_address": "10.0.0.0",
         "tpu_external_address": "1.2.3.0",
+        "tpu_known_hosts_file": str(source.known_hosts),
         "tpu_slice": "tpu",
         "tpu_spot": False,
         "ansible_host": "1.2.3.0",
@@ -151,12 +156,14 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
         "CheckHostIP=no",
         "HostKeyAlias=tpu.id-tpu-0",
     ]
-    assert source.known_hosts.read_text() == "tpu.id-tpu-0 ssh-ed25519 AAAA\n"
+    assert source.known_hosts.read_text() == f"tpu.id-tpu-0 ssh-ed25519 {public_key('AAAA')}\n"
     assert source.known_hosts.stat().st_mode & 0o777 == 0o600
 
 
 def test_every_worker_of_a_slice_is_a_host(api: Api, source: Source) -> None:
-    listing(api, node("slice", 2)).on(keys_call("slice"), keys("AAAA", "BBBB"), body={})
+    listing(api, node("slice", 2)).on(
+        keys_call("slice"), keys(public_key("AAAA"), public_key("BBBB")), body={}
+    )
     data = source.read()
     assert sorted(host.name for host in data.groups["node_slice"].get_hosts()) == ["slice-0", "slice-1"]
     variables = data.get_host("slice-1").get_vars()
@@ -166,8 +173,8 @@ def test_every_worker_of_a_slice_is_a_host(api: Api, source: Source) -> None:
         2,
     )
     assert source.known_hosts.read_text().splitlines() == [
-        "tpu.id-slice-0 ssh-ed25519 AAAA",
-        "tpu.id-slice-1 ssh-ed25519 BBBB",
+        f"tpu.id-slice-0 ssh-ed25519 {public_key('AAAA')}",
+        f"tpu.id-slice-1 ssh-ed25519 {public_key('BBBB')}",
     ]
 
 
@@ -184,12 +191,47 @@ def test_hosts_that_have_not_published_a_key_are_named(
 ) -> None:
     monkeypatch.setattr(tpu_hosts, "THREADS", 1)  # what is asked at once has no order
     listing(api, node("slice", workers=2), node("tpu"))
-    api.on(keys_call("slice"), keys("AAAA"), body={}).on(keys_call("tpu"), {}, body={})
+    api.on(keys_call("slice"), keys(public_key("AAAA")), body={}).on(keys_call("tpu"), {}, body={})
     source.read()
     warning = warnings[-1]
     refused = "These hosts have not published a host key, and SSH will refuse them without asking: "
     assert warning.startswith(f"{refused}slice-1, tpu. Try again in a minute.")
-    assert source.known_hosts.read_text() == "tpu.id-slice-0 ssh-ed25519 AAAA\n"
+    assert source.known_hosts.read_text() == f"tpu.id-slice-0 ssh-ed25519 {public_key('AAAA')}\n"
+
+
+@pytest.mark.parametrize(
+    "more", ["\n@cert-authority * ssh-ed25519 {key}", "\ntpu.id-other-0 ssh-ed25519 {key}", " x"]
+)
+def test_what_a_worker_publishes_beside_a_key_never_reaches_the_file(
+    api: Api, source: Source, warnings: list[str], more: str
+) -> None:
+    """A worker writes its guest attributes itself, and may hold anybody's program."""
+    listing(api, node("tpu", workers=2))
+    bad = public_key("AAAA") + more.format(key=public_key("EVIL"))
+    api.on(keys_call("tpu"), keys(bad, public_key("BBBB")), body={})
+    source.read()
+    assert source.known_hosts.read_text() == f"tpu.id-tpu-1 ssh-ed25519 {public_key('BBBB')}\n"
+    assert "SSH will refuse them without asking: tpu-0." in warnings[-1]
+
+
+@pytest.mark.parametrize("id", ["1 -o ProxyCommand=evil", "*", "1\n@cert-authority *"])
+def test_an_id_that_is_no_id_gives_no_arguments_of_ssh(api: Api, source: Source, id: str) -> None:
+    listing(api, node("tpu", id=id, state="STOPPED"))
+    with pytest.raises(AnsibleParserError, match="is no name of a host key"):
+        source.read()
+
+
+def test_a_path_with_a_blank_or_a_percent_sign_is_one_file_to_ssh(
+    api: Api, source: Source, tmp_path: Path
+) -> None:
+    directory = tmp_path / "Tokyo Office 100%h"
+    source.write(known_hosts_file=str(directory / "known_hosts"))
+    listing(api, node("tpu", state="STOPPED"))
+    arguments = shlex.split(source.variables("tpu")["ansible_ssh_common_args"])
+    shown = subprocess.run(
+        ["ssh", "-F", "/dev/null", "-G", *arguments, "x"], capture_output=True, text=True, timeout=60
+    )
+    assert f"userknownhostsfile {directory}/known_hosts" in shown.stdout.splitlines(), shown
 
 
 PROFILE = "GET oslogin/v1/users/me@example.com/loginProfile"
@@ -199,7 +241,7 @@ OS_LOGIN: Json = {"user": "tpu", "os_login": True, "os_login_email": "me@example
 
 def test_with_os_login_hosts_have_the_user_of_its_profile(api: Api, source: Source) -> None:
     source.write(**OS_LOGIN)
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     api.on(PROFILE, {"posixAccounts": [{"username": "me_example_com"}]}, query=HERE)
     assert source.variables("tpu")["ansible_user"] == "me_example_com"
 
@@ -215,7 +257,7 @@ def test_before_there_is_an_account_of_os_login_a_warning_says_so(
     api: Api, source: Source, warnings: list[str], enabled: bool
 ) -> None:
     source.write(**OS_LOGIN)
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     if enabled:
         api.on(PROFILE, {"name": "1"}, query=HERE)
     else:
@@ -236,38 +278,82 @@ def test_os_login_of_nobody_or_somebody_else_is_an_error(
     api: Api, source: Source, email: str, words: str
 ) -> None:
     source.write(**{**OS_LOGIN, "os_login_email": email})
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     if email:
         api.error(PROFILE.replace("me@", "her@"), 403, "PERMISSION_DENIED", "closed", query=HERE)
     with pytest.raises(AnsibleParserError, match=words):
         source.read()
 
 
-def test_host_keys_that_are_known_are_not_asked_for_again(api: Api, source: Source) -> None:
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+def test_host_keys_that_are_published_still_change_nothing(
+    api: Api, source: Source, warnings: list[str]
+) -> None:
+    for _time in range(2):
+        listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     source.read()
     before = source.known_hosts.stat().st_ino
-    listing(api, node("tpu"))
     source.read()
     assert source.known_hosts.stat().st_ino == before
+    assert [text for text in warnings if "host key" in text] == []
+
+
+def test_a_new_host_key_that_is_published_takes_the_place_of_the_old_one(
+    api: Api, source: Source, warnings: list[str]
+) -> None:
+    """Google has moved or repaired the machine, whose keys are made anew then."""
+    listing(api, node("tpu", 2)).on(keys_call("tpu"), keys(*map(public_key, ("AAAA", "BBBB"))), body={})
+    source.read()
+    listing(api, node("tpu", 2)).on(keys_call("tpu"), keys(*map(public_key, ("AAAA", "CCCC"))), body={})
+    source.read()
+    assert source.known_hosts.read_text().splitlines() == [
+        f"tpu.id-tpu-0 ssh-ed25519 {public_key('AAAA')}",
+        f"tpu.id-tpu-1 ssh-ed25519 {public_key('CCCC')}",
+    ]
+    assert [text for text in warnings if "have published new host keys" in text and ": tpu-1." in text]
+
+
+@pytest.mark.parametrize("answer", [{}, keys(""), keys("AAAA\n* ssh-ed25519 AAAA")])
+def test_a_known_key_stays_while_no_other_is_published(
+    api: Api, source: Source, warnings: list[str], answer: Json
+) -> None:
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
+    source.read()
+    listing(api, node("tpu")).on(keys_call("tpu"), answer, body={})
+    source.read()
+    assert source.known_hosts.read_text() == f"tpu.id-tpu-0 ssh-ed25519 {public_key('AAAA')}\n"
+    assert [text for text in warnings if "host key" in text] == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_refusal_to_tell_host_keys_leaves_the_hosts(
+    api: Api, source: Source, warnings: list[str], known: bool
+) -> None:
+    if known:
+        listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
+        source.read()
+    listing(api, node("tpu"))
+    api.error(keys_call("tpu"), 403, "PERMISSION_DENIED", "Guest attributes are not yours", body={})
+    assert list(source.read().hosts) == ["tpu"]
+    told = [text for text in warnings if "Guest attributes are not yours" in text]
+    assert len(told) == (0 if known else 1)
 
 
 def test_a_node_made_again_is_another_host_to_ssh(api: Api, source: Source) -> None:
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     old = source.variables("tpu")
-    listing(api, node("tpu", id="new")).on(keys_call("tpu"), keys("BBBB"), body={})
+    listing(api, node("tpu", id="new")).on(keys_call("tpu"), keys(public_key("BBBB")), body={})
     new = source.variables("tpu")
     assert "HostKeyAlias=tpu.new-0" in new["ansible_ssh_common_args"]
     assert new["ansible_host"] == old["ansible_host"]
     assert new["ansible_control_path"] != old["ansible_control_path"]
-    assert "tpu.new-0 ssh-ed25519 BBBB" in source.known_hosts.read_text()
+    assert f"tpu.new-0 ssh-ed25519 {public_key('BBBB')}" in source.known_hosts.read_text()
 
 
 def test_the_host_key_of_a_node_under_maintenance_is_asked_for(api: Api, source: Source) -> None:
     """A play that waits for the machine has read the inventory already."""
-    listing(api, node("tpu", state="REPAIRING")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu", state="REPAIRING")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     source.read()
-    assert "ssh-ed25519 AAAA" in source.known_hosts.read_text()
+    assert f"ssh-ed25519 {public_key('AAAA')}" in source.known_hosts.read_text()
 
 
 def test_nodes_that_do_not_run_are_hosts_by_their_state(api: Api, source: Source) -> None:
@@ -465,7 +551,7 @@ def test_the_known_hosts_of_a_project_have_a_place_of_their_own(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     source.write(known_hosts_file=None)
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     source.read()
     assert (tmp_path / ".cache/tpuops-maxtext/known_hosts/my-project").exists()
 
@@ -555,14 +641,25 @@ def cached(source: Source) -> Callable[..., None]:
 
 
 def test_the_cache_answers_without_any_request(api: Api, source: Source, cached: Callable[..., None]) -> None:
-    listing(api, node("tpu")).on(keys_call("tpu"), keys("AAAA"), body={})
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
     first = source.read()
     first_calls = list(api.calls)
     source.known_hosts.unlink()
     second = source.read()
     assert api.calls == first_calls
     assert second.get_host("tpu").get_vars() == first.get_host("tpu").get_vars()
-    assert source.known_hosts.read_text() == "tpu.id-tpu-0 ssh-ed25519 AAAA\n"
+    assert source.known_hosts.read_text() == f"tpu.id-tpu-0 ssh-ed25519 {public_key('AAAA')}\n"
+
+
+def test_a_cached_host_key_does_not_take_the_place_of_a_newer_one(
+    api: Api, source: Source, cached: Callable[..., None]
+) -> None:
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
+    source.read()
+    newer = f"tpu.id-tpu-0 ssh-ed25519 {public_key('BBBB')}\n"
+    source.known_hosts.write_text(newer)  # as a run without the cache writes it
+    source.read()
+    assert source.known_hosts.read_text() == newer
 
 
 def test_the_cache_is_private_and_without_metadata(

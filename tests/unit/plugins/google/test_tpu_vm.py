@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.keys import public_key
+
 from .conftest import Api, Json, Run, assert_foretold
 
 ZONE = "tpu/v2/projects/my-project/locations/us-west1-c"
@@ -96,7 +98,8 @@ def present(api: Api, found: Json | None = None) -> Api:
 
 
 def published(api: Api, *values: str) -> Api:
-    return api.on(KEYS, keys(*(values or ("AAAA",))), body={})
+    words = values or ("AAAA",)
+    return api.on(KEYS, keys(*(word and public_key(word) for word in words)), body={})
 
 
 # Creation
@@ -115,7 +118,7 @@ def test_create(api: Api, run: Run) -> None:
             "name": "tpu",
             "address": "1.2.3.0",
             "internal_address": "10.0.0.0",
-            "host_key": "ssh-ed25519 AAAA",
+            "host_key": f"ssh-ed25519 {public_key('AAAA')}",
             "host_key_alias": "tpu.42-0",
         }
     ]
@@ -189,8 +192,8 @@ def test_several_interfaces_and_several_workers(api: Api, run: Run) -> None:
     published(present(api, made), "AAAA", "BBBB")
     result = run("tpu_vm", **OPTIONS, networks=[{"network": "a", "external_ips": True}, {"network": "b"}])
     assert [(w["worker_id"], w["name"], w["address"], w["host_key"]) for w in result["workers"]] == [
-        (0, "tpu-0", "1.2.3.0", "ssh-ed25519 AAAA"),
-        (1, "tpu-1", "1.2.3.2", "ssh-ed25519 BBBB"),
+        (0, "tpu-0", "1.2.3.0", f"ssh-ed25519 {public_key('AAAA')}"),
+        (1, "tpu-1", "1.2.3.2", f"ssh-ed25519 {public_key('BBBB')}"),
     ]
 
 
@@ -200,7 +203,10 @@ def test_a_new_node_is_waited_for_until_its_workers_have_host_keys(api: Api, run
     api.error(KEYS, 404, "NOT_FOUND", body={})
     published(published(api, "AAAA", ""), "AAAA", "BBBB")
     result = run("tpu_vm", **OPTIONS)
-    assert [worker["host_key"] for worker in result["workers"]] == ["ssh-ed25519 AAAA", "ssh-ed25519 BBBB"]
+    assert [worker["host_key"] for worker in result["workers"]] == [
+        f"ssh-ed25519 {public_key('AAAA')}",
+        f"ssh-ed25519 {public_key('BBBB')}",
+    ]
 
 
 def test_a_worker_without_a_host_key_in_the_end_is_told(api: Api, run: Run) -> None:
@@ -234,7 +240,7 @@ def test_a_new_node_under_maintenance_is_waited_for(api: Api, run: Run) -> None:
     present(api, node(state="REPAIRING")).on(f"GET {ZONE}/operations", {})
     published(present(present(api, node(state="REPAIRING"))))
     result = run("tpu_vm", **OPTIONS)
-    assert (result["node"], result["workers"][0]["host_key"]) == (node(), "ssh-ed25519 AAAA")
+    assert (result["node"], result["workers"][0]["host_key"]) == (node(), f"ssh-ed25519 {public_key('AAAA')}")
 
 
 def test_without_waiting(api: Api, run: Run) -> None:

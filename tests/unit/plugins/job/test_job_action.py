@@ -20,11 +20,15 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.tpuops.maxtext.plugins.action import hf_upload
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, job_action, node_loss
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
+
+from tests.keys import public_key
 
 Json = dict[str, Any]
 RECORD: Json = {
@@ -598,6 +602,76 @@ def test_a_job_that_was_stopped_is_not_taken_for_lost_with_its_node(
     lose(google, "DELETING")
     answers = [started(), {**look(status="stopped", seconds=5), "log_tail": []}]
     assert "failure" not in Action({"node": NODE}, answers).run(task_vars={})
+
+
+CHANGED = AnsibleConnectionFailure(
+    "Failed to connect to the host via ssh: WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! "
+    "Host key verification failed."
+)
+WORKER = {
+    "name": "projects/my-project/locations/us-west1-c/nodes/tpu",
+    "id": "7",
+    "state": "READY",
+    "networkEndpoints": [{"ipAddress": "10.0.0.1"}],
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of the host keys that SSH trusts; a repaired machine has another key than the one in it."""
+    file = tmp_path / "known_hosts"
+    known_hosts.add(str(file), {"tpu.7-0": OLD, "tpu.8-0": OLD})
+    monkeypatch.setattr(node_loss, "connect", lambda _options: None)
+    monkeypatch.setattr(Tpus, "get_node", lambda *_: WORKER)
+    return file
+
+
+OLD, NEW = (f"ssh-ed25519 {public_key(word)}" for word in ("old", "new"))
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, *answers: list[str] | GcpError) -> None:
+    left = list(answers)
+
+    def host_keys(*_: object) -> list[str]:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(answer, GcpError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Tpus, "host_keys", host_keys)
+
+
+def test_a_host_key_that_a_repaired_machine_publishes_is_trusted_while_the_job_is_followed(
+    clock: list[float], shown: list[str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(monkeypatch, [], GcpError("not now"), [OLD], [NEW])
+    watched = {**NODE, "known_hosts_file": str(file)}
+    answers = [started(), CHANGED, CHANGED, CHANGED, CHANGED, look(status="finished")]
+    assert Action({"node": watched}, answers).run(task_vars={})["job"]["status"] == "finished"
+    assert known_hosts.read(str(file)) == {"tpu.7-0": NEW, "tpu.8-0": OLD}
+    assert len([line for line in shown if "tpu has published a new host key" in line]) == 1
+
+
+@pytest.mark.parametrize("published", [[], [OLD], [""]])
+def test_a_host_key_that_nobody_published_is_refused_as_long_as_the_machine_is_waited_for(
+    clock: list[float], shown: list[str], file: Path, monkeypatch: pytest.MonkeyPatch, published: list[str]
+) -> None:
+    publish(monkeypatch, published)
+    before = file.read_bytes()
+    action = Action({"node": {**NODE, "known_hosts_file": str(file)}}, [started(), *[CHANGED] * 100])
+    with pytest.raises(AnsibleConnectionFailure, match="Host key verification failed"):
+        action.run(task_vars={})
+    assert file.read_bytes() == before
+
+
+def test_google_is_not_asked_for_host_keys_when_the_machine_is_only_silent(
+    clock: list[float], shown: list[str], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(monkeypatch, [NEW])
+    answers = [started(), CUT, CUT, look(status="finished")]
+    action = Action({"node": {**NODE, "known_hosts_file": str(file)}}, answers)
+    assert action.run(task_vars={})["job"]["status"] == "finished"
+    assert known_hosts.read(str(file))["tpu.7-0"] == OLD
 
 
 def test_a_wrong_node_is_named(shown: list[str]) -> None:
