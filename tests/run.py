@@ -150,6 +150,10 @@ def cuts() -> Count:
     return pytest("tests/cuts")
 
 
+def damage() -> Count:
+    return pytest("tests/damage")
+
+
 def molecule() -> Count:
     for report in REPORTS.glob("molecule-*.xml"):
         report.unlink()
@@ -181,6 +185,7 @@ STAGES = {
     "e2e": Stage(e2e, heavy=True),
     "recovery": Stage(recovery),
     "cuts": Stage(cuts, heavy=True, after=("e2e",)),
+    "damage": Stage(damage, heavy=True, after=("e2e",)),
     "molecule": Stage(molecule, heavy=True, after=("e2e",)),
     "machines": Stage(machines),
     "contract": Stage(contract),

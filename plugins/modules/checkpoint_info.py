@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Lists the checkpoints of a training run or of a converted model on the target's disk.
   - A checkpoint is complete when each part of it that holds arrays has C(_METADATA), C(manifest.ocdbt), C(d)
-    and C(ocdbt.process_0), none of them empty. What Orbax has not finished writing
+    and C(ocdbt.process_0), no file of them is empty, and the sizes are those of its manifest, where it has
+    one. What Orbax has not finished writing
     (C(*.orbax-checkpoint-tmp)) is no checkpoint.
 options:
   path:
@@ -70,8 +71,15 @@ checkpoints:
       elements: str
       returned: always
       sample: [model_params, optimizer_state]
+    digest:
+      description: The SHA-256 of the names and hashes of its files, by its manifest; null without one.
+      type: str
+      returned: always
+      sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
     missing:
-      description: What is not there and should be, relative to the checkpoint's directory.
+      description:
+        - What is not there, or empty, and should not be, relative to the checkpoint's directory. Else how its
+          files differ from the manifest that its training left.
       type: list
       elements: str
       returned: always
@@ -81,6 +89,13 @@ latest_step:
   returned: success
   type: int
   sample: 100
+latest_digest:
+  description:
+    - The SHA-256 of the names and hashes of the files of that checkpoint, by its manifest; null when there is
+      no checkpoint, or no manifest of it.
+  returned: success
+  type: str
+  sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 latest_path:
   description: The directory of that checkpoint; null when there is none.
   returned: success
@@ -115,6 +130,7 @@ def main() -> None:
         checkpoints=found,
         latest_step=latest["step"] if latest else None,
         latest_path=latest["path"] if latest else None,
+        latest_digest=latest["digest"] if latest else None,
     )
 
 

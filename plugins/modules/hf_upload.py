@@ -26,6 +26,13 @@ description:
   - Runs on the target with the huggingface_hub of another Python than Ansible's own. Needs root (C(become))
     and systemd.
 options:
+  manifest:
+    description:
+      - What was recorded of the files in O(folder), in the format of this collection's C(manifest.py). When
+        one of them differs from it, nothing is uploaded.
+      - The sizes are compared each time, the contents before something is uploaded.
+    type: path
+    version_added: 0.2.0
   folder:
     description: The folder to upload, with everything below it but C(.git) and C(.cache).
     type: path
@@ -154,6 +161,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest as manifests
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub, target
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, space, systemd
@@ -184,6 +192,18 @@ def manifest(folder: str, ignore_patterns: list[str]) -> str:
         status = os.stat(os.path.join(folder, path))
         entries.append([path, status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
+def check_folder(params: dict[str, Any], *, thorough: bool) -> None:
+    """Compare the folder with its manifest, all of it before anything is sent."""
+    if params["manifest"] is None or not os.path.isdir(params["folder"]):
+        return
+    damage = manifests.problems(params["manifest"], params["folder"], thorough=thorough)
+    if damage:
+        raise HubError(
+            f"folder: {params['folder']} is damaged ({manifests.sentence(damage)}), so nothing was uploaded. "
+            f"Remove {params['manifest']} and export again: ansible-playbook site.yml --tags export"
+        )
 
 
 def ensure_uploading(params: dict[str, Any], revision: str) -> dict[str, Any]:
@@ -225,6 +245,7 @@ def ensure_uploading(params: dict[str, Any], revision: str) -> dict[str, Any]:
 def ensure(module: AnsibleModule) -> dict[str, Any]:
     target.check(module.params)
     comparison = compare(module)
+    check_folder(module.params, thorough=bool(comparison["upload"]))
     revision = comparison.pop("revision")
     changed = hub.differs(comparison) or revision is None
     del comparison["manifest"]
@@ -243,6 +264,7 @@ def main() -> None:
         argument_spec={
             **target.ARGUMENTS,
             "folder": {"type": "path", "required": True},
+            "manifest": {"type": "path"},
             "revision": {"type": "str", "default": "main"},
             "ignore_patterns": {"type": "list", "elements": "str", "default": []},
             "replace": {"type": "bool", "default": False},

@@ -73,10 +73,10 @@ options:
     type: int
     default: 1024
   weight_dtype:
-    description: Data type of the weights.
+    description: Data type of the weights in training. Warns of V(bfloat16), which loses most of the updates.
     type: str
     choices: [bfloat16, float32]
-    default: bfloat16
+    default: float32
   learning_rate:
     description: Peak learning rate; that of MaxText when empty.
     type: str
@@ -213,7 +213,7 @@ def main() -> None:
             "num_epoch": {**number, "default": 1},
             "per_device_batch_size": {"type": "float", "default": 1},
             "max_target_length": {**number, "default": 1024},
-            "weight_dtype": {**text, "choices": ["bfloat16", "float32"], "default": "bfloat16"},
+            "weight_dtype": {**text, "choices": ["bfloat16", "float32"], "default": "float32"},
             "learning_rate": {**text, "default": ""},
             "arguments": {"type": "list", "elements": "str", "default": []},
             "environment": {"type": "dict", "default": {}},

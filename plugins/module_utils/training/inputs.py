@@ -113,12 +113,20 @@ def column_list(argument: str | None, default: list[str]) -> list[str]:
     return default if argument is None else re.findall(r"[^\s,'\"\[\]]+", argument)
 
 
+ROUNDED = (
+    "weight_dtype: bfloat16 loses most of the training: at a learning rate of 2e-5 the update of 61 to 89 % "
+    "of the weights is smaller than half a unit in their last place, and is rounded away. Choose a "
+    "tpu_vm_accelerator_type with more memory and sft_weight_dtype=float32, or a higher learning_rate."
+)
+
+
 def check(given: Settings, accelerator_types: list[str]) -> list[str]:
     """Raises HubError for what is known not to work; warnings of what is not known."""
     if given.model in REFUSED:
         raise HubError(f"model: {given.model} cannot be trained here: {REFUSED[given.model]}")
     check_learning_rate(given.learning_rate)
-    return [warning for each in accelerator_types for warning in check_type(given, each)]
+    rounded = [ROUNDED] if given.dtype == "bfloat16" and given.all_weights else []
+    return rounded + [warning for each in accelerator_types for warning in check_type(given, each)]
 
 
 def check_columns(given: Settings, there: list[str] | None) -> None:

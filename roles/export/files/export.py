@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs MaxText's converter to the Hub's format, and publishes the base's own files with the new weights.
 
-    export.py --base REPO --revision REV [--tokenizer REPO] --output DIR MODULE CONFIG KEY=VALUE...
+    export.py --base REPO --revision REV [--tokenizer REPO] --output DIR [--about JSON]
+              MODULE CONFIG KEY=VALUE...
 
 MODULE is the converter's name in this version of MaxText; what follows are its own arguments. It writes the
 weights as they should be. But it writes the configuration and the tokenizer as transformers 5 makes them from
 a table in MaxText: transformers 4 reads another rope base from that, no rope scaling and no end of text, and
 does not load the tokenizer. So here
 
+- the checkpoint must be the one that its training recorded (``RUN/manifests/STEP.json``);
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
 - the rope that MaxText computes with must be the base's;
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
@@ -15,7 +17,8 @@ does not load the tokenizer. So here
   ``config.json`` only the data type and the size of the vocabulary follow the weights, where they differ;
 - where the training took the tokenizer of another repository, its tokenizer, chat template and end of text
   take the place of the base's;
-- the finished draft gets its name at once, so that a kill never leaves a mixture.
+- the finished draft gets its name at once, so that a kill never leaves a mixture. Its manifest is written
+  beside it, ``DIR.manifest.json``, with ABOUT, what it was made of.
 
 Runs in the training environment, beside the package ``tpuops`` of the collection's own modules. The token of
 the Hub comes in HF_TOKEN and its address in HF_ENDPOINT.
@@ -33,7 +36,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tpuops import rope
+from tpuops import checkpoints, manifest, rope
 
 #: What of a base is published again, as patterns of huggingface_hub: '*' matches '/' too.
 PUBLISHED = (
@@ -89,6 +92,26 @@ class ExportError(Exception):
 def beside(output: Path) -> tuple[Path, Path]:
     """Where the next export is made, and where the last one goes while the next one takes its name."""
     return output.with_name(f".{output.name}.draft"), output.with_name(f".{output.name}.previous")
+
+
+def record_of(output: Path) -> Path:
+    """The manifest of an export."""
+    return output.with_name(f"{output.name}.manifest.json")
+
+
+def check_checkpoint(arguments: list[str]) -> None:
+    """Compare the checkpoint with what its training recorded, where it did."""
+    given = dict(each.split("=", 1) for each in arguments if "=" in each)
+    part = Path(given.get("load_parameters_path", ""))
+    record = Path(checkpoints.manifest_path(str(part.parent)))
+    if not record.exists():  # of a training by other means
+        return
+    damage = manifest.problems(str(record), str(part.parent))
+    if damage:
+        raise ExportError(
+            f"The checkpoint is damaged ({manifest.sentence(damage)}). Train again, which sets it aside and "
+            "goes on from the one before: ansible-playbook site.yml --tags sft,export"
+        )
 
 
 def hub() -> Any:
@@ -336,6 +359,7 @@ def export(options: argparse.Namespace) -> int:
     for leftover in (draft, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    check_checkpoint(options.arguments)
     base_files = download(options.base, options.revision)
     other = options.tokenizer not in (None, options.base)
     tokenizer_files = download(options.tokenizer, "main", TOKENIZER, "sft_tokenizer") if other else None
@@ -344,6 +368,7 @@ def export(options: argparse.Namespace) -> int:
     if status := convert(options.module, options.arguments, draft, base_files):
         return status
     assemble(draft, base_files, tokenizer_files, options.base, options.revision, options.output.name)
+    manifest.write(str(record_of(options.output)), manifest.build(str(draft), options.about))
     put_in_place(draft, options.output, previous)
     print(f"{options.output} has the weights, and what {options.base} has beside its own", flush=True)
     return 0
@@ -356,6 +381,7 @@ def main(arguments: list[str]) -> int:
     option("--revision", required=True, help="its branch, tag or commit")
     option("--tokenizer", help="repository of the tokenizer of the training, by default the base")
     option("--output", required=True, type=Path, help="directory of the export")
+    option("--about", type=json.loads, default={}, help="what it is made of, as JSON")
     option("module", help="MaxText's converter")
     option("arguments", nargs=argparse.REMAINDER, help="its arguments")
     try:

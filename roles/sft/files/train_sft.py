@@ -2,7 +2,7 @@
 """Runs MaxText's SFT trainer, with what MaxText does not pass on to the libraries below it.
 
     train_sft.py --keep N (--minutes M | --period STEPS) [--dataset-commit C] [--tokenizer-commit C]
-                 MODULE CONFIG KEY=VALUE...
+                 [--about JSON] MODULE CONFIG KEY=VALUE...
 
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
 MaxText tells Orbax in how many steps to save, and nothing more. Here these things are added:
@@ -14,7 +14,8 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here these thin
   kept. Orbax saves the first step of every run, whatever the period.
 - A checkpoint is on the disk before it has its name, and before an older one is deleted for it. Orbax leaves
   its small files in memory, for up to half a minute; without them it is none. Its manifest is written then,
-  too: ``RUN/manifests/STEP.json``.
+  too: ``RUN/manifests/STEP.json``, with ABOUT, what it depends on.
+- Checkpoints of other inputs are not continued. The job's record says so before; but a record may be lost.
 - Training goes on from the newest checkpoint that is whole by its manifest, or can be read where it has none.
   Newer ones are renamed to ``STEP.incomplete`` or ``STEP.damaged``. Orbax takes the highest number, whatever
   lies there. What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
@@ -39,6 +40,7 @@ import dataclasses
 import datetime
 import functools
 import importlib
+import json
 import os
 import sys
 import threading
@@ -77,7 +79,7 @@ def fault(found: dict[str, Any], record: Path) -> tuple[str, str] | None:
     return None
 
 
-def newest_whole(directory: Path) -> dict[str, Any] | None:
+def newest_whole(directory: Path, about: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """The newest checkpoint that can be trusted; newer ones are set aside. None where there is none.
 
     Older ones are no danger: training does not begin there, and they go when checkpoints are pruned.
@@ -88,7 +90,7 @@ def newest_whole(directory: Path) -> dict[str, Any] | None:
         wrong = fault(found, record)
         if wrong is None:
             if not record.exists():  # of an earlier version of this program, or one that was killed
-                write_manifest(found["path"], record)
+                write_manifest(found["path"], record, about)
             return found
         suffix, reason = wrong
         step = Path(found["path"])
@@ -108,19 +110,33 @@ def free_name(step: Path, suffix: str) -> Path:
     return path
 
 
-def write_manifest(path: str, record: Path) -> None:
+def write_manifest(path: str, record: Path, about: dict[str, Any] | None = None) -> None:
     record.parent.mkdir(exist_ok=True)
-    manifest.write(str(record), manifest.build(path, parts=checkpoints.parts(path)))
+    manifest.write(str(record), manifest.build(path, about, parts=checkpoints.parts(path)))
 
 
-def seal(directory: Path) -> None:
+def check_inputs(found: dict[str, Any], about: dict[str, Any]) -> None:
+    """Refuse a checkpoint that other inputs left, where its manifest tells. A revision is only a name."""
+    known = (manifest.read(checkpoints.manifest_path(found["path"])) or {}).get("about") or about
+    names = sorted(name for name in known.keys() | about.keys() if not name.endswith("_revision"))
+    other = [name for name in names if known.get(name) != about.get(name)]
+    if other:
+        shown = ", ".join(f"{name} {known.get(name)!r}, now {about.get(name)!r}" for name in other)
+        raise Refused(
+            f"The checkpoint at step {found['step']} comes from other inputs ({shown}): going on from it "
+            "would mix the two. Set the earlier values (a commit in hf_revision or dataset_revision), or "
+            "choose another run_name."
+        )
+
+
+def seal(directory: Path, about: dict[str, Any] | None = None) -> None:
     """Bring what was saved to the disk and describe it; Orbax calls this right before it names it.
 
     sync() raises nothing: where the disk fails, the renaming that follows says so.
     """
     for path in directory.glob(f"*{checkpoints.UNFINISHED}"):
         step = path.name[: -len(checkpoints.UNFINISHED)]
-        write_manifest(str(path), Path(checkpoints.manifest_path(str(directory / step))))
+        write_manifest(str(path), Path(checkpoints.manifest_path(str(directory / step))), about)
     os.sync()
 
 
@@ -149,7 +165,12 @@ def in_utc(time: datetime.datetime) -> datetime.datetime:
 
 
 def with_checkpoint_options(
-    options: Any, directory: Path, keep: int, minutes: float | None, period: int | None
+    options: Any,
+    directory: Path,
+    keep: int,
+    minutes: float | None,
+    period: int | None,
+    about: dict[str, Any] | None = None,
 ) -> Any:
     """MaxText's options for Orbax (CheckpointManagerOptions), with the number to keep and when to save.
 
@@ -174,7 +195,7 @@ def with_checkpoint_options(
         # waits for that only where the next one is due before. ext4 commits the name within 5 s.
         changes["async_options"] = dataclasses.replace(
             options.async_options or AsyncOptions(),
-            post_finalization_callback=functools.partial(seal, directory),
+            post_finalization_callback=functools.partial(seal, directory, about),
         )
     return dataclasses.replace(options, **changes)
 
@@ -200,15 +221,17 @@ def check_base(config: Any) -> None:
         )
 
 
-def prepare(config: Any) -> int:
+def prepare(config: Any, about: dict[str, Any] | None = None) -> int:
     """Set damaged checkpoints aside; the step that training goes on from.
 
-    Raises Done where nothing is left to train, Refused where the base model is damaged.
+    Raises Done where nothing is left to train, Refused where the base model is damaged or the checkpoint is
+    another run's.
     """
-    found = newest_whole(Path(config.checkpoint_dir))
+    found = newest_whole(Path(config.checkpoint_dir), about)
     if found is None:
         check_base(config)
         return 0
+    check_inputs(found, about or {})
     reached = int(found["step"])
     if reached >= config.steps:
         raise Done(
@@ -217,7 +240,13 @@ def prepare(config: Any) -> int:
     return reached
 
 
-def change_checkpoints(trainer: ModuleType, keep: int, minutes: float | None, period: int | None) -> None:
+def change_checkpoints(
+    trainer: ModuleType,
+    keep: int,
+    minutes: float | None,
+    period: int | None,
+    about: dict[str, Any] | None = None,
+) -> None:
     """Let the trainer find whole checkpoints alone, and save and keep them like that."""
     import jax
 
@@ -227,9 +256,11 @@ def change_checkpoints(trainer: ModuleType, keep: int, minutes: float | None, pe
         directory = Path(config.checkpoint_dir)
         reached = 0
         if directory.is_absolute() and jax.process_index() == 0:  # not a bucket, which has other marks
-            reached = prepare(config)
+            reached = prepare(config, about)
         tunix = original(config)
-        options = with_checkpoint_options(tunix.checkpointing_options, directory, keep, minutes, period)
+        options = with_checkpoint_options(
+            tunix.checkpointing_options, directory, keep, minutes, period, about
+        )
         changes = {"checkpointing_options": options}
         if tunix.profiler_options is not None and not profile_fits(tunix, reached):
             print(f"too few steps are left after step {reached} for a profile: there is none", flush=True)
@@ -398,6 +429,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     when.add_argument("--period", type=int, help="steps between two checkpoints")
     option("--dataset-commit", default="", help="commit of the data set on the Hub")
     option("--tokenizer-commit", default="", help="commit of the tokenizer's repository on the Hub")
+    option("--about", type=json.loads, default={}, help="what the checkpoints depend on, as JSON")
     option("module", help="name of MaxText's trainer")
     option("arguments", nargs=argparse.REMAINDER, help="its configuration file and settings")
     return parser.parse_args(arguments)
@@ -414,7 +446,7 @@ def main(arguments: list[str]) -> None:
     if options.dataset_commit:
         pin_dataset(options.dataset_commit)
     trainer = importlib.import_module(options.module)
-    change_checkpoints(trainer, options.keep, options.minutes, options.period)
+    change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about)
     change_loss(trainer)
     training_data.check_data(trainer, Refused)
     change_data(trainer)

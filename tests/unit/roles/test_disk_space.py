@@ -79,7 +79,8 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
             {"bytes": 18000},
         ),
         ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
-        ("sft/main", {}, {"times": 9}),
+        ("sft/main", {}, {"times": 18}),
+        ("sft/main", {"sft_weight_dtype": "bfloat16"}, {"times": 9}),
         ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
         ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),
         (

@@ -17,6 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils import checkpoints, manifest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from safetensors import deserialize
 from safetensors.numpy import save
@@ -90,9 +91,16 @@ class Base:
         """Let the converter write these tensors, in one file."""
         (self.converted / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
 
-    def export(self, revision: str = "main", *arguments: str, tokenizer: str | None = None) -> int:
+    def export(
+        self,
+        revision: str = "main",
+        *arguments: str,
+        tokenizer: str | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> int:
         """The exit status."""
         given = ["--base", self.name, "--revision", revision, "--output", str(self.output)]
+        given += ["--about", json.dumps(about)] if about else []
         given += ["--tokenizer", tokenizer] if tokenizer else []
         status = self.program.main([*given, "fake_converter", "base.yml", "scan_layers=True", *arguments])
         assert isinstance(status, int)
@@ -326,7 +334,7 @@ def test_what_an_earlier_export_left_is_gone(base: Base) -> None:
         (directory / "chat_template.jinja").write_text("old")
     assert base.export() == 0
     assert base.names() == {*files, "README.md"}
-    assert [path.name for path in base.output.parent.iterdir()] == ["run"]
+    assert {path.name for path in base.output.parent.iterdir()} == {"run", "run.manifest.json"}
 
 
 def test_a_kill_between_the_renames_loses_nothing(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,3 +426,38 @@ def test_the_tokenizer_of_the_training_is_published(base: Base) -> None:
         assert published[name] == its[name]
     assert published["config.json"] == files["config.json"]
     assert not published.keys() & {"merges.txt", "special_tokens_map.json"}  # of the base's tokenizer
+
+
+def test_an_export_is_described_with_what_it_is_made_of(base: Base) -> None:
+    base.convert(trained(ready(base)))
+    assert base.export("main", about={"step": 60}) == 0
+    record = f"{base.output}.manifest.json"
+    assert manifest.problems(record, str(base.output)) == []
+    kept = manifest.read(record)
+    assert kept is not None
+    assert kept["about"] == {"step": 60}
+    (base.output / "model.safetensors").write_bytes(b"")
+    assert "model.safetensors has 0 bytes" in manifest.sentence(manifest.problems(record, str(base.output)))
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_a_damaged_checkpoint_is_not_exported(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str], described: bool
+) -> None:
+    base.convert(trained(ready(base)))
+    step = tmp_path / "run" / "checkpoints" / "60"
+    weights = step / "model_params" / "d" / "0"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    if described:
+        record = Path(checkpoints.manifest_path(str(step)))
+        record.parent.mkdir()
+        manifest.write(str(record), manifest.build(str(step), parts=["model_params"]))
+    weights.write_bytes(b"wEights")
+    status = base.export("main", f"load_parameters_path={step}/model_params")
+    if described:
+        assert status == 1
+        assert f"The checkpoint is damaged ({weights} has other content" in capsys.readouterr().err
+        assert not base.output.exists()
+    else:
+        assert status == 0

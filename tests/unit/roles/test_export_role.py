@@ -18,7 +18,10 @@ COMMIT = "0" * 40
 
 def arguments(**values: Any) -> dict[str, str]:
     """The options of the program, by their names."""
-    variables: dict[str, Any] = {"role_path": "/roles/export", "export_checkpoints": {"latest_step": 100}}
+    variables: dict[str, Any] = {
+        "role_path": "/roles/export",
+        "export_checkpoints": {"latest_step": 100, "latest_digest": "d"},
+    }
     for role in ("common", "export"):
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / role / kind / "main.yml")

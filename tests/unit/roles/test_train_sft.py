@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils import checkpoints, manifest
@@ -266,6 +266,39 @@ class TestNearTheEnd:
         maxtext.get_tunix_config = lambda config: dataclasses.replace(original(config), profiler_options=None)
         run.steps = 1
         assert self.tunix(trainer, maxtext, run).profiler_options is None
+
+
+class TestInputs:
+    """A checkpoint whose manifest tells what it depends on; the job's record is lost."""
+
+    ABOUT: ClassVar[dict[str, Any]] = {
+        "dataset_commit": "a",
+        "dataset_revision": "main",
+        "learning_rate": "1",
+    }
+
+    def checkpoint(self, trainer: ModuleType, run: Any) -> None:
+        path = write_step(Path(run.checkpoint_dir), 30, described=False)
+        trainer.write_manifest(str(path), Path(checkpoints.manifest_path(str(path))), self.ABOUT)
+
+    @pytest.mark.parametrize("changes", [{}, {"dataset_revision": "a"}])
+    def test_the_same(self, trainer: ModuleType, run: Any, changes: dict[str, Any]) -> None:
+        self.checkpoint(trainer, run)
+        assert trainer.prepare(run, self.ABOUT | changes) == 30
+
+    @pytest.mark.parametrize("steps", [60, 30])
+    @pytest.mark.parametrize("changes", [{"dataset_commit": "b"}, {"learning_rate": "2"}, {"new": 1}])
+    def test_others_are_refused(
+        self, trainer: ModuleType, run: Any, changes: dict[str, Any], steps: int
+    ) -> None:
+        self.checkpoint(trainer, run)
+        run.steps = steps
+        with pytest.raises(trainer.Refused, match=f"step 30 comes from other inputs .{next(iter(changes))} "):
+            trainer.prepare(run, self.ABOUT | changes)
+
+    def test_what_tells_nothing_goes_on(self, trainer: ModuleType, run: Any) -> None:
+        write_step(Path(run.checkpoint_dir), 30)
+        assert trainer.prepare(run, self.ABOUT) == 30
 
 
 class TestBase:

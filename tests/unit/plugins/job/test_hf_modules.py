@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub as program
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import preflight, target
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, runner
@@ -339,6 +340,33 @@ def test_an_upload_that_finds_its_disk_full_says_what_to_do(
     assert result["failed"]
     assert "No space left on device. Delete what is not needed" in result["msg"]
     assert result["msg"].startswith(records_dir)
+
+
+def test_a_damaged_folder_is_not_uploaded(
+    run_module: RunModule,
+    common: dict[str, Any],
+    folder: Path,
+    fake_systemd: Systemd,
+    records_dir: str,
+    api: HfApi,
+    tmp_path: Path,
+) -> None:
+    Path(records_dir).parent.mkdir()
+    api.create_repo(common["repo_id"], private=True)
+    record = tmp_path / "folder.manifest.json"
+    manifest.write(str(record), manifest.build(str(folder)))
+    options = {**common, "folder": str(folder), "records_dir": records_dir, "user": "root"}
+    weights = folder / "model.safetensors"
+    good, before = weights.read_bytes(), weights.stat()
+    for damaged in (good[:-1], good[:-1] + bytes([good[-1] ^ 1])):
+        weights.write_bytes(damaged)
+        os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+        refused = run_module("hf_upload", manifest=str(record), **options)
+        assert refused["msg"].startswith(f"folder: {folder} is damaged ({weights} has ")
+        assert f"Remove {record} and export again" in refused["msg"]
+    assert fake_systemd.started == []
+    weights.write_bytes(good)
+    assert run_module("hf_upload", manifest=str(record), **options)["action"] == "run"
 
 
 def test_an_upload_needs_a_folder_and_a_repository(

@@ -234,7 +234,7 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
     "too large a model": (
         {"train.jsonl": jsonl(CHATS)},
         {"model": "qwen3-32b"},
-        "model: qwen3-32b in bfloat16",
+        "model: qwen3-32b in float32",
     ),
     "a slice": (
         {"train.jsonl": jsonl(CHATS)},

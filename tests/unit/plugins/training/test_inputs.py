@@ -117,7 +117,7 @@ def test_what_cannot_work_is_refused(changes: dict[str, Any], types: list[str], 
     ],
 )
 def test_what_may_work_is_not(changes: dict[str, Any]) -> None:
-    assert inputs.check(settings(**changes), ["v5litepod-8"]) == []
+    assert inputs.check(settings(**changes), ["v5litepod-8"]) in ([], [inputs.ROUNDED])
 
 
 def test_columns_are_refused_with_what_the_data_set_has() -> None:
@@ -129,8 +129,23 @@ def test_columns_are_refused_with_what_the_data_set_has() -> None:
     assert not settings(arguments=["dataset_type=synthetic"]).hub_data
 
 
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, True),
+        ({"weight_dtype": "float32"}, False),
+        ({"arguments": ["weight_dtype=float32"]}, False),
+        ({"arguments": ["lora.enable_lora=True"]}, False),
+    ],
+)
+def test_weights_that_lose_their_updates_are_a_warning(changes: dict[str, Any], warned: bool) -> None:
+    warnings = inputs.check(settings(**changes), ["v5litepod-8"])
+    assert (inputs.ROUNDED in warnings) == warned
+    assert "sft_weight_dtype=float32" in inputs.ROUNDED
+
+
 def test_what_nobody_knows_is_a_warning() -> None:
-    (warning,) = inputs.check(settings(model="llama3.1-8b"), ["v5litepod-8"])
+    _, warning = inputs.check(settings(model="llama3.1-8b"), ["v5litepod-8"])
     assert warning.startswith("it is not known whether llama3.1-8b in bfloat16")
     assert inputs.check(settings(model="mistral-7b"), ["v5litepod-8", "v9-8"]) != []
 

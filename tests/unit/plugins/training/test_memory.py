@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.tpuops.maxtext.plugins.filter.weight_dtype import weight_dtype
 from ansible_collections.tpuops.maxtext.plugins.module_utils import accelerators
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import memory, models
 
@@ -117,3 +118,28 @@ def test_chips_and_workers_are_those_of_google_s_table(kind: catalog.Accelerator
 def test_devices() -> None:
     types = ["v5litepod-8", "v3-8", "v5p-8", "v9-1", "v5litepod-x"]
     assert [accelerators.devices(each) for each in types] == [8, 8, 4, None, None]
+
+
+@pytest.mark.parametrize(
+    ("model", "types", "batch", "length", "dtype"),
+    [
+        ("qwen3-4b", ["v5litepod-8"], 1, 1024, "float32"),
+        ("qwen3-0.6b", ["v5litepod-8"], 1, 1024, "float32"),
+        ("qwen3-4b", ["v5litepod-8", "v6e-8"], 1, 1024, "float32"),
+        ("qwen3-4b", ["v5litepod-8", "v5litepod-1"], 1, 1024, "bfloat16"),
+        ("qwen3-4b", ["v5litepod-8"], 4, 1024, "bfloat16"),
+        ("qwen3-4b", ["v5litepod-8"], 1, 4096, "bfloat16"),
+        ("qwen3-8b", ["v5litepod-8"], 1, 1024, "bfloat16"),
+        ("unheard-of", ["v5litepod-8"], 1, 1024, "bfloat16"),
+        ("qwen3-4b", [], 1, 1024, "bfloat16"),
+    ],
+)
+def test_float32_where_it_is_known_to_fit(
+    model: str, types: list[str], batch: float, length: int, dtype: str
+) -> None:
+    assert memory.best_dtype(model, types, batch, length) == dtype
+    assert weight_dtype(model, types, str(batch), str(length)) == dtype
+
+
+def test_a_number_that_is_none_is_refused_elsewhere() -> None:
+    assert weight_dtype("qwen3-4b", ["v5litepod-8"], "many", "long") == "bfloat16"

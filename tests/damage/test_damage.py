@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a stage left is damaged, replaced, or of other inputs; the next stage notices, and the way out works.
+
+With the real programs, on the disk of a finished run. The tests stand in the order of the stages. Each puts
+back what it damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
+from safetensors.numpy import load_file, save
+
+from tests import prepared
+from tests.e2e.support import MOUNT, RECORDS, Cloud
+
+RUN = "qwen3-4b-sft"
+BASE = "Qwen/Qwen3-4B"
+DATASET = "llm-jp/Synthetic-JP-EN-Coding-Dataset"
+MODEL = f"{MOUNT}/maxtext/qwen3-4b-*"
+EXPORT = f"{MOUNT}/huggingface/{RUN}"
+#: Turns one bit in the middle of the largest file below each path, as a rotten disk does: size and time stay.
+ROT = """
+import os, sys
+for root in sys.argv[1:]:
+    found = [os.path.join(d, n) for d, _, names in os.walk(root) for n in names] or [root]
+    path = max(found, key=os.path.getsize)
+    before = os.stat(path)
+    with open(path, "r+b") as handle:
+        handle.seek(before.st_size // 2)
+        byte = handle.read(1)[0]
+        handle.seek(before.st_size // 2)
+        handle.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A finished run, and a node with its disk."""
+    with prepared.prepared_cloud(tmp_path_factory.mktemp("damage")) as cloud:
+        played = cloud.play("--tags", "tpu_vm,data_disk")
+        assert played.status == 0, played.output[-5000:]
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def api(cloud: Cloud) -> HfApi:
+    return HfApi(endpoint=cloud.settings["hub"], token=cloud.hf_token)
+
+
+@pytest.fixture(scope="module")
+def pinned(cloud: Cloud) -> str:
+    """The commit of the data set that the run began with."""
+    return str(cloud.records()[f"sft-{RUN}"]["inputs"]["dataset_commit"])
+
+
+def root(cloud: Cloud, command: str) -> str:
+    return cloud.ssh(f"sudo -n sh -c {shlex.quote(command)}")
+
+
+def rot(cloud: Cloud, path: str) -> None:
+    """Damage what lies there; the second time it is whole again."""
+    root(cloud, f"python3 -c {shlex.quote(ROT)} {path}")
+
+
+def log(cloud: Cloud, job: str) -> str:
+    return root(cloud, f"cat {RECORDS}/{job}.log")
+
+
+def whole(cloud: Cloud, record: str, tree: str) -> bool:
+    return (
+        root(cloud, f"python3 {MOUNT}/env/programs/tpuops/manifest.py {record} {tree} && echo whole")
+        == "whole\n"
+    )
+
+
+def runs(cloud: Cloud, job: str) -> list[int]:
+    return [record["runs"] for name, record in cloud.records().items() if name.startswith(job)]
+
+
+def play(cloud: Cloud, tags: str, *arguments: str, status: int = 0) -> str:
+    played = cloud.play("--tags", tags, *arguments)
+    assert (played.status != 0) == (status != 0), played.output[-5000:]
+    return played.output
+
+
+def test_a_base_model_that_rotted_is_not_trained(cloud: Cloud) -> None:
+    rot(cloud, f"{MODEL}/0/items")
+    told = play(cloud, "sft", "-e", "run_name=fresh", "-e", "sft_steps=2", status=2)
+    assert "The converted base model is damaged" in told
+    assert "has other content than was recorded" in told
+    record = root(cloud, f"echo {MODEL}/manifest.json").strip()
+    assert f"Remove {record} and convert it again: ansible-playbook site.yml --tags convert" in told
+    root(cloud, f"rm {record}")
+    play(cloud, "convert")
+    assert whole(cloud, record, root(cloud, f"echo {MODEL}/0").strip())
+
+
+def test_a_base_model_with_a_file_cut_off_is_converted_again(cloud: Cloud) -> None:
+    root(cloud, f"truncate --size=5 $(ls -S {MODEL}/0/items/d/* | head -n 1)")
+    before = runs(cloud, "convert-")
+    play(cloud, "convert")
+    assert runs(cloud, "convert-") == [before[0] + 1]
+    assert whole(
+        cloud, root(cloud, f"echo {MODEL}/manifest.json").strip(), root(cloud, f"echo {MODEL}/0").strip()
+    )
+
+
+def test_another_model_under_the_same_preset_has_its_own_weights(
+    cloud: Cloud, api: HfApi, tmp_path: Path
+) -> None:
+    """Orbax keeps a step 0 that exists, and the record would name the new model."""
+    other = f"{cloud.settings['hf_username']}/other-base"
+    api.create_repo(other, exist_ok=True)
+    files = {
+        name: Path(hf_hub_download(BASE, name, endpoint=api.endpoint, token=api.token, cache_dir=tmp_path))
+        for name in api.list_repo_files(BASE)
+        if not name.startswith(".")
+    }
+    tensors: dict[str, Any] = load_file(files["model.safetensors"])
+    tensors["model.norm.weight"] = np.full_like(tensors["model.norm.weight"], 0.5)
+    content = {name: path.read_bytes() for name, path in files.items()}
+    content["model.safetensors"] = save(tensors, metadata={"format": "pt"})
+    operations = [
+        CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in content.items()
+    ]
+    commit = api.create_commit(other, operations, commit_message="Another norm").oid
+    play(cloud, "convert", "-e", f"hf_model={other}")
+    records = [
+        json.loads(text)
+        for text in root(
+            cloud, f"cat {MODEL}/manifest.json | tr -d '\\n' | sed 's/}}{{/}}\\n{{/g'"
+        ).splitlines()
+    ]
+    commits = {record["about"]["hf_model"]: record["about"]["hf_commit"] for record in records}
+    assert set(commits) == {BASE, other}
+    assert commits[other] == commit
+    assert "compared 398 tensors with the base model" in log(cloud, "convert-qwen3-4b-*")
+    assert ml_dtypes.bfloat16(0.5) == tensors["model.norm.weight"][0]
+
+
+def test_training_goes_on_behind_a_rotten_checkpoint_with_its_own_data(
+    cloud: Cloud, api: HfApi, pinned: str
+) -> None:
+    """And near its end: 61 steps of a run that has 60."""
+    api.create_commit(
+        DATASET,
+        [CommitOperationAdd(path_in_repo="notes.txt", path_or_fileobj=b"new rows")],
+        commit_message="Push new rows",
+        repo_type="dataset",
+    )
+    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/60/model_params")
+    told = play(cloud, "sft", "-e", "sft_steps=61")
+    assert f"The data set {DATASET} has changed on the Hub since run {RUN} began" in told
+    text = log(cloud, f"sft-{RUN}")
+    assert "checkpoint 60 is damaged (" in text
+    assert "Restored params from step: 45" in text
+    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == ["60", "60.damaged", "61"]
+    assert cloud.records()[f"sft-{RUN}"]["inputs"]["dataset_commit"] == pinned
+    assert f"{RUN} stands at step 61 of 61" in told
+
+
+def test_fewer_steps_than_the_run_has_end_well(cloud: Cloud) -> None:
+    play(cloud, "sft", "-e", "sft_steps=30")
+    assert "stand at step 61, 30 are wanted: nothing is left to train" in log(cloud, f"sft-{RUN}")
+
+
+def test_a_run_whose_record_is_lost_is_not_mixed_with_other_data(cloud: Cloud, pinned: str) -> None:
+    """The checkpoints tell what they depend on, too; their own commit leads on."""
+    root(cloud, f"rm {RECORDS}/sft-{RUN}.json")
+    told = play(cloud, "sft", "-e", "sft_steps=61", status=2)
+    assert f"comes from other inputs (dataset_commit '{pinned}', now '" in told
+    play(cloud, "sft", "-e", "sft_steps=61", "-e", f"dataset_revision={pinned}")
+    assert "stand at step 61, 61 are wanted: nothing is left to train" in log(cloud, f"sft-{RUN}")
+
+
+def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud) -> None:
+    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/61/model_params")
+    told = play(cloud, "export", "-e", "sft_steps=61", status=2)
+    assert "The checkpoint is damaged" in told
+    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/61/model_params")
+    play(cloud, "export", "-e", "sft_steps=61")
+    assert whole(cloud, f"{EXPORT}.manifest.json", EXPORT)
+
+
+def test_an_export_that_is_cut_off_does_not_replace_the_good_one(cloud: Cloud, api: HfApi) -> None:
+    repo = f"{cloud.settings['hf_username']}/{RUN}"
+    before = api.repo_info(repo).sha
+    root(cloud, f"truncate --size=1000 {EXPORT}/model.safetensors")
+    exported = runs(cloud, f"export-{RUN}")
+    play(cloud, "export")
+    assert runs(cloud, f"export-{RUN}") == [exported[0] + 1]
+    assert whole(cloud, f"{EXPORT}.manifest.json", EXPORT)
+    assert api.repo_info(repo).sha == before, "the same files again"
+
+
+def test_a_rotten_export_is_neither_uploaded_nor_served(cloud: Cloud, api: HfApi) -> None:
+    repo = f"{cloud.settings['hf_username']}/{RUN}"
+    before = api.repo_info(repo).sha
+    rot(cloud, f"{EXPORT}/model.safetensors")
+    told = play(cloud, "export", status=2)
+    assert f"{EXPORT} is damaged ({EXPORT}/model.safetensors has other content than was recorded)" in told
+    assert api.repo_info(repo).sha == before
+    told = play(cloud, "vllm_serve", "-e", "serve_source=export", status=2)
+    assert f"{EXPORT} is damaged" in told
+    rot(cloud, f"{EXPORT}/model.safetensors")
+
+
+def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> None:
+    play(cloud, "vllm_serve", "-e", "serve_source=export")
+    told = play(cloud, "sft", "-e", "sft_steps=62", "-e", f"dataset_revision={pinned}")
+    assert f"vllm.service was stopped for job sft-{RUN}" in told
+    assert f"{RUN} stands at step 62 of 62" in told
