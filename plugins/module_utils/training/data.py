@@ -107,8 +107,8 @@ def unsure(amount: Amount, plan: Plan, by_characters: bool = False) -> list[str]
         ]
     if not amount.likely:
         return [
-            f"Only the number of rows is known, {amount.rows}, and not what is in them: install pyarrow on the "
-            "controller to have the rows of Parquet files looked at."
+            f"Only the number of rows is known, {amount.rows}, and not what is in them: install pyarrow on "
+            "the controller to have the rows of Parquet files looked at."
         ]
     if likely < plan.steps or (by_characters and likely < plan.steps * batches.MARGIN):
         how = "by its characters" if by_characters else "without the chat template"

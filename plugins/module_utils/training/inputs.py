@@ -20,8 +20,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models imp
 
 # Data that the Hub's files say nothing about: MaxText reads something else, or changes the rows first.
 OTHER_DATA = ("dataset_type", "hf_path", "hf_train_files", "hf_data_dir", "formatting_func_path", "use_sft")
-# What a chat template adds to a message: about, and at most, in tokens and in bytes. Qwen3's adds 14 tokens to
-# a question and its answer; Llama 3.1's, which writes the date, adds 35.
+# What a chat template adds to a message: about, and at most, in tokens and in bytes. Qwen3's adds 14 tokens
+# to a question and its answer. Llama 3.1's, which writes the date, adds 35.
 MESSAGE_TOKENS = 7
 TEMPLATE_TOKENS_MOST = 20
 TEMPLATE_BYTES_MOST = 128
