@@ -37,7 +37,7 @@ class Amount:
     """What is known of the data.
 
     rows:         their number; None where nobody knows.
-    likely, most: tokens of each row that was read, about and at most; the same list when they were counted.
+    likely, most: tokens of each row that was read, about and at most.
     """
 
     rows: int | None

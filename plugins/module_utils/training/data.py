@@ -70,8 +70,11 @@ def look(
     amount = inputs.amount_of(sample.rows, sample.total, given.columns)
     undecided = [plan for plan in plans if not batches.surely_enough(amount, plan)]
     check_amount(amount, undecided)
+    by_characters = True
     if undecided and sample.rows:
-        amount = inputs.amount_of(sample.rows, sample.total, given.columns, tokenizer.count)
+        counted = inputs.amount_of(sample.rows, sample.total, given.columns, tokenizer.count)
+        by_characters = counted == amount
+        amount = counted
         check_amount(amount, undecided)
     return {
         "repo_id": repo_id,
@@ -79,7 +82,7 @@ def look(
         "rows": sample.total,
         "rows_read": len(sample.rows),
         "complete": sample.complete,
-    }, warnings + [warning for plan in undecided[:1] for warning in unsure(amount, plan)]
+    }, warnings + [warning for plan in undecided[:1] for warning in unsure(amount, plan, by_characters)]
 
 
 def budget(plans: list[Plan]) -> int:
@@ -95,16 +98,22 @@ def check_amount(amount: Amount, plans: list[Plan]) -> None:
             raise HubError(f"steps: {short}")
 
 
-def unsure(amount: Amount, plan: Plan) -> list[str]:
+def unsure(amount: Amount, plan: Plan, by_characters: bool = False) -> list[str]:
     """A warning where the data may end before the steps."""
     likely = batches.estimate(amount, amount.likely, plan)
     if likely is None:
         return [
             "The rows of the data set cannot be counted here: whether they last for all steps is not known."
         ]
-    if likely < plan.steps * batches.MARGIN and amount.likely is not amount.most:
+    if not amount.likely:
+        return [
+            f"Only the number of rows is known, {amount.rows}, and not what is in them: install pyarrow on "
+            "the controller to have the rows of Parquet files looked at."
+        ]
+    if likely < plan.steps or (by_characters and likely < plan.steps * batches.MARGIN):
+        how = "by its characters" if by_characters else "without the chat template"
         return [
             f"The data set gives about {likely} batches for {plan.steps} steps: it may end before. "
-            "How many tokens it has is an estimate by its characters."
+            f"Its tokens were told {how}; training looks again before its first step."
         ]
     return []

@@ -20,9 +20,11 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models imp
 
 # Data that the Hub's files say nothing about: MaxText reads something else, or changes the rows first.
 OTHER_DATA = ("dataset_type", "hf_path", "hf_train_files", "hf_data_dir", "formatting_func_path", "use_sft")
-# Tokens that a chat template adds to a message, about and at most.
-MESSAGE_TOKENS = 6
-MESSAGE_TOKENS_MOST = 64
+# What a chat template adds to a message: about, and at most, in tokens and in bytes. Qwen3's adds 14 tokens
+# to a question and its answer. Llama 3.1's, which writes the date, adds 35.
+MESSAGE_TOKENS = 7
+TEMPLATE_TOKENS_MOST = 20
+TEMPLATE_BYTES_MOST = 128
 CHARACTERS_A_TOKEN = 4  # of ASCII; other characters are about a token each
 CAUTION = 2  # such an estimate may be wrong by
 # Of a chip's memory vLLM's weights, cache and programs may have so much (gpu_memory_utilization).
@@ -204,10 +206,14 @@ def amount_of(
     found = count([text for row in texts for text in row])
     if found is not None:
         numbers = iter(found)
-        counted = [sum(next(numbers) + MESSAGE_TOKENS for _text in row) for row in texts]
-        return Amount(total, counted, counted)
+        counted = [sum(next(numbers) for _text in row) for row in texts]
+        likely, most = (
+            [number + each * len(row) for number, row in zip(counted, texts)]
+            for each in (MESSAGE_TOKENS, TEMPLATE_TOKENS_MOST)
+        )
+        return Amount(total, likely, most)
     likely = [tokens(row) for row in texts]
-    most = [sum(len(text.encode()) + MESSAGE_TOKENS_MOST for text in row) for row in texts]
+    most = [sum(len(text.encode()) + TEMPLATE_BYTES_MOST for text in row) for row in texts]
     return Amount(total, likely, most)
 
 

@@ -75,7 +75,10 @@ def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
             after = f"It ended at step {step}." if step else "No step was trained."
             if self.reason is not None and not ended(self.reason):
                 read = f"{found} batches of {self.wanted()}"
-                return f"The data cannot be read on after {read}: {str(self.reason).rstrip('.')}. {after}"
+                return (
+                    f"The data cannot be read on after {read}: {str(self.reason).rstrip('.')}. {after} "
+                    "Correct the rows or, where the Hub did not answer, run the same command again."
+                )
             epochs, steps = int(getattr(self.config, "num_epoch", 1)), self.config.steps
             enough, times = steps * found // self.wanted(), "once" if epochs == 1 else f"{epochs} times"
             batches, ways = "batch" if found == 1 else "batches", "Take more data."

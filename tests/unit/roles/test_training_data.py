@@ -127,7 +127,8 @@ def test_an_error_of_the_data_is_said_and_ends_the_run(training_data: ModuleType
         run(data(training_data, Data, broken()), 5)
     assert str(ended.value) == (
         "The data cannot be read on after 2 batches of 5: `next(self.data_iterator)` failed with "
-        "the Hub does not answer. No step was trained."
+        "the Hub does not answer. No step was trained. Correct the rows or, where the Hub did not answer, "
+        "run the same command again."
     )
 
 

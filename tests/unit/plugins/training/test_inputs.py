@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import data, inputs
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import batches, data, inputs
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.batches import Plan
 
 DEFAULTS: dict[str, Any] = {
@@ -180,9 +180,21 @@ def test_tokens_by_characters() -> None:
     rows = [{"question": "What is it?", "answer": "これは猫です。"}]
     amount = inputs.amount_of(rows, 1, ["question", "answer"])
     assert amount.likely == [11 // 4 + 7 + 2 * inputs.MESSAGE_TOKENS]
-    assert amount.most == [11 + 21 + 2 * inputs.MESSAGE_TOKENS_MOST]
+    assert amount.most == [11 + 21 + 2 * inputs.TEMPLATE_BYTES_MOST]
     counted = inputs.amount_of(rows, 1, ["question", "answer"], lambda texts: [len(text) for text in texts])
-    assert counted.likely == counted.most == [11 + 7 + 2 * inputs.MESSAGE_TOKENS]
+    assert counted.likely == [11 + 7 + 2 * inputs.MESSAGE_TOKENS]
+    assert counted.most == [11 + 7 + 2 * inputs.TEMPLATE_TOKENS_MOST]
+
+
+def test_what_a_template_adds_does_not_decide() -> None:
+    """Qwen3's adds 14 tokens to a question and its answer, so 40 such rows of 29 tokens are 3 batches."""
+    rows = [{"question": "q", "answer": "a"}] * 40
+    amount = inputs.amount_of(rows, 40, ["question", "answer"], lambda texts: [7] * len(texts))
+    plan = Plan(3, 8, 64)
+    assert batches.shortage(amount, plan) is None
+    assert batches.shortage(amount, Plan(6, 8, 64)) is not None
+    (warning,) = data.unsure(amount, Plan(4, 8, 64))
+    assert warning.startswith("The data set gives about 3 batches for 4 steps: it may end before")
 
 
 def long_rows(question: int, answer: int, number: int) -> list[dict[str, Any]]:
