@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from tests.contract.conftest import ROOT, Play
 from tests.contract.served import Served
@@ -84,6 +85,20 @@ def test_bad_input_is_named_and_makes_nothing(play: Play, served: Served, case: 
     assert Path(served.description["hf_token_file"]).read_text().strip() not in told
     assert told.count("fatal:") <= 1
     assert served.records() == before
+
+
+def test_a_repository_with_files_of_others_is_named_and_makes_nothing(play: Play, served: Served) -> None:
+    api = HfApi(served.description["hub"], Path(served.description["hf_token_file"]).read_text().strip())
+    api.create_repo("local/foreign", private=False)
+    api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id="local/foreign")
+    values, before = ["-e", "hf_repo=local/foreign"], served.records()
+    told = play("site.yml", *values, status=None)
+    assert "local/foreign has files that were not uploaded from here" in told
+    assert "config.json" in told and "hf_replace=true" in told
+    assert told.count("fatal:") == 1
+    assert served.records() == before
+    play("playbooks/preflight.yml", *values, "-e", "hf_replace=true")
+    assert not api.model_info("local/foreign").private
 
 
 def test_a_missing_python_is_explained() -> None:

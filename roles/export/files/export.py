@@ -51,7 +51,7 @@ PUBLISHED = (
     "USE_POLICY*",
 )
 #: And what of that is not: other forms of the weights, the index of files that do not come along, an adapter
-#: (loaders would take the model for one), notes of the base's own training.
+#: (loaders would take the model for one), notes of the base's own training, and what an upload leaves.
 NOT_PUBLISHED = (
     "*.index.json",
     "adapter_*",
@@ -60,7 +60,10 @@ NOT_PUBLISHED = (
     "trainer_state.json",
     "*_results.json",
     "README*",
+    "tpuops-upload.json",
 )
+#: The only directory of a model that loaders read.
+TEMPLATES = "additional_chat_templates/"
 #: What belongs to a tokenizer, with the tokens that end a text.
 TOKENIZER = (
     "tokenizer*",
@@ -139,7 +142,8 @@ def published(directory: Path, patterns: tuple[str, ...] = PUBLISHED) -> list[st
     from huggingface_hub.utils import filter_repo_objects
 
     names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
-    return list(filter_repo_objects(names, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED]))
+    found = filter_repo_objects(names, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED])
+    return [name for name in found if "/" not in name or name.startswith(TEMPLATES)]
 
 
 def copy_published(directory: Path, names: Iterable[str], draft: Path) -> None:

@@ -37,12 +37,15 @@ ITS_FILES = {
     "special_tokens_map.json": b'{"eos_token": "<|im_end|>"}',
     "merges.txt": b"#version: 0.2\n",
     "LICENSE": b"Apache License",
+    "additional_chat_templates/tool_use.jinja": b"{{ tools }}",
 }
 NOT_OURS = {
     "README.md": b"---\nlicense: apache-2.0\n---\n# The base\n",
     "figures/loss.png": b"\x89PNG",
     "original/consolidated.00.pth": b"weights",
     "adapter_config.json": b"{}",
+    "checkpoint-500/config.json": b"{}",
+    "tpuops-upload.json": b"{}",
     "training_args.bin": b"pickle",
 }
 #: As MaxText's converter does it: what transformers 5 makes of a configuration and a tokenizer of its own.

@@ -12,7 +12,6 @@ from ansible.template import Templar
 
 from .test_disk_space import ROLES, load
 
-SFT = "sft-qwen3-4b-sft"
 COMMIT = "0" * 40
 
 
@@ -34,16 +33,15 @@ def arguments(**values: Any) -> dict[str, str]:
     ("jobs", "tokenizer"),
     [
         ([], "Qwen/Qwen3-4B"),
-        ([{"name": SFT, "inputs": {"tokenizer": "me/other"}}], "me/other"),
-        ([{"name": SFT, "inputs": {}}], "Qwen/Qwen3-4B"),  # of an earlier version
-        ([{"name": "sft-another", "inputs": {"tokenizer": "me/other"}}], "Qwen/Qwen3-4B"),
+        ([{"inputs": {"tokenizer": "me/other"}}], "me/other"),
+        ([{"inputs": {}}], "Qwen/Qwen3-4B"),  # of an earlier version
     ],
 )
 @pytest.mark.parametrize(("commit", "revision"), [(COMMIT, COMMIT), (None, "main")])
 def test_base_and_tokenizer_are_those_of_the_training(
     jobs: list[dict[str, Any]], tokenizer: str, commit: str | None, revision: str
 ) -> None:
-    given = arguments(common_jobs={"jobs": jobs}, common_commits={"model": {"commit": commit}})
+    given = arguments(export_training={"jobs": jobs}, common_commits={"model": {"commit": commit}})
     assert (given["--base"], given["--revision"], given["--tokenizer"]) == (
         "Qwen/Qwen3-4B",
         revision,
