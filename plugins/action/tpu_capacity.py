@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -93,7 +92,7 @@ class ActionModule(ModuleAction):
         if not options["candidates"]:
             raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
         try:
-            marked = labels.marked(options["labels"], options["run"], options["owner"] or login_name())
+            marked = labels.marked(options["labels"], options["run"], options["owner"] or labels.login_name())
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
         return Ladder(
@@ -162,14 +161,6 @@ class ActionModule(ModuleAction):
         for what in result["changes"]:
             display.display(f"  {what}")
         display.display(f"  ({plan['prices']})")
-
-
-def login_name() -> str:
-    """Of whoever runs Ansible; a container may give a user without one."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise AnsibleActionFail("owner: this user has no login name: give one (tpu_vm_owner)") from error
 
 
 def priced(candidate: Candidate, ladder: Ladder, prices: Result) -> Result:

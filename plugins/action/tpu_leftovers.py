@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import leftovers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, leftovers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import DISK, NODE, QUEUED, Leftover
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
     ModuleAction,
@@ -25,6 +25,8 @@ Result = dict[str, Any]
 OPTIONS = {
     "delete": {"type": "list", "elements": "str", "default": []},
     "owner": {"type": "str"},
+    "me": {"type": "str"},
+    "labels": {"type": "dict", "default": {}},
     "prices": {"type": "dict", "default": {}},
     "wait_timeout": {"type": "int", "default": 600},
 }
@@ -52,10 +54,11 @@ class ActionModule(ModuleAction):
             self.listed("gcp_disk_info", "disks", missing),
             options["prices"],
         )
-        there = [each for each in everything if options["owner"] in (None, "", each.owner)]
+        owner = labels.value(options["owner"] or "")
+        there = [each for each in everything if owner in ("", each.owner)]
         try:
-            doomed = leftovers.chosen(there, options["delete"])
-        except leftovers.NotClear as error:
+            doomed = leftovers.chosen(there, options["delete"], owner or mine(options))
+        except ValueError as error:  # leftovers.NotClear too
             raise AnsibleActionFail(str(error)) from error
         now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
         if not options["delete"]:
@@ -120,6 +123,13 @@ class ActionModule(ModuleAction):
             if there
             else "nothing is left over"
         )
+
+
+def mine(options: Result) -> str:
+    """The value of the label `owner` on what whoever runs this has made."""
+    if not options["delete"]:
+        return ""
+    return labels.marked(options["labels"], "", options["me"] or labels.login_name()).get("owner", "")
 
 
 def gone(deleted: Sequence[Leftover]) -> str:

@@ -14,7 +14,8 @@ description:
   - Finds TPU VMs, queued resources and disks of all zones that have the label C(created-by) of this
     collection, and prints the age of each, whose it is, for which run it was made and what an hour of it
     costs. With O(delete) it prints what it deletes instead.
-  - Deletes nothing that O(delete) does not name, and nothing without the label.
+  - Deletes nothing that O(delete) does not name, nothing without the label, and nothing of anybody else,
+    unless O(owner) names that person.
   - Runs where the play runs, which is meant to be the controller.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
@@ -37,7 +38,10 @@ options:
     description:
       - Names of what is to be deleted, V(NAME), V(ZONE/NAME) or V(KIND:ZONE/NAME), where the kind is V(node),
         V(queued) or V(disk). The first column of what is printed is such a name.
-      - A name that several things have is an error. Only a node and the queued resource that it came from
+      - A name means what is yours (O(me)), or with O(owner) what is that person's. A name that only other
+        people's things have is an error, and those stay.
+      - A queued resource belongs to the owner of its nodes, as somebody may have taken one over.
+      - A name that several things of one owner have is an error. Only a node and the queued resource that it came from
         count as one and go together.
       - A node is deleted also while a job runs on it; C(playbooks/leftovers.yml) looks for jobs first. A disk
         is not deleted while it is attached.
@@ -45,8 +49,18 @@ options:
     elements: str
     default: []
   owner:
-    description: Only what has this value of the label C(owner); everybody's by default.
+    description:
+      - Only what has this value of the label C(owner). By default everybody's is listed, and yours deleted.
+      - What Google does not take in a label's value counts as a hyphen.
     type: str
+  me:
+    description: Who you are, as O(tpuops.maxtext.tpu_capacity#module:owner); the login name by default.
+    type: str
+  labels:
+    description: Your labels, as O(tpuops.maxtext.tpu_capacity#module:labels). A label C(owner) among them
+      says who you are, before O(me).
+    type: dict
+    default: {}
   prices:
     description: What an hour costs, as M(tpuops.maxtext.tpu_capacity) takes it.
     type: dict

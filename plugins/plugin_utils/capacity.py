@@ -148,6 +148,7 @@ class Ladder:
         self.refusals: list[Json] = []
         self.pinned: Json = {}
         self.makers: set[Place] = set()
+        self.lost_makers: set[Place] = set()
         self.left_queue: set[str] = set()
         self.there = False
 
@@ -183,6 +184,7 @@ class Ladder:
         arguments = {"zones": self.zones, "name": self.name}
         found = self._survey("tpu_vm_info", arguments, "nodes", down)
         self.makers = {maker_of(node) for node in found if self._ours(node)}
+        self.lost_makers = {maker_of(node) for node in found if not self._ours(node)}
         return sorted(found, key=lambda node: self.zones.index(zone_of(node)))
 
     def _queued(self, down: bool = False) -> list[Json]:
@@ -270,12 +272,13 @@ class Ladder:
     def _ours(self, resource: Json) -> bool:
         """Whether this tool made it for the same person: others may well use the same name.
 
-        So is what a node of ours comes from, whose labels cannot change when somebody else takes the node on.
+        Of what a node comes from the node's labels tell: its own cannot change when somebody else takes the
+        node on, and it is deleted with the node.
         """
+        if "tpu" in resource and place_of(resource) in self.makers | self.lost_makers:
+            return place_of(resource) in self.makers
         labels = labels_of(resource)
-        return ("tpu" in resource and place_of(resource) in self.makers) or all(
-            key in labels and labels[key] == self.labels.get(key) for key in OURS
-        )
+        return all(key in labels and labels[key] == self.labels.get(key) for key in OURS)
 
     @staticmethod
     def _refused(message: str, reason: str = "dataElsewhere", kind: str = "precondition") -> LadderError:

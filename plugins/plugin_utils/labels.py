@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import pwd
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +41,22 @@ def marked(labels: Mapping[str, Any], run: str, owner: str) -> dict[str, str]:
     if len(found) > MOST:
         raise ValueError(f"labels: there are {len(found)}; Google takes {MOST} at most.")
     return found
+
+
+def login_name() -> str:
+    """Whose account runs Ansible. Raises ValueError where the user has no name, as in some containers.
+
+    The account decides, not LOGNAME or USER: a variable of one shell would make one's own node somebody
+    else's in the next.
+    """
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        pass
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise ValueError("owner: this user has no login name: give one (tpu_vm_owner)") from error
 
 
 def labels_of(resource: Mapping[str, Any]) -> dict[str, str]:

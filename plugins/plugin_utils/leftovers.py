@@ -88,8 +88,9 @@ def found(
     nodes: Iterable[Json], queued: Iterable[Json], disks: Iterable[Json], prices: Mapping[str, Any]
 ) -> list[Leftover]:
     """What has our label: nodes and queued resources, the oldest first, then disks."""
+    nodes = list(nodes)
     machines = [from_node(node, prices) for node in nodes if ours(node)]
-    machines += [from_queued(item) for item in queued if ours(item)]
+    machines += [from_queued(item, nodes) for item in queued if ours(item)]
     stores = [from_disk(disk, prices) for disk in disks if ours(disk)]
     return [*sorted(machines, key=lambda each: each.created), *sorted(stores, key=lambda each: each.created)]
 
@@ -118,20 +119,35 @@ def from_node(node: Json, prices: Mapping[str, Any]) -> Leftover:
     )
 
 
-def from_queued(queued: Json) -> Leftover:
+def from_queued(queued: Json, nodes: Iterable[Json]) -> Leftover:
     labels = labels_of(queued)
     return Leftover(
         QUEUED,
         short_name(queued["name"]),
         zone_of(queued),
         str(queued.get("state", {}).get("state", "")),
-        labels.get("owner", ""),
+        owner_of_queued(queued, nodes),
         labels.get("run", ""),
         moment(queued["createTime"]),
         0.0,  # its nodes cost something, once there are some
         makes=tuple(node_ids(queued)),
         found=queued,
     )
+
+
+def owner_of_queued(queued: Json, nodes: Iterable[Json]) -> str:
+    """Whose a queued resource is: its nodes decide, as somebody may have taken one over since.
+
+    A queued resource cannot change its labels, and is deleted with its nodes. "" where they are not one
+    person's.
+    """
+    whose = {
+        node.get("labels", {}).get("owner", "") if ours(node) else ""
+        for node in nodes
+        if node.get("queuedResource") and node["queuedResource"].split("/")[2:] == queued["name"].split("/")[2:]
+    }
+    owners = whose or {labels_of(queued).get("owner", "")}
+    return owners.pop() if len(owners) == 1 else ""
 
 
 def from_disk(disk: Json, prices: Mapping[str, Any]) -> Leftover:
@@ -162,32 +178,52 @@ def age(passed: timedelta) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def chosen(leftovers: Sequence[Leftover], names: Sequence[str]) -> list[Leftover]:
+def chosen(leftovers: Sequence[Leftover], names: Sequence[str], owner: str) -> list[Leftover]:
     """What the names mean, NAME, ZONE/NAME or KIND:ZONE/NAME: queued resources, nodes, then disks.
+
+    owner: whose things may be deleted; a name never means anybody else's.
 
     A queued resource takes its nodes with it, so the two count as one, under either name. Raises NotClear.
     """
     picked: list[Leftover] = []
     for name in names:
-        for leftover in one(leftovers, name):
+        for leftover in one(leftovers, name, owner):
             if leftover not in picked:
                 picked.append(leftover)
     return sorted(picked, key=lambda each: (QUEUED, NODE, DISK).index(each.kind))
 
 
-def one(leftovers: Sequence[Leftover], name: str) -> list[Leftover]:
-    meant = [each for each in leftovers if name in spellings(each)]
-    if not meant:
+def one(leftovers: Sequence[Leftover], name: str, owner: str) -> list[Leftover]:
+    """What to delete for a name. Raises NotClear where that is nothing, somebody else's, or several things."""
+    named = [each for each in leftovers if name in spellings(each)]
+    if not named:
         raise NotClear(
             f"delete: there is no {name} of ours. Without delete, what there is is listed; anything else is "
             "deleted with gcloud."
         )
-    several = [each for each in meant if not served(each, meant)]
-    if len(several) > 1:
-        listed = " and ".join(each.path for each in several)
+    # A node goes with the queued resource that it came from: that decides whose the two are.
+    makers = [next((each for each in leftovers if served(item, [each])), item) for item in named]
+    whole = {each.path: each for each in makers}.values()
+    meant = [each for each in whole if each.owner == owner]
+    if not meant:
+        raise NotClear(" ".join(f"delete: {foreign(each, owner)}" for each in whole))
+    if len(meant) > 1:
+        listed = " and ".join(each.path for each in meant)
         raise NotClear(f"delete: {name} is {listed}. Write which one is meant.")
-    maker = next((each for each in leftovers if served(several[0], [each])), None)
-    return [maker] if maker else several
+    return meant
+
+
+def foreign(leftover: Leftover, owner: str) -> str:
+    """That something is not `owner`'s, and what to do if it shall go all the same."""
+    if not leftover.owner:
+        return (
+            f"{leftover.path} has no owner, or the nodes of several; yours have owner={owner}. If nobody "
+            "needs it, delete it with gcloud."
+        )
+    return (
+        f"{leftover.path} has owner={leftover.owner}, yours have owner={owner}. It stays. If it is to be "
+        f"deleted all the same, name its owner: owner={leftover.owner} (-e leftovers_owner={leftover.owner})."
+    )
 
 
 def spellings(leftover: Leftover) -> set[str]:

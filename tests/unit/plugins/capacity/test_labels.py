@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import pwd
 import re
 
 import pytest
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import marked, value
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,3 +42,12 @@ def test_too_many() -> None:
 @given(st.text())
 def test_any_text_becomes_a_value(text: str) -> None:
     assert re.fullmatch(r"[a-z0-9_-]{0,63}", value(text))
+
+
+def test_a_variable_of_the_shell_does_not_make_ones_node_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine = pwd.getpwuid(os.getuid()).pw_name
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody")
+    assert labels.login_name() == mine

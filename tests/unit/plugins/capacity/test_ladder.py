@@ -553,6 +553,18 @@ def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:
     assert (cloud.queued, cloud.nodes) == ({}, {})
 
 
+def test_down_leaves_the_queued_resource_of_a_node_that_somebody_took_over() -> None:
+    """Its labels still say that it is ours, as they cannot change."""
+    cloud = FakeCloud()
+    cloud.add_queued(A, "ACTIVE")
+    maker = f"projects/p/locations/{A}/queuedResources/n"
+    cloud.add_node(A, queuedResource=maker, labels={**OURS, "owner": "you"})
+    rungs = ladder(cloud, candidate(A))
+    assert rungs.descend()["changed"] is False
+    assert (list(cloud.queued), list(cloud.nodes)) == ([A], [A])
+    assert "owner=you" in rungs.warnings[0]
+
+
 def test_a_node_is_stopped_wherever_it_is_and_once() -> None:
     cloud = FakeCloud()
     cloud.add_node(B)

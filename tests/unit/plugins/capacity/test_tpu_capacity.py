@@ -91,10 +91,14 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
 def test_a_user_without_a_login_name_is_told_to_give_one(
     shown: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nobody() -> str:
-        raise OSError("No username set in the environment")
+    """As a container may have it: no account, and no variable that names one."""
 
-    monkeypatch.setattr("getpass.getuser", nobody)
+    def nobody(uid: int | None = None) -> Any:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(AnsibleActionFail, match="owner: this user has no login name"):
         play(FakeCloud(), owner=None)
 

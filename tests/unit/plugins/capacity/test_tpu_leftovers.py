@@ -60,7 +60,7 @@ def cloud() -> FakeCloud:
 
 def play(cloud: FakeCloud, *names: str, check: bool = False, **args: Any) -> Json:
     cloud.check = check
-    result: Json = Action(cloud, {"prices": PRICES, "delete": list(names), **args}, check).run()
+    result: Json = Action(cloud, {"prices": PRICES, "delete": list(names), "me": "me", **args}, check).run()
     return result
 
 
@@ -184,6 +184,31 @@ def test_only_of_one_owner(cloud: FakeCloud) -> None:
     with pytest.raises(AnsibleActionFail, match="there is no d of ours"):
         play(cloud, "d", owner="you")
     assert list(cloud.disks) == [A]
+
+
+@pytest.mark.parametrize(("mine", "name"), [({}, "n"), ({"owner": "us"}, "d")])
+def test_what_is_somebody_elses_is_deleted_by_nobody_who_does_not_name_them(
+    cloud: FakeCloud, mine: Json, name: str
+) -> None:
+    """Whose label a person's things have, the labels say before the person's name."""
+    cloud = FakeCloud()
+    cloud.add_node(B, labels={**OURS, "owner": "you"})
+    cloud.add_disk(A)
+    with pytest.raises(AnsibleActionFail, match="It stays"):
+        play(cloud, name, labels=mine)
+    assert (list(cloud.nodes), list(cloud.disks)) == ([B], [A])
+
+
+def test_an_owner_is_meant_as_the_label_has_it(cloud: FakeCloud) -> None:
+    cloud.add_node(B, labels={**OURS, "owner": "ann-lee"})
+    assert [each["zone"] for each in play(cloud, f"{B}/n", owner="Ann.Lee")["deleted"]] == [B]
+
+
+def test_without_a_name_for_oneself_it_is_the_accounts(
+    cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tpu_leftovers.labels, "login_name", lambda: "me")
+    assert play(cloud, f"{B}/n", me=None)["changed"] is True
 
 
 def test_the_documentation_has_the_options_that_the_action_takes() -> None:

@@ -115,7 +115,7 @@ def test_what_a_name_means(names: list[str], meant: list[str]) -> None:
     ]
     waiting = [queued("q", "q-node"), queued("same", "same")]
     there = found(nodes, waiting, [disk("d"), disk("d", zone="us-west4-a")])
-    assert [each.path for each in chosen(there, names)] == meant
+    assert [each.path for each in chosen(there, names, "ann")] == meant
 
 
 @pytest.mark.parametrize(
@@ -129,4 +129,37 @@ def test_what_a_name_means(names: list[str], meant: list[str]) -> None:
 def test_a_name_that_is_not_clear_deletes_nothing(name: str, message: str) -> None:
     there = found([node("x")], [], [disk("d"), disk("d", zone="us-west4-a"), disk("x")])
     with pytest.raises(NotClear, match=message):
-        chosen(there, [name])
+        chosen(there, [name], "ann")
+
+
+THEIRS = {**OURS, "owner": "bob"}
+
+
+def test_a_name_never_means_what_is_somebody_elses() -> None:
+    """The default names are the same for everybody in a project."""
+    there = found([node("tpu", labels=THEIRS)], [], [disk("d", labels=THEIRS)])
+    for name in ("tpu", "d"):
+        with pytest.raises(NotClear, match=r"has owner=bob, yours have owner=ann.*-e leftovers_owner=bob"):
+            chosen(there, [name], "ann")
+    assert [each.path for each in chosen(there, ["tpu"], "bob")] == ["node:us-west1-c/tpu"]
+
+
+def test_what_has_no_owner_is_nobodys_to_delete() -> None:
+    there = found([node("tpu", labels={"created-by": "tpuops-maxtext"})])
+    with pytest.raises(NotClear, match="has no owner"):
+        chosen(there, ["tpu"], "ann")
+
+
+def test_ones_own_is_meant_beside_somebody_elses_of_the_name() -> None:
+    there = found([], [], [disk("d", labels=THEIRS), disk("d", zone="us-west4-a")])
+    assert [each.path for each in chosen(there, ["d"], "ann")] == ["disk:us-west4-a/d"]
+
+
+@pytest.mark.parametrize("labels", [THEIRS, {}, {"owner": "ann"}])
+@pytest.mark.parametrize("name", ["q", "n"])
+def test_a_queued_resource_whose_node_somebody_took_over_stays(name: str, labels: Json) -> None:
+    """Its own labels cannot change, and its deletion takes the node."""
+    taken = node("n", labels=labels, queuedResource=f"{PARENT}/queuedResources/q")
+    there = found([taken], [queued("q", "n")])
+    with pytest.raises(NotClear):
+        chosen(there, [name], "ann")
