@@ -144,7 +144,8 @@ def owner_of_queued(queued: Json, nodes: Iterable[Json]) -> str:
     whose = {
         node.get("labels", {}).get("owner", "") if ours(node) else ""
         for node in nodes
-        if node.get("queuedResource") and node["queuedResource"].split("/")[2:] == queued["name"].split("/")[2:]
+        if node.get("queuedResource")
+        and node["queuedResource"].split("/")[2:] == queued["name"].split("/")[2:]
     }
     owners = whose or {labels_of(queued).get("owner", "")}
     return owners.pop() if len(owners) == 1 else ""

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +117,13 @@ def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) ->
         assert "failed=0" in output
     assert {exchange.verb for exchange in site.served.since(before)} == {"GET"}
     assert site.where() == {"nodes": [], "disks": []}
+
+
+def test_a_key_file_in_the_home_is_the_key_of_the_node(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the documentation writes the default. A node with another key costs money, and nobody gets in."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    site.play("playbooks/provision.yml", "-e", "tpu_vm_ssh_key_file=~/keys/mine")
+    (node,) = [node for name, node in site.served.server.cloud.store.items("node") if site.name in name]
+    assert (tmp_path / "keys" / "mine.pub").read_text().split()[1] in node["metadata"]["ssh-keys"]
