@@ -101,7 +101,9 @@ class Pair:
 
     def _check_path(self) -> None:
         if not self.private.is_absolute():
-            raise InvalidArgument(f"path: {self.private} is not absolute", remedy="Write it from / or from ~.")
+            raise InvalidArgument(
+                f"path: {self.private} is not absolute", remedy="Write it from / or from ~."
+            )
         if any(part.startswith("~") for part in self.private.parts):
             raise InvalidArgument(
                 f"path: {self.private} has a ~ that stands for nobody's home", remedy="Write the whole path."

@@ -129,10 +129,16 @@ def strangers(nodes: Sequence[Json], known: Mapping[str, str]) -> list[Json]:
 
 
 def published_keys(client: Client, project: str, nodes: Sequence[Json]) -> dict[str, str]:
-    """Alias -> host key of the workers of nodes, one request a node, in parallel."""
+    """Alias -> host key of the workers of nodes, one request a node, in parallel.
+
+    A node whose keys Google does not tell has none, and is as little of an obstacle to the others.
+    """
 
     def ask(node: Json) -> list[Json]:
-        keys = Tpus(client, project, zone_of(node)).host_keys(short_name(node["name"]))
+        try:
+            keys = Tpus(client, project, zone_of(node)).host_keys(short_name(node["name"]))
+        except GcpError:
+            keys = []
         return workers(node, keys)
 
     with ThreadPoolExecutor(max_workers=THREADS) as threads:

@@ -372,3 +372,16 @@ def test_requests_follow_from_the_size_of_a_page_and_the_zones(
     assert len(source.read().hosts) == nodes * len(zones)
     assert google.asked.total() == requests
     assert google.sizes == {"1000"}
+
+
+def test_host_keys_that_google_refuses_of_one_node_leave_the_others(
+    google: Google, source: Source, warnings: list[str]
+) -> None:
+    google.nodes("us-west1-c", node("mine"), node("theirs", id="43"))
+    refused = {"code": 403, "status": "PERMISSION_DENIED", "message": "not for you"}
+    path = NODES.format("us-west1-c")
+    google.answers[f"{path}/theirs:getGuestAttributes"] = (403, {"error": refused})
+    google.answers[f"{path}/mine:getGuestAttributes"] = (200, keys("AAAA"))
+    source.write()
+    assert sorted(source.read().hosts) == ["mine", "theirs"]
+    assert "theirs" in "".join(warnings)

@@ -72,7 +72,10 @@ def test_a_passphrase_is_an_agents_affair(run: Run, home: Path) -> None:
     ("spoil", "said"),
     [
         (lambda home: (home / "key").unlink(), "no .*/key that belongs to it.*is not overwritten"),
-        (lambda home: keygen(home / "other") and (home / "other.pub").rename(home / "key.pub"), "public half"),
+        (
+            lambda home: keygen(home / "other") and (home / "other.pub").rename(home / "key.pub"),
+            "public half",
+        ),
         (lambda home: (home / "key.pub").write_text("nonsense"), "not a public key in OpenSSH's format"),
         (lambda home: (home / "key").write_text("nonsense"), "no private key that SSH can use"),
         (lambda home: (home / "key").chmod(0o644), "chmod 600"),

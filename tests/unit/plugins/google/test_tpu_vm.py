@@ -214,6 +214,21 @@ def test_a_worker_without_a_host_key_in_the_end_is_told(api: Api, run: Run) -> N
     assert "1 of 1 workers of tpu have not published a host key" in "".join(result["warnings"])
 
 
+@pytest.mark.parametrize("new", [True, False])
+@pytest.mark.parametrize(
+    ("status", "canonical"), [(403, "PERMISSION_DENIED"), (503, "UNAVAILABLE"), (501, "UNIMPLEMENTED")]
+)
+def test_host_keys_that_cannot_be_read_are_told_and_the_node_is_there(
+    api: Api, run: Run, new: bool, status: int, canonical: str
+) -> None:
+    present(creating(absent(api)) if new else api)
+    for _attempt in range(5 if status == 503 else 1):
+        api.error(KEYS, status, canonical, "not for you", body={})
+    result = run("tpu_vm", **OPTIONS)
+    assert (result["changed"], result["node"], result["workers"][0]["host_key"]) == (new, node(), "")
+    assert "The host keys of tpu could not be read: not for you" in "".join(result["warnings"])
+
+
 def test_a_new_node_under_maintenance_is_waited_for(api: Api, run: Run) -> None:
     creating(absent(api))
     present(api, node(state="REPAIRING")).on(f"GET {ZONE}/operations", {})

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Teardown ends with a true statement, wherever it is started, and forgets nothing that costs money."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import ROOT, Description
+from tests.contract.served import Served
+
+A, B = "us-west1-c", "us-west4-a"
+V5E = {"accelerator_type": "v5litepod-1", "runtime_version": "v2-alpha-tpuv5-lite"}
+
+
+@dataclass
+class Elsewhere:
+    """The collection's playbooks, started in an empty directory, without the settings of this checkout."""
+
+    served: Served
+    run_module: Callable[..., Any]
+    directory: Path
+    name: str
+    owner: str
+
+    def play(self, playbook: str, *arguments: str, zones: tuple[str, ...] = (A,)) -> tuple[int, str]:
+        """The exit status and what it printed, however its lines are wrapped."""
+        places = [{"zone": zone, "accelerator_type": V5E["accelerator_type"]} for zone in zones]
+        values = {
+            "tpu_vm_name": self.name,
+            "tpu_vm_owner": self.owner,
+            "tpu_vm_disk_name": f"{self.name}-disk",
+            "tpu_vm_candidates": places,
+        }
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        inventory = str(ROOT / "inventories" / "local")
+        command = [program, "-i", inventory, f"tpuops.maxtext.{playbook}", "-e", json.dumps(values)]
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        own = {
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
+            "LOCALCLOUD_STATE_DIR": self.served.description["state_dir"],
+            "LC_ALL": "C.UTF-8",
+        }
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=self.directory,
+            env=kept | own,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    def make(self, zone: str = A, owner: str = "", disk: bool = False) -> None:
+        labels = {"created-by": "tpuops-maxtext", "owner": owner or self.owner}
+        place = {"name": self.name, "zone": zone, "labels": labels}
+        assert self.run_module("tpu_vm", **place, **V5E)["changed"]
+        if disk:
+            assert self.run_module("gcp_disk", **{**place, "name": f"{self.name}-disk"}, size_gb=10)[
+                "changed"
+            ]
+
+    def there(self) -> list[str]:
+        """KIND:ZONE of the nodes and disks that are this test's."""
+        found = [name.split("/") for name in self.served.records()]
+        return [f"{path[4]}:{path[3]}" for path in found if path[5].startswith(self.name)]
+
+
+@pytest.fixture
+def elsewhere(
+    served: Served,
+    cloud: Description,
+    run_module: Callable[..., Any],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[Elsewhere]:
+    name = f"down-{zlib.crc32(request.node.name.encode()):08x}"
+    run_module("gcp_services", services=["compute.googleapis.com", "tpu.googleapis.com"])
+    made = Elsewhere(served, run_module, tmp_path, name, "ann")
+    yield made
+    served.clear()
+    for zone in (A, B):
+        run_module("tpu_vm", name=name, zone=zone, state="absent")
+        run_module("gcp_disk", name=f"{name}-disk", zone=zone, state="absent")
+    assert made.there() == []
+
+
+def test_a_node_whose_machine_does_not_answer_is_deleted_from_an_empty_directory(
+    elsewhere: Elsewhere,
+) -> None:
+    elsewhere.make()
+    status, told = elsewhere.play("teardown")
+    assert "UNREACHABLE" in told
+    assert (status, elsewhere.there()) == (0, []), told
