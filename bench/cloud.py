@@ -46,7 +46,11 @@ class Cloud:
         command = [sys.executable, "-m", "localcloud", "--state-dir", self.description["state_dir"], "env"]
         exports = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
         clean = {name: os.environ[name] for name in ("PATH", "LC_ALL", "LANG") if name in os.environ}
-        words = (line.removeprefix("export ").partition("=") for line in exports.splitlines())
+        words = (
+            line.removeprefix("export ").partition("=")
+            for line in exports.splitlines()
+            if line.startswith("export ")
+        )
         return {**clean, **{name: shlex.split(value)[0] for name, _, value in words}}
 
 

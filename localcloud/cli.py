@@ -136,6 +136,8 @@ def env(config: CloudConfig) -> None:
         raise click.ClickException(f"there is no cloud in {config.state_dir}: run `localcloud up` first")
     for name, value in description.exports(config).items():
         click.echo(f"export {name}={shlex.quote(value)}")
+    if login := description.gcloud_login():
+        click.echo(f'gcloud() {{ LOGNAME={shlex.quote(login)} command gcloud "$@"; }}')
 
 
 @main.command()

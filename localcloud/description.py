@@ -126,7 +126,15 @@ def exports(config: CloudConfig) -> dict[str, str]:
         "HF_ENDPOINT": f"http://{config.address}:{config.hub_port}",
         "HF_TOKEN": hf_token,
     }
-    if getpass.getuser() == "root":
-        # gcloud logs in under the local user's name, and root has no login on a TPU VM.
-        variables["LOGNAME"] = os.environ.get("SUDO_USER", "root").replace("root", "") or accounts.LOCAL.name
     return variables
+
+
+def gcloud_login() -> str:
+    """Whom gcloud logs in to a TPU VM as, "" for the user who calls it.
+
+    It takes the local user's name, and root has no login there. Only gcloud is to be told: a LOGNAME for the
+    whole shell would be another person to everything else, to Ansible above all.
+    """
+    if getpass.getuser() != "root":
+        return ""
+    return os.environ.get("SUDO_USER", "root").replace("root", "") or accounts.LOCAL.name

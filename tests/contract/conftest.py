@@ -141,9 +141,8 @@ def run_module(
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., dict[str, Any]]:
     """Runs a module as a user with the cloud's exports, or only checks what it would do; its result."""
-    # But for the name under which gcloud logs in: Ansible would look for that user's home on this machine.
-    for name in cloud_environment.keys() - {"LOGNAME"}:
-        monkeypatch.setenv(name, cloud_environment[name])
+    for name, value in cloud_environment.items():
+        monkeypatch.setenv(name, value)
 
     def run(module_name: str, /, *, check: bool = False, **options: Any) -> dict[str, Any]:
         shared = {
@@ -176,7 +175,6 @@ def play(cloud: Description) -> Play:
         command = ["ansible-playbook", "-i", "inventories/local", playbook, *arguments]
         own = {"LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8", "HF_TOKEN": ""}
         environment = {**os.environ, **own}
-        environment.pop("LOGNAME", None)  # the owner label is then the user who runs the tests
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         told = done.stdout + done.stderr
         assert done.returncode != 0 if status is None else done.returncode == status, told

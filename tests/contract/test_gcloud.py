@@ -202,7 +202,9 @@ def test_the_life_of_a_tpu_vm(machines_cloud: Description, tmp_path: Path) -> No
         assert node["dataDisks"] == [{"mode": "READ_WRITE", "sourceDisk": disk}]
 
         def ssh(command: str) -> str:
-            return enabled(*tpu_vm, "ssh", name, "--project", PROJECT, zone, f"--command={command}")
+            return enabled(
+                *tpu_vm, "ssh", f"local@{name}", "--project", PROJECT, zone, f"--command={command}"
+            )
 
         ssh("true")  # the first login makes a key, and says so on its output
         assert ssh("sudo id -u").strip() == "0"
@@ -297,9 +299,11 @@ def test_the_tutorial_as_it_stands(machines_cloud: Description, tmp_path: Path) 
     """No on-demand chip is free, so that it comes to the `--spot` which the tutorial advises then."""
     state_dir = Path(machines_cloud["state_dir"])
     environment = environment_of(machines_cloud)
+    exports = localcloud(state_dir, "env")
     # As the tutorial says, Enter twice where a passphrase for the new key is wanted. It logs in again later,
     # with that key: a command for the shell there. The end asks whether to delete.
     script = f"""set -eu
+{exports}
 {PREPARE}
 if {CREATE}
 then exit 9

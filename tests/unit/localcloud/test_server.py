@@ -220,14 +220,14 @@ def test_gcloud_keeps_what_its_user_sets(config: CloudConfig) -> None:
 
 @pytest.mark.parametrize(
     ("login", "sudo_user", "expected"),
-    [("root", None, "local"), ("root", "alice", "alice"), ("root", "root", "local"), ("bob", None, None)],
+    [("root", None, "local"), ("root", "alice", "alice"), ("root", "root", "local"), ("bob", None, "")],
 )
 def test_gcloud_as_root_logs_in_as_somebody(
     config: CloudConfig,
     monkeypatch: pytest.MonkeyPatch,
     login: str,
     sudo_user: str | None,
-    expected: str | None,
+    expected: str,
 ) -> None:
     (config.state_dir / "hf-token").write_text("hf_x\n")
     monkeypatch.setenv("LOGNAME", login)
@@ -235,4 +235,5 @@ def test_gcloud_as_root_logs_in_as_somebody(
         monkeypatch.setenv("SUDO_USER", sudo_user)
     else:
         monkeypatch.delenv("SUDO_USER", raising=False)
-    assert description.exports(config).get("LOGNAME") == expected
+    assert description.gcloud_login() == expected
+    assert "LOGNAME" not in description.exports(config)  # to Ansible that would be another person
