@@ -23,7 +23,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .arguments import check_names
 from .gcp.client import Client
-from .gcp.errors import ApiDisabled, Conflict, GcpError, InvalidArgument, NotFound
+from .gcp.errors import ApiDisabled, Conflict, GcpError, InvalidArgument, NotFound, PreconditionFailed
 from .gcp.filters import lookup
 from .gcp.operations import Deadline, error_of
 
@@ -151,10 +151,11 @@ class Resource(ABC):
 
     def execute(self) -> Json:
         """Bring the resource to the state that the options want; the module's result."""
-        before = self._read()
+        after: Json | None = None
         if self.params["state"] == "absent":
-            after = self._absent(before)
+            before = self._absent()
         else:
+            before = self._read(self.read)
             after = self.finish(self._present(before))
         return {
             "changed": self.changed,
@@ -181,11 +182,20 @@ class Resource(ABC):
         if current is None or self.is_settled(current):
             return current
         end = self.transitional[self.state_of(current)]
-        if end and not self.waits:
+        if not self.waits:
+            if self.is_going(current):
+                raise Conflict(
+                    f"The {self.noun} {self.name} is being deleted",
+                    remedy="Run again when it is gone, or wait for that with wait=true.",
+                )
             return current
         if self.check_mode:
             return replaced(current, self.state_path, end) if end else None
         return self.settle(current)
+
+    def is_going(self, current: Json) -> bool:
+        """Whether what is under way on it ends with it gone."""
+        return self.transitional.get(self.state_of(current)) == ""
 
     def is_settled(self, current: Json) -> bool:
         """Whether nothing is under way on it; {} stands for a resource that is gone."""
@@ -205,7 +215,7 @@ class Resource(ABC):
         self.deadline.restart(CLEAN_UP_TIMEOUT)
         try:
             left = self.fetch()
-            if left is not None and self.is_remains(left):
+            if left is not None and self.is_remains(left) and not self.is_going(left):
                 self.delete(left)
         except NotFound:
             return
@@ -223,9 +233,9 @@ class Resource(ABC):
                 found.append(Change(field, have, want))
         return found
 
-    def _read(self) -> Json | None:
+    def _read(self, read: Callable[[], Json | None]) -> Json | None:
         try:
-            return self.read()
+            return read()
         except ApiDisabled as error:
             if not self.check_mode:
                 raise
@@ -234,12 +244,15 @@ class Resource(ABC):
             self.module.warn(f"{error.message} It is taken as enabled for the check.")
             return None
 
-    def _absent(self, current: Json | None) -> Json | None:
-        if current is None:
-            return None
-        self.check_delete(current)
-        self._delete(current)
-        return None
+    def _absent(self) -> Json | None:
+        """Delete it, whatever is under way on it; what was there. One that goes already counts as gone."""
+        current = self._read(self.fetch)
+        if current is not None and self.is_going(current):
+            current = self.settle(current) if self.waits and not self.check_mode else None
+        if current is not None:
+            self.check_delete(current)
+            self._delete(current)
+        return current
 
     def _present(self, current: Json | None) -> Json:
         if current is None:
@@ -257,6 +270,8 @@ class Resource(ABC):
                 found = self.read()
                 if found is None:
                     return self._create()
+                if not self.is_settled(found):
+                    raise  # it takes a wait that nobody wants
                 current = found
         return current
 
@@ -304,6 +319,7 @@ class Resource(ABC):
         return self._create(checked=True)
 
     def _delete(self, current: Json) -> None:
+        """Delete it now. What is under way on it is waited for only where Google insists."""
         self.changed = True
         if self.check_mode:
             return
@@ -311,10 +327,28 @@ class Resource(ABC):
             self.delete(current)
         except NotFound:
             return  # gone meanwhile, which is what was wanted
-        except Conflict:
-            # Being deleted already: by another controller, or by our own request whose answer was lost.
-            if self.read() is not None:
+        except (Conflict, PreconditionFailed) as refusal:
+            if isinstance(refusal, Conflict) or not self.is_settled(current):
+                self._delete_after(refusal, current)
+            else:
                 raise
+
+    def _delete_after(self, refusal: GcpError, current: Json) -> None:
+        """Delete what Google refused to delete for what is under way on it, if that may be waited for."""
+        waits = self.waits or self.params["state"] != "absent"
+        found = self.fetch()
+        if found is None or (self.is_going(found) and not waits):
+            # Being deleted already: by another controller, or by our own request whose answer was lost.
+            return
+        if self.is_settled(found) and self.is_settled(current):
+            raise refusal
+        if not self.is_settled(found) and not waits:
+            raise refusal
+        left = found if self.is_settled(found) else self.settle(found)
+        if left is not None and self.is_going(found):
+            raise refusal
+        if left is not None:
+            self.delete(left)
 
     def _immutable(self, changes: Sequence[Change]) -> InvalidArgument:
         listed = ", ".join(f"{c.field.option} (is {c.have!r}, wanted {c.want!r})" for c in changes)

@@ -228,10 +228,20 @@ class Node(TpuResource):
 
     def finish(self, current: dict[str, Any]) -> dict[str, Any]:
         state, wanted = current.get("state", "READY"), self.params["state"]
+        # Without a wait it may still be on its way to a state.
+        end = self.transitional.get(state, state)
         if wanted == "started" and state == "STOPPED":
             return self._power(current, "READY")
         if wanted == "stopped" and state == "READY":
             return self._power(current, "STOPPED")
+        wrong = {"started": end != "READY", "stopped": end in ("READY", "UNKNOWN")}
+        if wrong.get(wanted):
+            raise PreconditionFailed(
+                f"The TPU VM {self.name} is {state} and cannot be {wanted} now",
+                remedy="Run again when that is over, or wait for it with wait=true."
+                if state in self.transitional
+                else "Wait until Google has mended it, or delete it and create it again.",
+            )
         return current
 
     def _power(self, current: dict[str, Any], state: str) -> dict[str, Any]:

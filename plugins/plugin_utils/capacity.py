@@ -449,8 +449,6 @@ class Ladder:
             if candidate.queued:
                 self._delete_queued(candidate.zone, self.name)
             elif refusal.kind == "timeout":
-                # At first without waiting: what is under way would be waited for before it is deleted.
-                self._delete_node(candidate.zone, wait=False)
                 self._delete_node(candidate.zone)
             if new_disk and self.disk is not None:
                 arguments = {"name": self.disk["name"], "zone": candidate.zone, "state": "absent"}
@@ -538,8 +536,8 @@ class Ladder:
 
     # ---- modules
 
-    def _delete_node(self, zone: str, wait: bool = True) -> None:
-        arguments = {"name": self.name, "zone": zone, "state": "absent", "wait": wait}
+    def _delete_node(self, zone: str) -> None:
+        arguments = {"name": self.name, "zone": zone, "state": "absent"}
         result = self.play("tpu_vm", {**arguments, "wait_timeout": self.down_timeout})
         self._count(result, f"TPU VM {self.name} in {zone}")
 

@@ -8,6 +8,7 @@ in every kind of error that the modules know. What makes no sense is excepted, w
 from __future__ import annotations
 
 import functools
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -386,6 +387,18 @@ def test_a_check_changes_nothing_and_foresees_what_comes(run: Run, served: Serve
     assert list(unlike(checked["diff"]["after"], done["diff"]["after"])) == []
     assert bool(checked["diff"]["after"]) == bool(done["diff"]["after"])
     assert succeeds(run, action, check=True)["changed"] is False
+
+
+@pytest.mark.parametrize("module", ["tpu_vm", "tpu_queued_resource"])
+def test_what_hangs_as_it_is_made_is_deleted_at_once(run: Run, served: Served, module: str) -> None:
+    served.fault("stuck-operation", {"method": f"{NODES}.create"})
+    assert run(module, **NODE, wait=False)["changed"] is True
+    while not served.server.cloud.store.items("node"):
+        time.sleep(0.01)  # the queued resource asks for it in a moment
+    absent = {**ABSENT, **({"force": True} if module == "tpu_queued_resource" else {})}
+    assert run(module, **absent, check=True)["changed"] is True
+    assert run(module, **absent, wait_timeout=30)["changed"] is True
+    assert served.records() == []
 
 
 def test_a_queued_resource_waits_a_stock_out_out(run: Run, served: Served) -> None:

@@ -426,8 +426,8 @@ def test_each_candidate_has_its_own_time() -> None:
         if name == "tpu_vm" and "labels" in arguments
     ]
     assert times == [60, 90, 60, 90]  # checked, then asked for
-    gone = [arguments["wait"] for _, arguments, _ in cloud.calls if arguments.get("wait") is not None]
-    assert gone == [False, True]  # deleted before what is under way has ended
+    gone = [name for name, arguments, _ in cloud.calls if arguments.get("state") == "absent"]
+    assert gone == ["tpu_vm", "gcp_disk"]
 
 
 def test_the_last_one_goes_on_when_its_time_is_up_and_is_waited_for_again() -> None:

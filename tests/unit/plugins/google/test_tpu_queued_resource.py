@@ -221,6 +221,28 @@ def test_delete(api: Api, run: Run, state: str, force: bool, query: Json, reads:
     assert (result["changed"], result["queued_resource"], result["nodes"]) == (True, {}, [])
 
 
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("state", ["CREATING", "PROVISIONING", "SUSPENDING"])
+def test_what_hangs_in_a_transition_is_deleted_at_once(api: Api, run: Run, state: str, wait: bool) -> None:
+    options = {**NAMED, "state": "absent", "force": True, "wait": wait}
+    present(api, queued(state))
+    predicted = run("tpu_queued_resource", check=True, **options)
+    assert api.writes == []
+    present(api, queued(state)).on(f"DELETE {QUEUED}", op(), query=FORCED)
+    if wait:
+        api.on(OP, DONE)
+    result = run("tpu_queued_resource", **options)
+    assert (predicted["changed"], result["changed"]) == (True, True)
+    assert predicted["diff"] == result["diff"] == {"before": queued(state), "after": {}}
+
+
+def test_one_that_is_being_deleted_is_not_waited_for_without_wait(api: Api, run: Run) -> None:
+    present(api, queued("DELETING"))
+    assert run("tpu_queued_resource", **NAMED, state="absent", wait=False)["changed"] is False
+    present(api, queued("DELETING"))
+    assert run("tpu_queued_resource", **OPTIONS, wait=False)["failure"]["kind"] == "conflict"
+
+
 def test_delete_what_is_not_there(api: Api, run: Run) -> None:
     absent(api)
     assert run("tpu_queued_resource", **NAMED, state="absent")["changed"] is False

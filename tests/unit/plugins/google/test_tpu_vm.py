@@ -694,6 +694,94 @@ def test_a_deletion_whose_answer_was_lost(api: Api, run: Run) -> None:
     assert run("tpu_vm", **NAMED, state="absent")["changed"] is True
 
 
+UNDER_WAY = ["CREATING", "RESTARTING", "REIMAGING", "REPAIRING", "STOPPING", "STARTING", "HIDING", "UNHIDING"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("state", UNDER_WAY)
+def test_what_hangs_in_a_transition_is_deleted_at_once(api: Api, run: Run, state: str, wait: bool) -> None:
+    """As gcloud does: a node that hangs costs money all the time."""
+    found = node(state=state)
+    present(api, found)
+    predicted = run("tpu_vm", check=True, **NAMED, state="absent", wait=wait)
+    assert api.writes == []
+    present(api, found).on(f"DELETE {NODE}", op())
+    if wait:
+        api.on(OP, DONE)
+    result = run("tpu_vm", **NAMED, state="absent", wait=wait)
+    assert (predicted["changed"], result["changed"]) == (True, True)
+    assert predicted["diff"] == result["diff"] == {"before": found, "after": {}}
+
+
+@pytest.mark.parametrize(("status", "canonical"), [(409, "ABORTED"), (400, "FAILED_PRECONDITION")])
+def test_where_google_insists_the_end_of_a_transition_is_waited_for(
+    api: Api, run: Run, status: int, canonical: str
+) -> None:
+    present(api, node(state="STOPPING")).error(f"DELETE {NODE}", status, canonical, "busy")
+    present(api, node(state="STOPPING")).on(f"GET {ZONE}/operations", {})
+    present(api, node(state="STOPPED")).on(f"DELETE {NODE}", DONE)
+    assert run("tpu_vm", **NAMED, state="absent")["changed"] is True
+
+
+def test_a_transition_that_ends_as_google_refuses_is_no_obstacle(api: Api, run: Run) -> None:
+    present(api, node(state="STOPPING")).error(f"DELETE {NODE}", 409, "ABORTED", "busy")
+    present(api, node(state="STOPPED")).on(f"DELETE {NODE}", DONE)
+    assert run("tpu_vm", **NAMED, state="absent")["changed"] is True
+
+
+def test_without_waiting_a_refusal_is_an_error(api: Api, run: Run) -> None:
+    present(api, node(state="STOPPING")).error(f"DELETE {NODE}", 409, "ABORTED", "busy")
+    present(api, node(state="STOPPING"))
+    assert run("tpu_vm", **NAMED, state="absent", wait=False)["failure"]["kind"] == "conflict"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_is_being_deleted_is_not_waited_for_without_wait(api: Api, run: Run, check: bool) -> None:
+    present(api, node(state="DELETING"))
+    assert run("tpu_vm", check=check, **NAMED, state="absent", wait=False)["changed"] is False
+    present(api, node(state="DELETING"))
+    result = run("tpu_vm", check=check, **OPTIONS, wait=False)
+    assert (result["failure"]["kind"], "tpu is being deleted" in result["msg"]) == ("conflict", True)
+
+
+def test_a_deletion_under_way_that_fails_is_asked_for_again(api: Api, run: Run) -> None:
+    present(api, node(state="DELETING")).on(f"GET {ZONE}/operations", {})
+    present(api).on(f"DELETE {NODE}", DONE)
+    assert run("tpu_vm", **NAMED, state="absent")["changed"] is True
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("wanted", "state"),
+    [("started", "STOPPING"), ("stopped", "STARTING"), ("stopped", "CREATING"), ("stopped", "REPAIRING")],
+)
+def test_a_node_on_its_way_elsewhere_is_not_as_wanted(
+    api: Api, run: Run, wanted: str, state: str, check: bool
+) -> None:
+    present(api, node(state=state))
+    result = run("tpu_vm", check=check, **NAMED, state=wanted, wait=False)
+    assert (result["failure"]["kind"], api.writes) == ("precondition", [])
+    assert f"The TPU VM tpu is {state} and cannot be {wanted} now" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state"), [("started", "HIDDEN"), ("started", "UNKNOWN"), ("stopped", "UNKNOWN")]
+)
+def test_a_node_that_can_neither_start_nor_stop_is_told(api: Api, run: Run, wanted: str, state: str) -> None:
+    present(api, node(state=state))
+    assert f"tpu is {state} and cannot be {wanted}" in run("tpu_vm", **NAMED, state=wanted)["msg"]
+
+
+def test_without_waiting_a_change_under_way_is_not_waited_for(
+    api: Api, run: Run, pauses: list[float]
+) -> None:
+    patch = {"query": {"updateMask": "labels"}, "body": {"labels": {"a": "1"}}}
+    present(api, node(state="REPAIRING")).error(f"PATCH {NODE}", 409, "ABORTED", "busy", **patch)
+    present(api, node(state="REPAIRING"))
+    result = run("tpu_vm", **OPTIONS, labels={"a": 1}, wait=False)
+    assert (result["failure"]["kind"], len(api.writes)) == ("conflict", 1)
+
+
 def test_a_node_on_which_something_else_is_under_way_is_not_deleted(api: Api, run: Run) -> None:
     present(api).error(f"DELETE {NODE}", 409, "ABORTED", "busy")
     present(api)
