@@ -100,7 +100,7 @@ def exports(config: CloudConfig) -> dict[str, str]:
     google = f"http://127.0.0.1:{config.port}/"
     files = CredentialFiles(config)
     hf_token = (config.state_dir / accounts.TOKEN_FILES[accounts.LOCAL]).read_text(encoding="utf-8").strip()
-    variables = {
+    return {
         # gcloud, and the modules, which read the same names
         "CLOUDSDK_CONFIG": str(config.state_dir / "gcloud"),
         "CLOUDSDK_CORE_CHECK_GCE_METADATA": "0",
@@ -126,7 +126,6 @@ def exports(config: CloudConfig) -> dict[str, str]:
         "HF_ENDPOINT": f"http://{config.address}:{config.hub_port}",
         "HF_TOKEN": hf_token,
     }
-    return variables
 
 
 def gcloud_login() -> str:

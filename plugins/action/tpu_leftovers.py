@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,10 +59,10 @@ class ActionModule(ModuleAction):
         try:
             doomed = leftovers.chosen(there, options["delete"], owner or mine(options))
         except ValueError as error:  # leftovers.NotClear too
-            raise AnsibleActionFail(str(error)) from error
+            raise AnsibleActionFail(f"{error}{unasked(missing)}") from error
         now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
         if not options["delete"]:
-            self.show(there, now, options["prices"])
+            self.show(there, now, options["prices"], missing)
         deleted: list[Leftover] = []
         diffs: list[Result] = []
         failure: Result = {}
@@ -79,7 +79,6 @@ class ActionModule(ModuleAction):
             deleted.append(each)
             diffs.append({**difference, "before_header": each.path, "after_header": each.path})
             display.display(f"{each.path}  {'would be deleted' if self._task.check_mode else 'deleted'}")
-        warning = f"Google could not ask these zones: {', '.join(sorted(missing))}."
         return {
             **failure,
             "changed": bool(deleted),
@@ -87,7 +86,7 @@ class ActionModule(ModuleAction):
             "hour": sum(each.hour or 0.0 for each in there),
             "deleted": [each.described(now, currency) for each in deleted],
             "diff": diffs,
-            "warnings": [warning] if missing else [],
+            "warnings": [unasked(missing).strip()] if missing else [],
         }
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
@@ -111,7 +110,7 @@ class ActionModule(ModuleAction):
         return difference
 
     @staticmethod
-    def show(there: Sequence[Leftover], now: datetime, prices: Result) -> None:
+    def show(there: Sequence[Leftover], now: datetime, prices: Result, missing: Collection[str]) -> None:
         currency = str(prices.get("currency", ""))
         for each in there:
             display.display(each.line(now, currency))
@@ -121,7 +120,7 @@ class ActionModule(ModuleAction):
         display.display(
             f"all of it: {total:.3f} {currency} an hour{more} ({origin(prices)})"
             if there
-            else "nothing is left over"
+            else f"nothing is left over{', in the zones that could be asked' if missing else ''}"
         )
 
 
@@ -130,6 +129,11 @@ def mine(options: Result) -> str:
     if not options["delete"]:
         return ""
     return labels.marked(options["labels"], "", options["me"] or labels.login_name()).get("owner", "")
+
+
+def unasked(zones: Collection[str]) -> str:
+    """That something may be where nobody could look."""
+    return f" Google could not ask these zones: {', '.join(sorted(zones))}." if zones else ""
 
 
 def gone(deleted: Sequence[Leftover]) -> str:

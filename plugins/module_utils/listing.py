@@ -10,11 +10,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .arguments import check_names
 from .gcp.client import Client
+from .gcp.errors import NOT_ZONAL, GcpError, Unavailable
 from .tpu import Tpus, short_name
 
 Json = dict[str, Any]
 
 ZONES: Json = {"zones": {"type": "list", "elements": "str", "aliases": ["zone"]}}
+#: The failure of a zone that a list of all zones leaves out.
+NOT_ASKED: Json = {**Unavailable("").failure, "msg": "Google could not ask it"}
 OPTIONS: Json = {"name": {"type": "str"}, **ZONES}
 
 
@@ -27,22 +30,42 @@ def check_zones(module: AnsibleModule) -> list[str]:
     return zones
 
 
-def listed(module: AnsibleModule, client: Client, collection: str) -> tuple[list[Json], list[str]]:
-    """The resources of a collection that the options ask for, and the zones that Google could not ask."""
-    project, name = module.params["project"], module.params["name"]
+def listed(module: AnsibleModule, client: Client, collection: str) -> tuple[list[Json], Json]:
+    """The resources of a collection that the options ask for, and zone -> failure where none could be had.
+
+    One zone that fails is no reason to know nothing of the others. Raises the error of the first where all
+    of them fail.
+    """
+    name = module.params["name"]
     zones = check_zones(module)
     if name:
         check_names(name=name)
     found: list[Json] = []
-    unreachable: list[str] = []
-    for zone in zones or ["-"]:
-        tpus = Tpus(client, project, zone)
-        if name and zones:
-            one = tpus.find(collection, name)
-            found += [one] if one else []
-            continue
-        for page in tpus.pages(collection):
-            items = page.get(collection, [])
-            found += [item for item in items if name in (None, short_name(item["name"]))]
-            unreachable += page.get("unreachable", [])
-    return found, [short_name(zone) for zone in unreachable]
+    failures: Json = {}
+    errors: list[GcpError] = []
+    for zone in dict.fromkeys(zones) or ["-"]:
+        tpus = Tpus(client, module.params["project"], zone)
+        try:
+            found += _in_zone(tpus, collection, name if zones else None, failures)
+        except NOT_ZONAL:
+            raise
+        except GcpError as error:
+            errors.append(error)
+            failures[zone] = {**error.failure, "msg": str(error)}
+    if errors and len(errors) == (len(set(zones)) or 1):
+        raise errors[0]
+    for zone, failure in failures.items():
+        module.warn(f"What is in the zone {zone} is missing: {failure['msg']}")
+    return [item for item in found if name in (None, short_name(item["name"]))], failures
+
+
+def _in_zone(tpus: Tpus, collection: str, name: str | None, failures: Json) -> list[Json]:
+    """What a zone has, all of it or what has a name. failures: gets the zones that Google could not ask."""
+    if name:
+        one = tpus.find(collection, name)
+        return [one] if one else []
+    found: list[Json] = []
+    for page in tpus.pages(collection):
+        found += page.get(collection, [])
+        failures.update({short_name(zone): dict(NOT_ASKED) for zone in page.get("unreachable", [])})
+    return found

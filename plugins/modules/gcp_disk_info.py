@@ -72,7 +72,10 @@ def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
                 if "zone" in disk
             ]
         unreachable += page.get("unreachables", [])
-    return {"disks": disks, "unreachable_zones": [short_name(zone) for zone in unreachable]}
+    missing = list(dict.fromkeys(map(short_name, unreachable)))
+    for zone in missing:
+        module.warn(f"The disks in the zone {zone} are missing: Google could not ask it")
+    return {"disks": disks, "unreachable_zones": missing}
 
 
 def main() -> None:

@@ -244,6 +244,17 @@ kept:
   returned: success, with O(state=absent) and O(state=stopped)
   type: list
   elements: str
+left:
+  description: Why something of what is named is still there, or may be, a sentence each. It is empty where
+    nothing is left.
+  returned: success, with O(state=absent)
+  type: list
+  elements: str
+told:
+  description: What was deleted, in a sentence.
+  returned: success, with O(state=absent)
+  type: str
+  sample: "Deleted: TPU VM tpu-v5e-8 in us-west1-c."
 plan:
   description: What the candidates cost.
   returned: with O(state=present)

@@ -41,8 +41,8 @@ options:
       - A name means what is yours (O(me)), or with O(owner) what is that person's. A name that only other
         people's things have is an error, and those stay.
       - A queued resource belongs to the owner of its nodes, as somebody may have taken one over.
-      - A name that several things of one owner have is an error. Only a node and the queued resource that it came from
-        count as one and go together.
+      - A name that several things of one owner have is an error. Only a node and the queued resource that it
+        came from count as one and go together.
       - A node is deleted also while a job runs on it; C(playbooks/leftovers.yml) looks for jobs first. A disk
         is not deleted while it is attached.
     type: list

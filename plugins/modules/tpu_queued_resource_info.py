@@ -48,10 +48,17 @@ queued_resources:
     - name: projects/my-project/locations/us-west1-c/queuedResources/tpu-v5e-8
       state: {state: WAITING_FOR_RESOURCES}
 unreachable_zones:
-  description: Zones that Google could not ask; what is there is missing from RV(queued_resources).
+  description: Zones that failed, or that Google could not ask; what is there is missing from
+    RV(queued_resources).
   returned: success
   type: list
   elements: str
+zone_failures:
+  description: Why, for each of RV(unreachable_zones). It holds C(msg), and the rest as a failed module
+    returns it as C(failure).
+  returned: success
+  type: dict
+  sample: {}
 """
 
 from typing import Any
@@ -63,8 +70,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import OPTI
 
 
 def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    queued, unreachable = listed(module, client, "queuedResources")
-    return {"queued_resources": queued, "unreachable_zones": unreachable}
+    queued, failures = listed(module, client, "queuedResources")
+    return {"queued_resources": queued, "unreachable_zones": list(failures), "zone_failures": failures}
 
 
 def main() -> None:

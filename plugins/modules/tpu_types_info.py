@@ -92,9 +92,12 @@ def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
     for zone, answer in answers.items():
         if isinstance(answer, GcpError):
             # A zone that Google lists may still be closed to the project, or have an outage of its own.
-            if zones or not isinstance(answer, (LocationError, PermissionDenied, Retryable)):
+            if not isinstance(answer, (LocationError, PermissionDenied, Retryable)):
                 raise answer
             unreachable.append(zone)
+            module.warn(f"What the zone {zone} offers is not known: {answer}")
+    if zones and len(unreachable) == len(answers):
+        raise next(answer for answer in answers.values() if isinstance(answer, GcpError))
     return {
         "zones": {zone: answers[zone] for zone in names if zone not in unreachable},
         "unreachable_zones": unreachable,

@@ -49,10 +49,16 @@ nodes:
       acceleratorType: v5litepod-8
       state: READY
 unreachable_zones:
-  description: Zones that Google could not ask; nodes there are missing from RV(nodes).
+  description: Zones that failed, or that Google could not ask; nodes there are missing from RV(nodes).
   returned: success
   type: list
   elements: str
+zone_failures:
+  description: Why, for each of RV(unreachable_zones). It holds C(msg), and the rest as a failed module
+    returns it as C(failure).
+  returned: success
+  type: dict
+  sample: {}
 """
 
 from typing import Any
@@ -64,8 +70,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import OPTI
 
 
 def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
-    nodes, unreachable = listed(module, client, "nodes")
-    return {"nodes": nodes, "unreachable_zones": unreachable}
+    nodes, failures = listed(module, client, "nodes")
+    return {"nodes": nodes, "unreachable_zones": list(failures), "zone_failures": failures}
 
 
 def main() -> None:

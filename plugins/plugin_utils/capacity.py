@@ -31,9 +31,12 @@ MOVES_ON = frozenset({"stockout", "quota", "preempted", "timeout"})
 DISK_MOVES_ON = frozenset({"stockout", "quota"})
 # A queued resource that was not served within its validity ends as Google's DEADLINE_EXCEEDED.
 QUEUED_MOVES_ON = MOVES_ON | {"unavailable"}
+# Of a zone that Google could not be asked about: it may answer the next time.
+PASSING = frozenset({"unavailable", "transport", "rate_limited", "timeout"})
 GOING = "DELETING"
 ALIVE = QUEUED | {"ACTIVE"}
 CLEAN_UP_TIMEOUT = 300
+NOT_ASKED = "Google could not ask it"
 OURS = (CREATED_BY, "owner")  # labels that say whose something is
 
 
@@ -149,6 +152,8 @@ class Ladder:
         self.pinned: Json = {}
         self.makers: set[Place] = set()
         self.lost_makers: set[Place] = set()
+        self.unasked: dict[str, Json] = {}
+        self.left: list[str] = []
         self.left_queue: set[str] = set()
         self.there = False
 
@@ -161,6 +166,7 @@ class Ladder:
     def climb(self) -> Json:
         """Get the node: the fields of the result. Raises LadderError or ModuleFailed."""
         nodes = self._nodes()
+        self._refuse_wrong_zones()
         living = [node for node in nodes if self._ours(node) and state_of(node) not in DEAD | {GOING}]
         for other in living[1:]:
             self._warn(f"There is a TPU VM {self.name} in {zone_of(other)} as well. It costs money too.")
@@ -219,10 +225,36 @@ class Ladder:
             if failed.kind == "api_disabled" and (self.check or down):
                 return []
             raise
-        if found.get("unreachable_zones"):
-            self._warn(f"Google could not ask these zones: {', '.join(found['unreachable_zones'])}.")
+        missing = found.get("unreachable_zones", [])
+        if missing:
+            self._warn(f"Google could not ask these zones: {', '.join(missing)}.")
+        failures = found.get("zone_failures", {})
+        for zone in missing:
+            self.unasked.setdefault(zone, failures.get(zone) or {"kind": "unavailable", "msg": NOT_ASKED})
         items: list[Json] = found[key]
         return items
+
+    def _refuse_wrong_zones(self) -> None:
+        """Stop at a zone that would fail again, as one that does not exist; warn of the others."""
+        for zone in filter(self.unasked.__contains__, self.zones):
+            failure = self.unasked[zone]
+            self._warn(
+                f"The candidates in {zone} are not tried: {failure['msg'].rstrip('.')}. If there is a TPU VM "
+                f"{self.name}, it costs money too."
+            )
+            if failure["kind"] not in PASSING:
+                told = {key: value for key, value in failure.items() if key != "msg"}
+                raise LadderError(f"{zone}: {failure['msg']}", told)
+
+    def _disks(self, name: str, down: bool = False) -> tuple[list[Json], list[str]]:
+        """The disks of a name, and the candidates' zones whose disks Google could not tell.
+
+        That is another API: a zone without an answer here may well give a node.
+        """
+        before, self.unasked = self.unasked, {}
+        disks = self._survey("gcp_disk_info", {"name": name}, "disks", down)
+        missing, self.unasked = [zone for zone in self.zones if zone in self.unasked], before
+        return disks, missing
 
     def _maker(self, found: Json) -> Candidate:
         """The candidate that a node or queued resource comes from, else the first of its zone."""
@@ -234,7 +266,7 @@ class Ladder:
         seen = []
         for candidate in self.candidates:
             what = (candidate.zone, candidate.accelerator_type, candidate.runtime_version)
-            if what not in seen:
+            if what not in seen and candidate.zone not in self.unasked:
                 seen.append(what)
                 self.play("tpu_vm", self._node_arguments(candidate), check=True)
 
@@ -242,7 +274,7 @@ class Ladder:
         """The candidates in the zone of the data, all of them where there is no data yet."""
         if self.disk is None:
             return list(self.candidates)
-        disks = self._survey("gcp_disk_info", {"name": self.disk["name"]}, "disks")
+        disks, missing = self._disks(self.disk["name"])
         ours = [disk for disk in disks if self._ours(disk)]
         here = sorted({disk["zone"] for disk in ours if disk["zone"] in self.zones})
         elsewhere = [disk["zone"] for disk in ours if disk["zone"] not in self.zones]
@@ -256,6 +288,13 @@ class Ladder:
             raise self._refused(
                 f"The disk {name}, with its data, is in {', '.join(elsewhere)}, where no candidate is. Add a "
                 "candidate there, or name another disk."
+            )
+        if not here and missing:
+            raise self._refused(
+                f"The disk {name} was not found, and Google could not ask {', '.join(missing)}, where it may "
+                "be with its data. Run again when it can, or take the candidates there off the list.",
+                "dataUnknown",
+                "unavailable",
             )
         if not here:
             self._refuse_others(disks, self.zones)
@@ -357,6 +396,9 @@ class Ladder:
     def _first(self, candidates: Sequence[Candidate]) -> Json:
         """The first candidate that gives a node."""
         for candidate in candidates:
+            if candidate.zone in self.unasked:
+                self._note(candidate, unasked(candidate.zone, self.unasked[candidate.zone]))
+                continue
             if not self.check:
                 self.say(f"{self.name}  {candidate}: asking, for up to {minutes(candidate.timeout)}")
             new_disk, diffs = False, list(self.diffs)
@@ -390,8 +432,7 @@ class Ladder:
         self.there = True
         candidate = self._maker(node)
         if self.disk is not None and self.disk["name"] not in disks_of(node):
-            found = self._survey("gcp_disk_info", {"name": self.disk["name"]}, "disks")
-            self._refuse_others(found, {candidate.zone})
+            self._refuse_others(self._disks(self.disk["name"])[0], {candidate.zone})
         self._make_disk(candidate, keeps=True)
         return self._won(candidate, self.play("tpu_vm", self._node_arguments(candidate)))
 
@@ -491,9 +532,33 @@ class Ladder:
         rest = [item for item in [*nodes, *queued] if item not in gone and item not in going]
         self._keep([item for item in rest if not serves(item, gone)])
         self._delete_all(going, gone)
+        if not self.changed:
+            self.left += self.kept
         if delete_disk:
             self._delete_disk(delete_disk)
-        return {"changed": self.changed, "diff": self.diffs, "kept": self.kept}
+        for zone in self.zones:
+            if zone in self.unasked:
+                self.left.append(
+                    f"Whether there is a TPU VM {self.name} in {zone} is not known: "
+                    f"{self.unasked[zone]['msg'].rstrip('.')}. If there is, it costs money: run again."
+                )
+        return {
+            "changed": self.changed,
+            "diff": self.diffs,
+            "kept": self.kept,
+            "left": self.left,
+            "told": self._told_down(delete_disk),
+        }
+
+    def _told_down(self, disk: str) -> str:
+        """What the way down came to, in a sentence."""
+        done = [diff["before_header"] for diff in self.diffs]
+        if done:
+            return f"{'Would delete' if self.check else 'Deleted'}: {', '.join(done)}."
+        asked = [zone for zone in self.zones if zone not in self.unasked]
+        where = f" in {', '.join(asked)}" if asked else ""
+        also = f", and no disk {disk}" if disk else ""
+        return f"Deleted nothing: there is no TPU VM {self.name} of yours{where}{also}."
 
     def stop(self) -> Json:
         """Stop the node, wherever it runs. Raises LadderError where there is none of ours that could run."""
@@ -502,7 +567,10 @@ class Ladder:
         self._keep([node for node in nodes if not self._purged(node)])
         if not ours:
             raise self._refused(
-                f"There is no TPU VM {self.name} of ours to stop in {', '.join(self.zones)}.",
+                f"There is no TPU VM {self.name} of ours to stop in {', '.join(self.zones)}."
+                + "".join(
+                    f" {zone}: {self.unasked[zone]['msg']}" for zone in self.zones if zone in self.unasked
+                ),
                 "noNode",
                 "not_found",
             )
@@ -520,19 +588,40 @@ class Ladder:
             self._warn(told)
 
     def _delete_disk(self, name: str) -> None:
-        disks = self._survey("gcp_disk_info", {"name": name}, "disks", down=True)
+        """Delete the disk that is named; why it is still there, or nowhere, goes to `left`."""
+        disks, missing = self._disks(name, down=True)
         found = [disk for disk in disks if disk["zone"] in self.zones]
         here = [disk["zone"] for disk in found if self._ours(disk)]
-        if not here:
-            self._keep(found)
         if len(here) > 1:
             raise self._refused(
                 f"There is a disk {name} in each of {', '.join(here)}. Leave candidates in the zone of the "
                 "one that is to be deleted alone."
             )
         for zone in here:
-            result = self.play("gcp_disk", {"name": name, "zone": zone, "state": "absent"})
+            # A check run still sees the node that the disk is attached to.
+            if self.check and self.changed:
+                (disk,) = [disk for disk in found if disk["zone"] == zone]
+                result = {"changed": True, "diff": {"before": disk, "after": {}}}
+            else:
+                result = self.play("gcp_disk", {"name": name, "zone": zone, "state": "absent"})
             self._count(result, f"disk {name} in {zone}")
+        if here:
+            return
+        told = len(self.kept)
+        self._keep(found)
+        self.left += self.kept[told:]
+        elsewhere = [disk["zone"] for disk in disks if disk not in found and self._ours(disk)]
+        if elsewhere:
+            self.left.append(
+                f"The disk {name} is in {', '.join(elsewhere)}, where no candidate is, and stays. Delete it: "
+                f"ansible-playbook playbooks/leftovers.yml -e leftovers_delete=disk:{elsewhere[0]}/{name}"
+            )
+        elif missing:
+            self.left.append(
+                f"The disk {name} was not found, and Google could not ask {', '.join(missing)}: run again."
+            )
+        elif not found:
+            self.left.append(f"There is no disk {name} of yours to delete: it is gone, or the name is wrong.")
 
     # ---- modules
 
@@ -588,6 +677,12 @@ def place_of(found: Json) -> Place:
 def maker_of(node: Json) -> Place:
     """The place of the queued resource that a node comes from; its name is "" without one."""
     return zone_of(node), short_name(node.get("queuedResource", ""))
+
+
+def unasked(zone: str, failure: Json) -> ModuleFailed:
+    """The refusal of a candidate in a zone that Google could not be asked about."""
+    cause = {"code": 0, "reason": "", "details": [], **failure}
+    return ModuleFailed({"msg": f"{zone}: {failure['msg']}", "failure": cause})
 
 
 def disks_of(node: Json) -> list[str]:

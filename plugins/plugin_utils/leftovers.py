@@ -195,7 +195,7 @@ def chosen(leftovers: Sequence[Leftover], names: Sequence[str], owner: str) -> l
 
 
 def one(leftovers: Sequence[Leftover], name: str, owner: str) -> list[Leftover]:
-    """What to delete for a name. Raises NotClear where that is nothing, somebody else's, or several things."""
+    """What to delete for a name. Raises NotClear where it is nothing, somebody else's, or several things."""
     named = [each for each in leftovers if name in spellings(each)]
     if not named:
         raise NotClear(

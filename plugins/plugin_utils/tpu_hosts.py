@@ -15,12 +15,11 @@ from typing import Any
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    NOT_ZONAL,
     ApiDisabled,
     GcpError,
     InvalidArgument,
-    MissingLibrary,
     PreconditionFailed,
-    Unauthenticated,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
@@ -43,8 +42,6 @@ KEPT = (
     *("networkEndpoints", "networkConfigs", "schedulingConfig"),
 )
 ADD_KEY = "Run the role tpu_vm with tpu_vm_os_login, or tpuops.maxtext.gcp_oslogin_key, which make it."
-# What is wrong in one zone is wrong in all.
-NOT_ZONAL = (ApiDisabled, Unauthenticated, MissingLibrary)
 BASTION = re.compile(r"(?P<login>(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*)(?::(?P<port>[0-9]{1,5}))?")
 
 

@@ -101,3 +101,32 @@ def test_a_node_whose_machine_does_not_answer_is_deleted_from_an_empty_directory
     status, told = elsewhere.play("teardown")
     assert "UNREACHABLE" in told
     assert (status, elsewhere.there()) == (0, []), told
+
+
+def test_a_zone_that_cannot_be_reached_is_named_and_the_other_is_cleared(elsewhere: Elsewhere) -> None:
+    elsewhere.make(A)
+    elsewhere.make(B, disk=True)
+    elsewhere.served.fault("unreachable", {"zone": A})
+    status, told = elsewhere.play("teardown", "-e", f"tpu_vm_delete_disk={elsewhere.name}-disk", zones=(A, B))
+    assert f"TPU VM {elsewhere.name} in {B}, disk {elsewhere.name}-disk in {B}." in told
+    assert f"Whether there is a TPU VM {elsewhere.name} in {A} is not known" in told
+    assert (status, elsewhere.there()) == (2, [f"nodes:{A}"]), told
+
+
+def test_a_node_of_somebody_else_stays_and_is_no_success(elsewhere: Elsewhere) -> None:
+    elsewhere.make(owner="bob")
+    status, told = elsewhere.play("teardown")
+    assert "is not ours" in told
+    assert (status, elsewhere.there()) == (2, [f"nodes:{A}"]), told
+    named = f"leftovers_delete={elsewhere.name}"
+    status, told = elsewhere.play("leftovers", "-e", named)
+    assert "has owner=bob, yours have owner=ann" in told
+    assert (status, elsewhere.there()) == (2, [f"nodes:{A}"]), told
+
+
+def test_a_node_is_made_where_a_zone_answers(elsewhere: Elsewhere) -> None:
+    elsewhere.served.fault("unreachable", {"zone": A})
+    key = f"tpu_vm_ssh_key_file={elsewhere.directory}/key"
+    status, told = elsewhere.play("provision", "-e", key, "-e", "tpu_vm_disk_size_gb=10", zones=(A, B))
+    assert f"The candidates in {A} are not tried" in told
+    assert (status, sorted(elsewhere.there())) == (0, [f"disks:{B}", f"nodes:{B}"]), told

@@ -20,5 +20,5 @@ PLAYS = [
 
 @pytest.mark.parametrize("play", PLAYS)
 def test_no_play_asks_a_machine_for_facts(play: dict[str, Any]) -> None:
-    """Outside of this directory Ansible gathers facts: a machine that does not answer ends a teardown then."""
+    """Elsewhere Ansible gathers facts by itself: a machine that does not answer would end a teardown."""
     assert play.get("gather_facts") is False

@@ -159,6 +159,9 @@ class TransportError(Retryable):
     remedy = "Check the network, the proxy settings and the endpoint options."
 
 
+#: What is wrong in one zone is wrong in all.
+NOT_ZONAL = (ApiDisabled, Unauthenticated, MissingLibrary)
+
 # google.rpc.Code, for the Status inside an operation, which has no name beside its number.
 _CANONICAL = [
     "OK",

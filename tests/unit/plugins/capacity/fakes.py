@@ -18,13 +18,19 @@ def failure(kind: str) -> Json:
 
 @dataclass
 class FakeCloud:
-    """refuses: (zone, what: disk, on-demand, spot, queued or reserved) -> the kind of failure."""
+    """refuses: (zone, what: disk, on-demand, spot, queued or reserved) -> the kind of failure.
+
+    silent: zones that cannot be asked about nodes -> the kind of failure; lost: zones whose disks are not
+    known.
+    """
 
     nodes: dict[str, Json] = field(default_factory=dict)
     disks: dict[str, Json] = field(default_factory=dict)
     queued: dict[str, Json] = field(default_factory=dict)
     refuses: dict[tuple[str, str], str] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
     check: bool = False
     calls: list[tuple[str, Json, bool]] = field(default_factory=list)
 
@@ -72,20 +78,28 @@ class FakeCloud:
     # ---- modules
 
     def tpu_vm_info(self, arguments: Json, _check: bool) -> Json:
-        return {"nodes": self._listed(self.nodes, arguments)}
+        return {"nodes": self._listed(self.nodes, arguments), **self._missing(arguments)}
 
     def tpu_queued_resource_info(self, arguments: Json, _check: bool) -> Json:
-        return {"queued_resources": self._listed(self.queued, arguments)}
+        return {"queued_resources": self._listed(self.queued, arguments), **self._missing(arguments)}
 
-    @staticmethod
-    def _listed(kept: dict[str, Json], arguments: Json) -> list[Json]:
+    def _listed(self, kept: dict[str, Json], arguments: Json) -> list[Json]:
         """What is in the zones that are named, in all where none is."""
-        return [item for zone, item in kept.items() if zone in arguments.get("zones", kept)]
+        asked = [zone for zone in arguments.get("zones", kept) if zone not in self.silent]
+        return [item for zone, item in kept.items() if zone in asked]
+
+    def _missing(self, arguments: Json) -> Json:
+        zones = [zone for zone in self.silent if zone in arguments.get("zones", self.silent)]
+        failures = {zone: {**failure(self.silent[zone])["failure"], "msg": "no answer"} for zone in zones}
+        return {"unreachable_zones": zones, "zone_failures": failures}
 
     def gcp_disk_info(self, _arguments: Json, _check: bool) -> Json:
-        return {"disks": list(self.disks.values())}
+        found = [disk for zone, disk in self.disks.items() if zone not in self.lost]
+        return {"disks": found, "unreachable_zones": self.lost}
 
     def gcp_disk(self, arguments: Json, check: bool) -> Json:
+        if check and arguments.get("state") == "absent" and arguments["zone"] in self.nodes:
+            return failure("precondition")  # it is attached
         zone, before = arguments["zone"], self.disks.get(arguments["zone"])
         if arguments.get("state") == "absent":
             return self._gone(self.disks, zone, check)
@@ -103,6 +117,7 @@ class FakeCloud:
 
     def tpu_vm(self, arguments: Json, check: bool) -> Json:
         zone = arguments["zone"]
+        assert zone not in self.silent
         if arguments.get("state") == "absent":
             return self._gone(self.nodes, zone, check)
         if kind := self.bad.get(zone):

@@ -612,3 +612,119 @@ def test_down_does_not_choose_between_two_disks() -> None:
     with pytest.raises(LadderError, match=f"in each of {A}, {B}"):
         ladder(cloud, candidate(A), candidate(B)).descend("d")
     assert list(cloud.disks) == [A, B]
+
+
+# ---- zones that do not answer
+
+
+def test_a_zone_without_an_answer_is_passed_over_and_told() -> None:
+    cloud = FakeCloud(silent={A: "unavailable"})
+    rungs = ladder(cloud, candidate(A), candidate(B))
+    result = rungs.climb()
+    assert (result["candidate"]["zone"], kinds(result)) == (B, [(A, "unavailable")])
+    assert (list(cloud.nodes), list(cloud.disks)) == ([B], [B])
+    assert any(f"candidates in {A} are not tried" in warning for warning in rungs.warnings)
+
+
+def test_a_node_is_kept_beside_a_zone_without_an_answer() -> None:
+    cloud = FakeCloud(silent={A: "transport"})
+    cloud.add_node(B)
+    assert ladder(cloud, candidate(A), candidate(B), disk=None).climb()["candidate"]["zone"] == B
+
+
+def test_data_in_a_zone_without_an_answer_are_waited_for() -> None:
+    """Another zone would get a blank disk, and the run would begin anew."""
+    cloud = FakeCloud(silent={A: "unavailable"})
+    cloud.add_disk(A)
+    with pytest.raises(LadderError, match="no answer"):
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    cloud = FakeCloud(lost=[A])
+    cloud.add_disk(A)
+    with pytest.raises(LadderError, match=f"d was not found, and Google could not ask {A}") as error:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert (error.value.failure["kind"], cloud.nodes, list(cloud.disks)) == ("unavailable", {}, [A])
+
+
+def test_data_in_a_zone_that_answers_need_no_other() -> None:
+    cloud = FakeCloud(lost=[A])
+    cloud.add_disk(B)
+    assert ladder(cloud, candidate(A), candidate(B)).climb()["candidate"]["zone"] == B
+
+
+@pytest.mark.parametrize("kind", ["location", "permission"])
+def test_a_zone_that_would_fail_again_stops_the_ladder(kind: str) -> None:
+    cloud = FakeCloud(silent={A: kind})
+    with pytest.raises(LadderError, match=f"{A}: no answer") as error:
+        ladder(cloud, candidate(A), candidate(B)).climb()
+    assert (error.value.failure["kind"], cloud.nodes, cloud.disks) == (kind, {}, {})
+
+
+@pytest.mark.parametrize("kind", ["unavailable", "location"])
+def test_down_deletes_in_the_zones_that_answer_and_names_the_others(kind: str) -> None:
+    cloud = FakeCloud(silent={A: kind})
+    cloud.add_node(A)
+    cloud.add_node(B)
+    result = ladder(cloud, candidate(A), candidate(B)).descend()
+    assert (result["changed"], list(cloud.nodes)) == (True, [A])
+    assert result["told"] == f"Deleted: TPU VM n in {B}."
+    assert result["left"] == [
+        f"Whether there is a TPU VM n in {A} is not known: no answer. If there is, it costs money: run again."
+    ]
+
+
+# ---- what teardown says
+
+
+def test_down_says_what_it_deleted_and_what_it_would_delete() -> None:
+    cloud = FakeCloud(check=True)
+    cloud.add_node(A)
+    cloud.add_disk(A)
+    everything = f"TPU VM n in {A}, disk d in {A}."
+    predicted = ladder(cloud, candidate(A)).descend("d")
+    assert (predicted["told"], predicted["left"]) == (f"Would delete: {everything}", [])
+    cloud.check = False
+    done = ladder(cloud, candidate(A)).descend("d")
+    assert (done["told"], done["left"]) == (f"Deleted: {everything}", [])
+    assert predicted["diff"] == done["diff"]
+
+
+def test_down_says_that_there_is_nothing() -> None:
+    result = ladder(FakeCloud(), candidate(A), candidate(B)).descend()
+    assert result["told"] == f"Deleted nothing: there is no TPU VM n of yours in {A}, {B}."
+    assert (result["changed"], result["left"]) == (False, [])
+
+
+def test_a_node_of_somebody_else_that_stays_alone_is_left() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, labels={**OURS, "owner": "you"})
+    cloud.add_node(B)
+    assert ladder(cloud, candidate(A), candidate(B)).descend()["left"] == []
+    (left,) = ladder(cloud, candidate(A), candidate(B)).descend()["left"]
+    assert left.startswith(f"The TPU VM n in {A}, READY, is not ours")
+
+
+@pytest.mark.parametrize(
+    ("where", "labels", "said"),
+    [
+        ("", OURS, "There is no disk d of yours to delete"),
+        (A, {}, "The disk d in us-west1-c is not ours"),
+        (C, OURS, "-e leftovers_delete=disk:us-central1-a/d"),
+        (C, {}, "There is no disk d of yours to delete"),
+    ],
+)
+def test_a_disk_that_is_named_and_not_deleted_is_left(where: str, labels: dict[str, str], said: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A)
+    if where:
+        cloud.add_disk(where, labels)
+    result = ladder(cloud, candidate(A), candidate(B)).descend("d")
+    assert (cloud.nodes, list(cloud.disks)) == ({}, [where] if where else [])
+    (left,) = result["left"]
+    assert said in left
+
+
+def test_a_disk_where_google_does_not_look_is_left() -> None:
+    cloud = FakeCloud(lost=[B])
+    cloud.add_disk(B)
+    (left,) = ladder(cloud, candidate(A), candidate(B)).descend("d")["left"]
+    assert f"Google could not ask {B}: run again" in left

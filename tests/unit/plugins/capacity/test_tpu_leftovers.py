@@ -158,6 +158,14 @@ def test_zones_that_google_could_not_ask_are_told_once(cloud: FakeCloud) -> None
     assert play(cloud)["warnings"] == [f"Google could not ask these zones: {A}, {B}."]
 
 
+def test_a_name_that_is_not_found_may_be_where_nobody_could_look(cloud: FakeCloud, shown: list[str]) -> None:
+    empty = FakeCloud(silent={B: "unavailable"})
+    with pytest.raises(AnsibleActionFail, match=f"no n of ours.* Google could not ask these zones: {B}"):
+        play(empty, "n")
+    play(empty)
+    assert shown == ["nothing is left over, in the zones that could be asked"]
+
+
 def test_a_question_that_fails_fails_the_task_and_deletes_nothing(cloud: FakeCloud) -> None:
     cloud.gcp_disk_info = lambda *_: failure("permission")  # type: ignore[method-assign]
     result = play(cloud, f"{B}/n")

@@ -82,3 +82,11 @@ def test_what_stands_in_the_way_everywhere_is_an_error(api: Api, run: Run) -> No
 def test_bad_zones(api: Api, run: Run) -> None:
     assert "zone: 'here' is not valid" in run("tpu_types_info", zones=["here"])["msg"]
     assert api.calls == []
+
+
+def test_a_zone_that_is_named_and_fails_leaves_the_others(api: Api, run: Run) -> None:
+    api.error(f"GET {LOCATIONS}/us-west1-c/acceleratorTypes", *CLOSED, query=BIG)
+    offered(api, "us-east5-a", "v5p-8")
+    result = run("tpu_types_info", zones=["us-west1-c", "us-east5-a"])
+    assert (list(result["zones"]), result["unreachable_zones"]) == (["us-east5-a"], ["us-west1-c"])
+    assert "us-west1-c" in "".join(result["warnings"])

@@ -68,3 +68,53 @@ def test_bad_names(
 ) -> None:
     assert message in run(module, **options)["msg"]
     assert api.calls == []
+
+
+ZONES = ["us-west1-c", "us-east5-a"]
+
+
+@each
+@pytest.mark.parametrize("name", [None, "a"])
+@pytest.mark.parametrize(
+    ("status", "canonical", "kind"),
+    [(503, "UNAVAILABLE", "unavailable"), (403, "PERMISSION_DENIED", "location")],
+)
+def test_a_zone_that_fails_is_named_and_the_others_are_listed(
+    api: Api,
+    run: Run,
+    module: str,
+    collection: str,
+    key: str,
+    name: str | None,
+    status: int,
+    canonical: str,
+    kind: str,
+) -> None:
+    a = item(collection, "a", "us-east5-a")
+    end, query = (f"/{name}", None) if name else ("", BIG)
+    message = "Location us-west1-c is not found."
+    for _attempt in range(5 if status == 503 else 1):
+        api.error(f"GET {PROJECT}/us-west1-c/{collection}{end}", status, canonical, message, query=query)
+    api.on(f"GET {PROJECT}/us-east5-a/{collection}{end}", a if name else {collection: [a]}, query=query)
+    result = run(module, zones=ZONES, name=name)
+    assert (result[key], result["unreachable_zones"]) == ([a], ["us-west1-c"])
+    failure = result["zone_failures"]["us-west1-c"]
+    assert (failure["kind"], "is not found" in failure["msg"]) == (kind, True)
+    assert "What is in the zone us-west1-c is missing" in "".join(result["warnings"])
+
+
+@each
+def test_no_zone_that_answers_is_an_error(api: Api, run: Run, module: str, collection: str, key: str) -> None:
+    for zone in ZONES:
+        api.error(f"GET {PROJECT}/{zone}/{collection}", 403, "PERMISSION_DENIED", "no", query=BIG)
+    assert run(module, zones=ZONES)["failure"]["kind"] == "permission"
+
+
+@each
+def test_what_is_wrong_everywhere_is_an_error_at_once(
+    api: Api, run: Run, module: str, collection: str, key: str
+) -> None:
+    off = [{"reason": "SERVICE_DISABLED"}]
+    url = f"GET {PROJECT}/us-west1-c/{collection}"
+    api.error(url, 403, "PERMISSION_DENIED", "off", details=off, query=BIG)
+    assert run(module, zones=ZONES)["failure"]["kind"] == "api_disabled"
