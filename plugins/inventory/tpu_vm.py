@@ -373,8 +373,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         taken = {*RESERVED, *self.inventory.groups, *groups}
         if doubles := distinguish(hosts + expected, taken):
             self.display.warning(
-                f"Several hosts of a zone have the same name: {', '.join(doubles)}. Their names end in the node "
-                "and the number of the worker."
+                f"Several hosts of a zone have the same name: {', '.join(doubles)}. They now end in the "
+                "node and the number of the worker."
             )
         for host in hosts:
             worker = host["worker"]
