@@ -23,7 +23,7 @@ Leftovers = Callable[..., str]
 @pytest.fixture
 def leftovers(play: Play) -> Leftovers:
     def leftovers(*arguments: str, status: int = 0) -> str:
-        return play("playbooks/leftovers.yml", *arguments, status=status)
+        return play("playbooks/leftovers.yml", "-e", f"tpu_vm_owner={NAME}", *arguments, status=status)
 
     return leftovers
 
