@@ -14,7 +14,8 @@ author:
 description:
   - Makes a host of every worker of the nodes of the TPU API. A node with one worker gives a host of the
     node's name, a slice gives hosts C(<node>-<worker>). Where two zones have a node of the same name, the
-    hosts of both are C(<host>.<zone>).
+    hosts of both are C(<host>.<zone>). So is a host whose name would be that of a group or C(localhost). What
+    has the same name even then is C(<host>.<zone>.<node>.<worker>), of which a warning tells.
   - Every host is in the group C(tpu_vm), and in C(node_<name>), C(state_<state>), C(zone_<zone>),
     C(type_<accelerator type>) and C(label_<key>_<value>), in lower case and with underscores for what a
     group's name cannot have. A node that a queued resource made is in C(slice_<queued resource>) too, so
@@ -46,6 +47,15 @@ options:
     choices: [tpuops.maxtext.tpu_vm]
   zones:
     description: Zones to look in, all at once. All zones, in one list, by default.
+    type: list
+    elements: str
+    default: []
+  nodes:
+    version_added: 0.2.0
+    description:
+      - Nodes to look for, each V(NAME), V(ZONE/NAME) or V(KIND:ZONE/NAME) as M(tpuops.maxtext.tpu_leftovers)
+        takes them. V(NAME) may also be the queued resource that nodes come from. All nodes, by default.
+      - What others have in the project is then of no concern.
     type: list
     elements: str
     default: []
@@ -180,7 +190,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -201,7 +211,18 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 # These are expressions for later, which are evaluated for each host.
 NOT_TEMPLATES = {"compose", "groups", "keyed_groups", "hostnames"}
 # What an answer depends on: the cache keeps one for each set of values.
-ASKED = ("project", "zones", "filters", "queued_resources", "tpu_endpoint", "os_login", "os_login_email")
+ASKED = (
+    "project",
+    "zones",
+    "nodes",
+    "filters",
+    "queued_resources",
+    "tpu_endpoint",
+    "os_login",
+    "os_login_email",
+)
+# Names with a meaning of their own; the playbooks put the workers of a run into the group `workers`.
+RESERVED = ("all", "ungrouped", "localhost", "workers")
 # A variable, or what is below it in a dictionary: the expression that needs no template engine.
 PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 Json = dict[str, Any]
@@ -294,7 +315,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         client = connect(options)
         project = options["project"]
         found = tpu_hosts.survey(
-            client, project, options["zones"], options["filters"], options["queued_resources"]
+            client,
+            project,
+            options["zones"],
+            options["filters"],
+            options["queued_resources"],
+            options["nodes"],
         )
         self._report(found["missing"], options["unreachable"])
         known = self._host_keys(client, project, found["nodes"], options)
@@ -373,8 +399,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._made: dict[str, str] = {}
         hosts = [host for node in found["nodes"] for host in self._hosts(node, options)]
         expected = [self._expected(node) for node in found["waiting"]]
-        distinguish(hosts + expected)
         self._group("tpu_vm")
+        # Ansible would take a host of such a name for the group, or for the controller.
+        groups = {group for host in hosts + expected for group in host["groups"]}
+        taken = {*RESERVED, *self.inventory.groups, *groups}
+        if doubles := distinguish(hosts + expected, taken):
+            self.display.warning(
+                f"Several hosts of a zone have the same name: {', '.join(doubles)}. They now end in the "
+                "node and the number of the worker."
+            )
         for host in hosts:
             worker = host["worker"]
             alias = known_hosts.checked_alias(worker["host_key_alias"])
@@ -480,17 +513,22 @@ def plain(path: str, variables: Json) -> Any:
     return value if final else None
 
 
-def distinguish(hosts: list[Json]) -> None:
-    """Add the zone to names that several hosts have, as nodes of one name in several zones do."""
+def distinguish(hosts: list[Json], taken: Container[str]) -> list[str]:
+    """Give hosts names of their own; the names that even the zone leaves to several.
+
+    A name that several have, as nodes of one name in several zones do, gets the zone, and so does one of
+    those that are taken. What others call their nodes must not be in anybody's way.
+    """
     shared = set(repeated(hosts))
     for host in hosts:
-        if host["name"] in shared:
+        if host["name"] in shared or host["name"] in taken:
             host["name"] += f".{host['zone']}"
-    if doubles := repeated(hosts):
-        raise AnsibleParserError(
-            f"hostnames gives several hosts of a zone the same name: {', '.join(doubles)}. "
-            "Add what tells them apart, such as tpu_node and tpu_worker_id."
-        )
+    doubles = repeated(hosts)
+    for host in hosts:
+        if host["name"] in doubles:
+            worker = host["variables"].get("worker_id", "waiting")
+            host["name"] += f".{host['variables']['node']}.{worker}"
+    return doubles
 
 
 def listed(names: list[str]) -> str:

@@ -316,8 +316,7 @@ class Ladder:
         """
         if "tpu" in resource and place_of(resource) in self.makers | self.lost_makers:
             return place_of(resource) in self.makers
-        labels = labels_of(resource)
-        return all(key in labels and labels[key] == self.labels.get(key) for key in OURS)
+        return is_ours(resource, self.labels)
 
     @staticmethod
     def _refused(message: str, reason: str = "dataElsewhere", kind: str = "precondition") -> LadderError:
@@ -336,35 +335,12 @@ class Ladder:
         if others:
             raise self._refused(
                 "\n".join(
-                    f"{self._whose(item)} {self._remedy(item)}; else name another {kind_of(item)}, or "
-                    f"take the candidates in {zone_of(item)} off the list."
+                    f"{whose(item, self.labels)} {remedy(item, self.labels)}; else name another "
+                    f"{kind_of(item)}, or take the candidates in {zone_of(item)} off the list."
                     for item in others
                 ),
                 "notOurs",
             )
-
-    def _remedy(self, found: Json) -> str:
-        """What gets out of the way what is not ours, or makes ours what can still be used."""
-        name, zone = place_of(found)[1], zone_of(found)
-        update = {"TPU VM": "tpus tpu-vm update", "disk": "disks update"}.get(kind_of(found))
-        if update is None or state_of(found) in DEAD:
-            return f"If nobody needs it, delete it with {by_hand(found)}"
-        return (
-            f"If it is yours to use, say so with gcloud compute {update} {name} --zone={zone} "
-            f"--update-labels={self._our_labels()}"
-        )
-
-    def _our_labels(self, between: str = ",") -> str:
-        return between.join(f"{key}={self.labels.get(key, '')}" for key in OURS)
-
-    def _whose(self, found: Json) -> str:
-        labels = labels_of(found)
-        has = " and ".join(f"{key}={labels[key]}" if key in labels else f"no {key}" for key in OURS)
-        state = f", {state_of(found)}," if state_of(found) else ""
-        return (
-            f"The {kind_of(found)} {place_of(found)[1]} in {zone_of(found)}{state} is not ours: of our "
-            f"labels {self._our_labels(' and ')} it has {has}."
-        )
 
     def _purge(self, queued: Sequence[Json], nodes: Sequence[Json]) -> None:
         """Delete what is ours of queued resources that no candidate asks for, and of nodes that are dead.
@@ -583,7 +559,9 @@ class Ladder:
     def _keep(self, others: Sequence[Json]) -> None:
         """Say of what has the name and is not ours that it stays."""
         for item in others:
-            told = f"{self._whose(item)} It stays. Who needs it no more deletes it with {by_hand(item)}"
+            told = (
+                f"{whose(item, self.labels)} It stays. Who needs it no more deletes it with {by_hand(item)}"
+            )
             self.kept.append(told)
             self._warn(told)
 
@@ -683,6 +661,39 @@ def unasked(zone: str, failure: Json) -> ModuleFailed:
     """The refusal of a candidate in a zone that Google could not be asked about."""
     cause = {"code": 0, "reason": "", "details": [], **failure}
     return ModuleFailed({"msg": f"{zone}: {failure['msg']}", "failure": cause})
+
+
+def is_ours(found: Json, labels: Mapping[str, str]) -> bool:
+    """Whether what is found has those of these labels that say whose something is."""
+    has = labels_of(found)
+    return all(key in has and has[key] == labels.get(key) for key in OURS)
+
+
+def whose(found: Json, labels: Mapping[str, str]) -> str:
+    """That what is found is not ours, and why."""
+    has = labels_of(found)
+    told = " and ".join(f"{key}={has[key]}" if key in has else f"no {key}" for key in OURS)
+    state = f", {state_of(found)}," if state_of(found) else ""
+    return (
+        f"The {kind_of(found)} {place_of(found)[1]} in {zone_of(found)}{state} is not ours: of our "
+        f"labels {_listed(labels, ' and ')} it has {told}."
+    )
+
+
+def remedy(found: Json, labels: Mapping[str, str]) -> str:
+    """What gets out of the way what is not ours, or makes ours what can still be used."""
+    name, zone = place_of(found)[1], zone_of(found)
+    update = {"TPU VM": "tpus tpu-vm update", "disk": "disks update"}.get(kind_of(found))
+    if update is None or state_of(found) in DEAD:
+        return f"If nobody needs it, delete it with {by_hand(found)}"
+    return (
+        f"If it is yours to use, say so with gcloud compute {update} {name} --zone={zone} "
+        f"--update-labels={_listed(labels, ',')}"
+    )
+
+
+def _listed(labels: Mapping[str, str], between: str) -> str:
+    return between.join(f"{key}={labels.get(key, '')}" for key in OURS)
 
 
 def disks_of(node: Json) -> list[str]:

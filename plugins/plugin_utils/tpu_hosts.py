@@ -45,12 +45,19 @@ ADD_KEY = "Run the role tpu_vm with tpu_vm_os_login, or tpuops.maxtext.gcp_oslog
 BASTION = re.compile(r"(?P<login>(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*)(?::(?P<port>[0-9]{1,5}))?")
 
 
-def survey(client: Client, project: str, zones: Sequence[str], filters: Json, queued: bool) -> Json:
+def survey(
+    client: Client,
+    project: str,
+    zones: Sequence[str],
+    filters: Json,
+    queued: bool,
+    nodes: Sequence[str] = (),
+) -> Json:
     """All that the zones have, asked in parallel; no zones: all of them in one list.
 
     Returns {nodes, waiting, missing}: nodes and nodes-to-be (of queued resources, where `queued` asks for
-    them) that match, cut to what is KEPT; and zone -> reason where Google could not say. Raises the error of
-    the first zone when none could.
+    them) that match and are among `nodes` (all where that is empty), cut to what is KEPT; and zone -> reason
+    where Google could not say. Raises the error of the first zone when none could.
     """
     names = list(dict.fromkeys(zones)) or ["-"]
     with ThreadPoolExecutor(max_workers=THREADS) as threads:
@@ -64,7 +71,7 @@ def survey(client: Client, project: str, zones: Sequence[str], filters: Json, qu
             found["missing"][zone] = str(answer)
             continue
         for key in ("nodes", "waiting"):
-            found[key] += [cut(node) for node in answer[key] if matches(node, filters)]
+            found[key] += [cut(node) for node in answer[key] if matches(node, filters) and named(node, nodes)]
         found["missing"].update(answer["missing"])
     present = {node["name"] for node in found["nodes"]}
     found["waiting"] = [node for node in found["waiting"] if node["name"] not in present]
@@ -118,6 +125,15 @@ def matches(node: Json, filters: Json) -> bool:
 def running(nodes: Sequence[Json]) -> list[Json]:
     """The nodes that run, or will again by themselves."""
     return [node for node in nodes if node.get("state") in ("READY", "REPAIRING")]
+
+
+def named(node: Json, names: Sequence[str]) -> bool:
+    """Whether one of the names, NAME, ZONE/NAME or KIND:ZONE/NAME, is the node's or its queued resource's."""
+    if not names:
+        return True
+    own, maker = short_name(node["name"]), short_name(node.get("queuedResource") or "")
+    meant = {own, f"node:{own}", *((maker, f"queued:{maker}") if maker else ())}
+    return any(name.replace(f"{zone_of(node)}/", "", 1) in meant for name in names)
 
 
 def strangers(nodes: Sequence[Json], known: Mapping[str, str]) -> list[Json]:

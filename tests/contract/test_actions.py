@@ -11,6 +11,7 @@ import importlib
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def action(name: str, run_module: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs an action plugin on the modules as they are, not as Ansible would pack each; its result."""
     plugin: Any = importlib.import_module(f"ansible_collections.tpuops.maxtext.plugins.action.{name}")
     monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})
-    monkeypatch.setattr(plugin.display, "display", lambda _line: None)
+    monkeypatch.setattr(plugin.display, "display", lambda _line, **_how: None)
 
     class Action(Playing, plugin.ActionModule):  # type: ignore[misc]
         """The task."""
@@ -121,7 +122,7 @@ def leftovers(made: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
         ),
     ):
         assert made(module, zone=A, labels=OURS, **options)["changed"] is True
-    return action("tpu_leftovers", made, monkeypatch)
+    return partial(action("tpu_leftovers", made, monkeypatch), me="me")
 
 
 def there(served: Served) -> list[str]:

@@ -23,7 +23,7 @@ Leftovers = Callable[..., str]
 @pytest.fixture
 def leftovers(play: Play) -> Leftovers:
     def leftovers(*arguments: str, status: int = 0) -> str:
-        return play("playbooks/leftovers.yml", *arguments, status=status)
+        return play("playbooks/leftovers.yml", "-e", f"tpu_vm_owner={NAME}", *arguments, status=status)
 
     return leftovers
 
@@ -103,5 +103,5 @@ def test_only_the_machine_of_a_node_that_is_named_is_asked_for_its_jobs(
     assert "UNREACHABLE" not in leftovers(*both)
     told = leftovers(*both, "-e", f"leftovers_delete=us-west1-c/{NAME}", "--check")
     run_module("tpu_vm", state="absent", **elsewhere)
-    assert re.findall(r"^fatal: \[(\S+)\]: UNREACHABLE!", told, re.MULTILINE) == [f"{NAME}.us-west1-c"]
+    assert re.findall(r"^fatal: \[(\S+)\]: UNREACHABLE!", told, re.MULTILINE) == [NAME]
     assert f"queued:us-west1-c/{NAME}  would be deleted" in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zlib
@@ -130,3 +131,49 @@ def test_a_node_is_made_where_a_zone_answers(elsewhere: Elsewhere) -> None:
     status, told = elsewhere.play("provision", "-e", key, "-e", "tpu_vm_disk_size_gb=10", zones=(A, B))
     assert f"The candidates in {A} are not tried" in told
     assert (status, sorted(elsewhere.there())) == (0, [f"disks:{B}", f"nodes:{B}"]), told
+
+
+@pytest.mark.parametrize("playbook", ["site", "teardown", "stop_node", "leftovers", "plan", "follow", "stop"])
+def test_a_limit_is_refused_before_anything_is_done(elsewhere: Elsewhere, playbook: str) -> None:
+    """It would leave out the controller, or the worker whose jobs are to be spared."""
+    elsewhere.make()
+    for limit in (elsewhere.name, "localhost"):
+        status, told = elsewhere.play(playbook, "--limit", limit)
+        assert f"--limit: is {limit}, and this playbook takes none" in told
+        assert (status, elsewhere.there()) == (2, [f"nodes:{A}"]), told
+
+
+STRANGERS = ["all", "ungrouped", "localhost", "workers", "tpu-vm", "twin-0"]
+
+
+@pytest.fixture
+def strangers(elsewhere: Elsewhere) -> Iterator[None]:
+    """Nodes of others: with names that Ansible has a meaning for, and two workers with one name."""
+    labels = {"created-by": "tpuops-maxtext", "owner": "bob"}
+    for name in STRANGERS:
+        made = elsewhere.run_module("tpu_vm", name=name, zone=A, labels=labels, **V5E)
+        assert made["changed"], made
+    slices = {**V5E, "accelerator_type": "v5litepod-16"}
+    assert elsewhere.run_module("tpu_vm", name="twin", zone=A, labels=labels, **slices)["changed"]
+    yield
+    for name in [*STRANGERS, "twin"]:
+        elsewhere.run_module("tpu_vm", name=name, zone=A, state="absent")
+
+
+@pytest.mark.parametrize("listed", [[], ["-e", '{"tpu_vm_listed": []}']], ids=["as it is", "with all nodes"])
+def test_other_peoples_nodes_are_in_no_play(elsewhere: Elsewhere, strangers: None, listed: list[str]) -> None:
+    elsewhere.make(A)
+    elsewhere.make(B, owner="bob")
+    status, told = elsewhere.play("teardown", *listed, zones=(A, B))
+    recap = told.partition("PLAY RECAP")[2]
+    assert sorted(re.findall(r"(\S+) : ok=", recap)) == [f"{elsewhere.name}.{A}", "localhost"], told
+    assert (status, elsewhere.there()) == (0, [f"nodes:{B}"]), told
+    assert len(elsewhere.served.records()) == len(STRANGERS) + 2
+
+
+def test_no_run_works_on_the_node_of_somebody_else(elsewhere: Elsewhere) -> None:
+    elsewhere.make(owner="bob")
+    status, told = elsewhere.play("follow")
+    assert "is not ours" in told
+    assert "UNREACHABLE" not in told
+    assert status == 2, told

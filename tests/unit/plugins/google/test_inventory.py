@@ -13,6 +13,7 @@ from ansible.errors import AnsibleParserError
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
+from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 
 from tests.keys import public_key
@@ -74,13 +75,14 @@ class Source:
             yaml.safe_dump({key: value for key, value in merged.items() if value is not None})
         )
 
-    def read(self, *, cache: bool = True, earlier: Json | None = None) -> Any:
+    def read(self, *, cache: bool = True, earlier: Json | None = None, group: str = "other") -> Any:
         """Inventory data. `cache` is false where a play asks for a fresh look (meta: refresh_inventory).
 
-        earlier: variables by host that an inventory which was read before has.
+        earlier: variables by host that an inventory which was read before has; group: one of its groups.
         """
         loader = DataLoader()
         data = InventoryManager(loader=loader, sources=None)._inventory
+        data.add_group(group)
         for host, variables in (earlier or {}).items():
             data.add_host(host)
             for name, value in variables.items():
@@ -472,12 +474,59 @@ def test_hosts_of_one_name_are_told_apart_by_their_zones(api: Api, source: Sourc
     assert len(data.groups["node_tpu"].get_hosts()) == 2
 
 
-def test_names_that_tell_nothing_apart_are_refused(api: Api, source: Source) -> None:
+def test_hosts_of_one_name_in_a_zone_are_told_apart_by_their_nodes(
+    api: Api, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's labels must not be in anybody's way."""
+    warnings: list[str] = []
+    monkeypatch.setattr(Display, "warning", lambda _self, message, *_more: warnings.append(message))
     source.write(hostnames=["labels.team"])
     red: Json = {"state": "STOPPED", "labels": {"team": "red"}}
-    listing(api, node("a", **red), node("b", **red))
-    with pytest.raises(AnsibleParserError, match=r"hostnames gives several hosts .* red\.us-west1-c"):
-        source.read()
+    listing(api, node("a", **red), node("b", **red), node("c", state="STOPPED", labels={"team": "blue"}))
+    assert sorted(source.read().hosts) == ["blue", "red.us-west1-c.a.0", "red.us-west1-c.b.0"]
+    assert "same name: red.us-west1-c." in "".join(warnings)
+
+
+def test_a_node_that_is_called_as_the_worker_of_a_slice_is_told_apart(api: Api, source: Source) -> None:
+    source.write()
+    listing(api, node("a-0", state="STOPPED"), node("a", workers=2, state="STOPPED"))
+    data = source.read()
+    assert sorted(data.hosts) == ["a-0.us-west1-c.a-0.0", "a-0.us-west1-c.a.0", "a-1"]
+
+
+@pytest.mark.parametrize("name", ["all", "ungrouped", "localhost", "workers", "tpu"])
+def test_a_node_that_is_called_as_something_of_ansibles_gets_the_zone(
+    api: Api, source: Source, name: str
+) -> None:
+    """A host `all` is an error to Ansible, and one called localhost would be the controller."""
+    listing(api, node(name, state="STOPPED"))
+    data = source.read(earlier={"localhost": {}}, group="tpu")
+    assert f"{name}.us-west1-c" in data.hosts
+    assert "tpu_node" not in data.get_host("localhost").get_vars()
+    assert data.get_host(f"{name}.us-west1-c").get_vars()["tpu_node"] == name
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        ([], ["all", "mine", "q-node", "theirs"]),
+        (["mine"], ["mine"]),
+        ("mine,us-west1-c/theirs", ["mine", "theirs"]),
+        (["node:us-west1-c/mine", "disk:us-west1-c/theirs", "us-west4-a/all"], ["mine"]),
+        (["q"], ["q-node"]),
+        (["queued:us-west1-c/q"], ["q-node"]),
+        (["none"], []),
+    ],
+)
+def test_only_the_nodes_that_are_looked_for_are_hosts(
+    api: Api, source: Source, nodes: Any, found: list[str]
+) -> None:
+    source.write(nodes=nodes)
+    maker = "projects/my-project/locations/us-west1-c/queuedResources/q"
+    names = [node(name, state="STOPPED") for name in ("mine", "theirs", "all")]
+    listing(api, *names, node("q-node", state="STOPPED", queuedResource=maker))
+    hosts = {name.removesuffix(".us-west1-c") for name in source.read().hosts}
+    assert sorted(hosts) == found
 
 
 def test_constructed_variables_and_groups(api: Api, source: Source) -> None:

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts of the inventory a run works on: the workers of its own node, and nobody else's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
+
+Json = dict[str, Any]
+
+
+def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], name: str, labels: Json) -> Json:
+    """{hosts, others, missing} for the node of a run.
+
+    hosts: the workers of the node of this name that has our labels; others: a sentence for each node of the
+    name that is somebody else's; missing: why there are no hosts, "" where there are some.
+    """
+    hosts: list[str] = []
+    others: dict[str, str] = {}
+    # Others may well use the same name in another zone.
+    for host in groups.get(group_of(name), []):
+        node = node_of(hostvars[host])
+        if node["name"].rpartition("/")[2] != name:
+            continue
+        if is_ours(node, labels):
+            hosts.append(host)
+        else:
+            others[node["name"]] = f"{whose(node, labels)} {remedy(node, labels)}."
+    told = list(others.values())
+    return {"hosts": hosts, "others": told, "missing": "" if hosts else missing(name, told)}
+
+
+def of_nodes(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nodes: Sequence[Json]) -> Json:
+    """The same for the workers of {zone, nodes: names} each, whoever's they are."""
+    hosts = [
+        host
+        for zone, name in ((each["zone"], name) for each in nodes for name in each["nodes"])
+        for host in groups.get(group_of(name), [])
+        if (hostvars[host]["tpu_zone"], hostvars[host]["tpu_node"]) == (zone, name)
+    ]
+    return {"hosts": list(dict.fromkeys(hosts)), "others": [], "missing": ""}
+
+
+def missing(name: str, others: Sequence[str]) -> str:
+    make = "ansible-playbook site.yml --tags tpu_vm"
+    if others:
+        return f"{' '.join(others)} Else make your own with {make} -e tpu_vm_name=NAME."
+    return (
+        f"The inventory has no worker of the node {name}. Make it with {make}, or name another with "
+        "-e tpu_vm_name=NAME."
+    )
+
+
+def group_of(name: str) -> str:
+    """The group in which the inventory plugin puts the workers of a node."""
+    return "node_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def node_of(variables: Mapping[str, Any]) -> Json:
+    """The node of a worker, as far as it says whose it is, in the API's shape."""
+    place = f"projects/{variables['tpu_project']}/locations/{variables['tpu_zone']}"
+    return {
+        "name": f"{place}/nodes/{variables['tpu_node']}",
+        "labels": dict(variables["tpu_labels"]),
+        "state": str(variables["tpu_state"]),
+    }

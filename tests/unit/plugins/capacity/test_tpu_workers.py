@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The task tpu_workers: which hosts are a run's."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import yaml
+
+from .fakes import OURS, Task
+
+tpu_workers: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_workers")
+documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.tpu_workers")
+
+Json = dict[str, Any]
+A, B = "us-west1-c", "us-west4-a"
+THEIRS = {**OURS, "owner": "you"}
+
+
+class Action(tpu_workers.ActionModule):  # type: ignore[misc]
+    """The task, without an ansible-core around it."""
+
+    def __init__(self, args: Json) -> None:
+        self._task = Task(args, check_mode=False)
+
+
+def worker(node: str = "n-1", zone: str = A, labels: Json = OURS) -> Json:
+    return {
+        "tpu_node": node,
+        "tpu_project": "p",
+        "tpu_zone": zone,
+        "tpu_state": "READY",
+        "tpu_labels": labels,
+    }
+
+
+def find(hostvars: Json, **args: Any) -> Json:
+    groups: dict[str, list[str]] = {"tpu_vm": list(hostvars)}
+    for host, variables in hostvars.items():
+        groups.setdefault("node_" + variables["tpu_node"].replace("-", "_"), []).append(host)
+    given = {"owner": "me", **({} if "nodes" in args else {"name": "n-1"}), **args}
+    result: Json = Action(given).run(task_vars={"groups": groups, "hostvars": hostvars})
+    return result
+
+
+def test_the_workers_of_ones_own_node_alone() -> None:
+    hosts = {
+        "n-1-0": worker(),
+        "n-1-1": worker(),
+        "n-1.b": worker(zone=B, labels=THEIRS),
+        "other": worker("other"),
+    }
+    found = find(hosts)
+    assert (found["hosts"], found["missing"], found["changed"]) == (["n-1-0", "n-1-1"], "", False)
+    assert [f"The TPU VM n-1 in {B}, READY, is not ours" in told for told in found["others"]] == [True]
+
+
+def test_a_node_whose_name_makes_the_same_group_is_another_one() -> None:
+    """Where somebody names hosts by labels, or a queued resource's node has a name that Google takes."""
+    found = find({"x": worker("n-1"), "y": {**worker("n-1"), "tpu_node": "n_1"}})
+    assert found["hosts"] == ["x"]
+
+
+@pytest.mark.parametrize("labels", [THEIRS, {}, {"owner": "me"}])
+def test_a_node_of_somebody_else_is_no_place_for_a_run(labels: Json) -> None:
+    found = find({"n-1": worker(labels=labels)})
+    assert found["hosts"] == []
+    assert "is not ours: of our labels created-by=tpuops-maxtext and owner=me it has" in found["missing"]
+    assert f"update n-1 --zone={A} --update-labels=created-by=tpuops-maxtext,owner=me" in found["missing"]
+    assert find({"n-1": worker(labels=THEIRS)}, labels={"owner": "you"})["hosts"] == ["n-1"]
+
+
+def test_no_node_is_told() -> None:
+    assert find({})["missing"].startswith("The inventory has no worker of the node n-1. Make it with")
+
+
+def test_nodes_by_their_places() -> None:
+    hosts = {"a": worker(), "b": worker(zone=B, labels=THEIRS), "c": worker("c", B)}
+    nodes = [{"zone": B, "nodes": ["n-1", "c"]}, {"zone": A, "nodes": ["c"]}]
+    assert find(hosts, nodes=nodes)["hosts"] == ["b", "c"]
+    assert find(hosts, nodes=[])["hosts"] == []
+
+
+def test_the_documentation_has_the_options_that_the_action_takes() -> None:
+    keys = ("type", "elements", "default")
+    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    assert {
+        name: {key: option[key] for key in keys if key in option} for name, option in documented.items()
+    } == tpu_workers.OPTIONS
