@@ -30,6 +30,14 @@ options:
     type: list
     elements: path
     required: true
+  parents:
+    version_added: 0.2.0
+    description:
+      - Directories above them that belong to root, with mode V(0755), so that nobody else renames what is in
+        them. They are made first.
+    type: list
+    elements: path
+    default: []
   owner:
     description: Name of the user who owns them.
     type: str
@@ -45,6 +53,7 @@ options:
 EXAMPLES = r"""
 - name: Make the tree of the data disk
   tpuops.maxtext.directories:
+    parents: [/mnt/disks/checkpoints]
     paths:
       - /mnt/disks/checkpoints/maxtext
       - /mnt/disks/checkpoints/huggingface
@@ -69,14 +78,19 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "list", "elements": "path", "required": True},
+            "parents": {"type": "list", "elements": "path", "default": []},
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "mode": {"type": "str", "default": "0755"},
         },
         supports_check_mode=True,
     )
-    created, adjusted = [], []
-    for path in module.params["paths"]:
+    created: list[str] = []
+    adjusted: list[str] = []
+    roots = {**module.params, "owner": "root", "group": "root", "mode": "0755"}
+    wanted = [(path, roots) for path in module.params["parents"]]
+    wanted += [(path, module.params) for path in module.params["paths"]]
+    for path, options in wanted:
         if not os.path.isdir(path):
             created.append(path)
             if module.check_mode:
@@ -85,7 +99,7 @@ def main() -> None:
                 os.makedirs(path, exist_ok=True)
             except OSError as error:
                 module.fail_json(msg=f"paths: {path} cannot be made: {error.strerror}.")
-        attributes = module.load_file_common_arguments(module.params, path=path)
+        attributes = module.load_file_common_arguments(options, path=path)
         if module.set_fs_attributes_if_different(attributes, False) and path not in created:
             adjusted.append(path)
 

@@ -27,9 +27,15 @@ def test_no_blocks_are_reserved_and_the_label_is_set(vm: Host) -> None:
     assert fields["Filesystem volume name"].strip() == "checkpoints"
 
 
-def test_the_tree_belongs_to_the_user(vm: Host, mount_point: str) -> None:
-    for directory in ("", "/maxtext", "/huggingface", "/env", "/cache"):
+def test_the_tree_belongs_to_the_user_and_the_disk_to_root(vm: Host, mount_point: str) -> None:
+    for directory in ("/maxtext", "/huggingface", "/env", "/cache"):
         assert vm.file(mount_point + directory).user == "tpu"
+    assert (vm.file(mount_point).user, vm.file(mount_point).mode) == ("root", 0o755)
+
+
+def test_the_user_cannot_put_other_records_in_the_place_of_roots(vm: Host, mount_point: str) -> None:
+    vm.check_output(f"sudo -n mkdir -p {mount_point}/.tpuops")
+    assert vm.run(f"mv {mount_point}/.tpuops {mount_point}/old").failed
 
 
 def test_the_file_system_grows_with_the_disk(

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,28 @@ def test_a_wrong_mode_is_mended_and_shown(tmp_path: Path, capsys: pytest.Capture
     result = run(capsys, paths=[str(tmp_path / "a")], mode="0755")
     assert (result["changed"], result["created"]) == (True, [])
     assert str(tmp_path / "a") in result["diff"]["after"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives directories to another user")
+@pytest.mark.parametrize("made", [True, False])
+def test_what_only_root_may_change_is_roots_and_the_rest_the_owners(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made: bool
+) -> None:
+    """The owner of a directory may rename whatever is in it, root's records among them."""
+    disk, data = tmp_path / "disk", tmp_path / "disk" / "data"
+    if made:  # by an earlier version, which gave the owner all of it
+        data.mkdir(parents=True)
+        for path in (disk, data):
+            shutil.chown(path, "nobody")
+    options = {"parents": [str(disk)], "paths": [str(data)], "owner": "nobody"}
+    foretold = run(capsys, **options, _ansible_check_mode=True)
+    result = run(capsys, **options)
+    assert (foretold["changed"], result["changed"]) == (True, True)
+    assert result["created"] == ([] if made else [str(disk), str(data)])
+    assert str(disk) in result["diff"]["after"]
+    assert (disk.owner(), data.owner()) == ("root", "nobody")
+    assert disk.stat().st_mode & 0o777 == 0o755
+    assert run(capsys, **options)["changed"] is False
 
 
 def test_check_mode_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
