@@ -226,6 +226,35 @@ MUTANTS = (
         "        pass\n",
         (EXPORT,),
     ),
+    # ---- trust
+    Mutant(
+        "what a worker publishes is a key",
+        "plugins/module_utils/gcp/known_hosts.py",
+        '    if len(found) != len(wanted) or not all(map(_fits, found, wanted)):\n        return ""\n',
+        "",
+        ("tests/unit/plugins/google/test_gcp_ssh.py",),
+    ),
+    Mutant(
+        "a key that is published anew is trusted",
+        "plugins/inventory/tpu_vm.py",
+        "asked = nodes if len(nodes) <= limit else strangers",
+        "asked = strangers",
+        ("tests/unit/plugins/google/test_inventory.py",),
+    ),
+    Mutant(
+        "no arguments of modules are printed",
+        "plugins/plugin_utils/quiet.py",
+        "    display.debug = hidden(original)\n",
+        "    display.debug = original\n",
+        ("tests/unit/plugins/test_quiet.py",),
+    ),
+    Mutant(
+        "of the host only root gets a token",
+        "localcloud/google/metadata.py",
+        'return owner(client, request.scope["server"]) == 0',
+        "return True",
+        ("tests/unit/localcloud/test_google_metadata.py",),
+    ),
     # ---- the local cloud
     Mutant(
         "the Hub compares what it got with what was announced",

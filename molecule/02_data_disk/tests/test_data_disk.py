@@ -27,9 +27,27 @@ def test_no_blocks_are_reserved_and_the_label_is_set(vm: Host) -> None:
     assert fields["Filesystem volume name"].strip() == "checkpoints"
 
 
-def test_the_tree_belongs_to_the_user(vm: Host, mount_point: str) -> None:
-    for directory in ("", "/maxtext", "/huggingface", "/env", "/cache"):
+def test_the_tree_belongs_to_the_user_and_the_disk_to_root(vm: Host, mount_point: str) -> None:
+    for directory in ("/maxtext", "/huggingface", "/env", "/cache"):
         assert vm.file(mount_point + directory).user == "tpu"
+    assert (vm.file(mount_point).user, vm.file(mount_point).mode) == ("root", 0o755)
+
+
+def test_the_files_of_a_former_user_become_the_users(
+    vm: Host, mount_point: str, play: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """As on a disk that another machine had, where the user had another number."""
+    file = f"{mount_point}/maxtext/of-a-former-user"
+    vm.check_output(f"sudo -n touch {file} && sudo -n chown 54321 {file} {mount_point}/maxtext")
+    played = play("--tags=data_disk")
+    assert played.returncode == 0, played.stdout[-5000:]
+    assert vm.file(file).user == "tpu"
+    vm.check_output(f"rm {file}")
+
+
+def test_the_user_cannot_put_other_records_in_the_place_of_roots(vm: Host, mount_point: str) -> None:
+    vm.check_output(f"sudo -n mkdir -p {mount_point}/.tpuops")
+    assert vm.run(f"mv {mount_point}/.tpuops {mount_point}/old").failed
 
 
 def test_the_file_system_grows_with_the_disk(

@@ -8,6 +8,7 @@ options checked where neither is installed.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import requests
 
 KINDS = ("application", "machineaccount", "serviceaccount", "accesstoken")
+_TOKEN = re.compile(r"[!-~]+")  # what a header may have
 DEFAULT_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -131,6 +133,12 @@ def _access_token(settings: AuthSettings) -> Any:
             "auth_kind is accesstoken, but access_token is empty",
             remedy="Set access_token or the environment variable GCP_ACCESS_TOKEN.",
         )
+    if not _TOKEN.fullmatch(settings.access_token):
+        # The value stays out of the message; requests would quote it in its own.
+        raise InvalidArgument(
+            "access_token is not a token: it has a blank, a line feed or a character that is not ASCII",
+            remedy="Give it as gcloud auth print-access-token prints it, without the line feed.",
+        )
     return Credentials(settings.access_token)
 
 
@@ -164,7 +172,8 @@ def _service_account(settings: AuthSettings) -> Any:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        # What is no text is no key, which its parser says.
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError as error:
         raise InvalidArgument(

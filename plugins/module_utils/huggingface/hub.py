@@ -147,6 +147,14 @@ def patiently(
     raise AssertionError("unreachable")
 
 
+def check_token(token: str) -> None:
+    """Refuse what no header may have, without the value: the client would quote it in its own message."""
+    if not all("!" <= character <= "~" for character in token):
+        raise HubError(
+            "token: has a blank, a line feed or a character that is not ASCII: give it as the Hub shows it"
+        )
+
+
 def explain(error: Exception, repo: str, option: str, endpoint: str, has_token: bool) -> HubError | None:
     """An error of huggingface_hub or of HTTP below it, in the user's terms; None for any other.
 

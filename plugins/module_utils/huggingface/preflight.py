@@ -12,6 +12,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import (
     HubError,
     Result,
+    check_token,
     explain,
     foreign,
     patiently,
@@ -35,6 +36,7 @@ class Preflight:
     def __init__(self, endpoint: str, token: str | None) -> None:
         from huggingface_hub import HfApi
 
+        check_token(token or "")
         self.endpoint = endpoint.rstrip("/")
         self.token = token
         self.api = HfApi(endpoint=self.endpoint, token=token or False)

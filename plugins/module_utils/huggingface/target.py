@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
 def check(params: dict[str, Any]) -> None:
     if not params["token"]:
         raise HubError("token: is not set: give a token of the Hub that may write")
+    hub.check_token(params["token"])
     for name, value in params["environment"].items():
         records.check_variable("environment", name, value)
     python = params["python"]

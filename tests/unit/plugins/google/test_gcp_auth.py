@@ -203,6 +203,9 @@ def test_a_token_server_that_refuses_or_is_not_there(api: Api, key_file: str) ->
     ("settings", "message"),
     [
         ({"kind": "accesstoken"}, "access_token is empty"),
+        ({"kind": "accesstoken", "access_token": "very secret\n"}, "access_token is not a token"),
+        ({"kind": "accesstoken", "access_token": "very\nsecret: x"}, "access_token is not a token"),
+        ({"kind": "accesstoken", "access_token": "very-secr\u00e9t"}, "access_token is not a token"),
         ({"kind": "serviceaccount"}, "there is no key"),
         (
             {"kind": "serviceaccount", "service_account_file": "/nowhere/key.json"},
@@ -217,7 +220,14 @@ def test_a_token_server_that_refuses_or_is_not_there(api: Api, key_file: str) ->
 def test_settings_that_cannot_work(api: Api, settings: dict[str, str], message: str) -> None:
     with pytest.raises(InvalidArgument, match=message) as refusal:
         Client(AuthSettings(**settings))  # type: ignore[arg-type]
-    assert "very secret" not in str(refusal.value)
+    assert "very" not in str(refusal.value)
+
+
+def test_a_key_file_that_is_no_text_is_named(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_bytes(b"\xff\xfe{")
+    with pytest.raises(InvalidArgument, match=f"service_account_file {file} is not the key file"):
+        Client(AuthSettings(kind="serviceaccount", service_account_file=str(file)))
 
 
 def test_settings_do_not_print_their_secrets() -> None:

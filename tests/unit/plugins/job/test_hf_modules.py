@@ -121,6 +121,7 @@ def test_a_repository_s_life(run_module: RunModule, common: dict[str, Any]) -> N
     [
         ({"token": ""}, "token: is not set"),
         ({"token": "hf_wrong"}, "token: {url} refused it"),
+        ({"token": "hf_half\nhalf"}, "token: has a blank, a line feed or a character that is not ASCII"),
         ({"python": "/no/such/python"}, "python: there is no /no/such/python"),
         ({"repo_id": "local/--bad"}, "repo_id: 'local/--bad' is not the name of a repository"),
         ({"endpoint": "http://127.0.0.1:1"}, "endpoint: http://127.0.0.1:1 cannot be reached"),
@@ -139,6 +140,7 @@ def test_what_is_wrong_is_said(
     assert result["failed"]
     assert result["msg"].startswith(message.format(url=hub.url))
     assert hub.token not in json.dumps(result)
+    assert "half" not in result["msg"]
 
 
 def test_a_token_that_may_only_read(run_module: RunModule, common: dict[str, Any], hub: Hub) -> None:
@@ -437,6 +439,8 @@ def test_everything_a_run_needs_is_there(
     [
         ({"token": None, "write_to": "local/x"}, "token: is not set: give one, or export HF_TOKEN"),
         ({"token": "hf_wrong"}, "token: {url} refused it"),
+        ({"token": "hf_half\n"}, "token: has a blank, a line feed or a character that is not ASCII"),
+        ({"token": "hf_h\u00e1lf"}, "token: has a blank, a line feed or a character that is not ASCII"),
         ({"models": [{"repo_id": "Qwen/Nope"}]}, "models: there is no Qwen/Nope at {url}"),
         ({"models": [{"repo_id": "a//b"}]}, "models: 'a//b' is not the name of a repository"),
         ({"datasets": [{"repo_id": "no/data"}]}, "datasets: there is no no/data at {url}"),
