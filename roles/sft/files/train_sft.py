@@ -141,8 +141,8 @@ def seal(directory: Path, about: dict[str, Any] | None = None) -> None:
 
 
 @dataclasses.dataclass
-class SinceStart:
-    """A policy of Orbax that counts from the start of the training, too, not from the last checkpoint alone.
+class SinceFirstStep:
+    """A policy of Orbax that counts from the first step of this start, not from the last checkpoint alone.
 
     Otherwise the first step of a run would be saved, and the first one after it was resumed.
     """
@@ -150,11 +150,13 @@ class SinceStart:
     policy: Any
     step: int = -1
     metrics: None = None
-    time: datetime.datetime = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
+    time: datetime.datetime | None = None
 
     def should_save(self, step: Any, previous_steps: Any, *, context: Any) -> bool:
+        if self.time is None:
+            self.time = step.time
         earlier = list(previous_steps)
-        if not earlier or in_utc(earlier[-1].time) < self.time:
+        if not earlier or in_utc(earlier[-1].time) < in_utc(self.time):
             earlier.append(self)
         return bool(self.policy.should_save(step, earlier, context=context))
 
@@ -180,7 +182,9 @@ def with_checkpoint_options(
 
     if minutes is not None:
         seconds = round(minutes * 60)
-        when = SinceStart(checkpoint_managers.ContinuousCheckpointingPolicy(minimum_interval_secs=seconds))
+        when = SinceFirstStep(
+            checkpoint_managers.ContinuousCheckpointingPolicy(minimum_interval_secs=seconds)
+        )
     else:
         when = checkpoint_managers.FixedIntervalPolicy(interval=period)
     changes: dict[str, Any] = {
