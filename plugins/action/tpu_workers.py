@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, run_workers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 Result = dict[str, Any]
 
@@ -21,7 +21,7 @@ OPTIONS = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(Quiet):
     """Finds the hosts of a run."""
 
     TRANSFERS_FILES = False

@@ -25,6 +25,8 @@ def test_the_arguments_of_each_module_are_hidden(module: str) -> None:
     action = action_loader.get(routed or name, class_only=True)
     assert action is not None, f"{name} is not in meta/runtime.yml: action_plugin: tpuops.maxtext.quiet"
     assert issubclass(action, Quiet)
+    own = (ROOT / "plugins" / "action" / f"{module}.py").exists()
+    assert (routed is None) == own, "a route takes the place of the module's own action"
 
 
 TASKS = {
