@@ -98,7 +98,7 @@ def test_another_stage_and_a_run_without_recoveries_left_say_what_to_do(site: Si
     converting.wait_until_told(r"TASK \[tpuops.maxtext.convert : Download")
     used_up = {"ansible.builtin.set_fact": {"tpu_vm_recoveries": 1, "tpu_vm_max_recoveries": 1}}
     attached = attach(site, "once-more", used_up)
-    site.cloud.ssh("until systemctl is-active --quiet tpuops-convert-qwen3-0.6b; do sleep 0.1; done")
+    site.cloud.ssh("until systemctl is-active --quiet 'tpuops-convert-qwen3-0.6b-*'; do sleep 0.1; done")
     site.preempt()
     for run in (converting, attached):
         run.fail()
