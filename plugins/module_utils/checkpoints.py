@@ -42,10 +42,12 @@ def is_step(root: str, name: str) -> bool:
 
 
 def checkpoint(root: str, step: int) -> dict[str, Any]:
-    """step, path, complete, parts (those that are there), missing (what is not as it should be) and digest.
+    """step, path, complete, parts (those that are there), missing (what is not as it should be), digest and
+    about.
 
     ``missing`` has paths, relative to the checkpoint, of what is absent or empty, or sentences about files
-    that differ from the manifest. The digest is the manifest's; None where there is none.
+    that differ from the manifest. The digest and what it depends on (about) are the manifest's; None
+    where there is none.
     """
     path = os.path.join(root, str(step))
     items = parts(path)
@@ -69,6 +71,7 @@ def checkpoint(root: str, step: int) -> dict[str, Any]:
         "parts": items,
         "missing": missing,
         "digest": manifest.digest(described) if described else None,
+        "about": described["about"] if described else None,
     }
 
 

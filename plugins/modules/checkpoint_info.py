@@ -76,6 +76,11 @@ checkpoints:
       type: str
       returned: always
       sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    about:
+      description: What it depends on, as its manifest says; null without one.
+      type: dict
+      returned: always
+      sample: {hf_model: Qwen/Qwen3-4B}
     missing:
       description:
         - What is not there, or empty, and should not be, relative to the checkpoint's directory. Else how its
@@ -96,6 +101,12 @@ latest_digest:
   returned: success
   type: str
   sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+latest_about:
+  description: What that checkpoint depends on, as its manifest says; null when there is no
+    checkpoint, or no manifest of it.
+  returned: success
+  type: dict
+  sample: {hf_model: Qwen/Qwen3-4B}
 latest_path:
   description: The directory of that checkpoint; null when there is none.
   returned: success
@@ -131,6 +142,7 @@ def main() -> None:
         latest_step=latest["step"] if latest else None,
         latest_path=latest["path"] if latest else None,
         latest_digest=latest["digest"] if latest else None,
+        latest_about=latest["about"] if latest else None,
     )
 
 

@@ -13,8 +13,8 @@ description:
   - A repository of the Hub changes under its name. A run keeps the commits that its training began with, so
     that it never mixes two versions of its model or its data.
   - For a run whose training has begun, the commits come from the record of its job. Otherwise they are the
-    ones that the Hub has now. When the Hub does not answer, the newest commit that was converted here is
-    taken.
+    ones that the Hub has now. When the Hub does not answer, the newest commit that a job here
+    has used is taken.
   - Warns when a repository has changed on the Hub since the run began.
   - Runs on the controller.
 options:

@@ -16,8 +16,8 @@ description:
     Running the task again attaches to it. Faults of the network and of the Hub are tried again, without
     sending again what has arrived. When the machine restarts under it, it is started again.
   - The upload leaves a manifest in the repository, C(tpuops-upload.json). It lists the uploaded files with
-    their hashes. By it the next upload knows which files are its own. It deletes those that the folder has no
-    more, in the same commit.
+    their hashes. By it the next upload knows which files are its own. It deletes those that the folder no
+    longer has, in the same commit.
   - Other files, and files that somebody changed since, stop the task before anything is sent. A model is
     loaded from all files of its repository, so they would be mixed with the folder's. Documents are allowed,
     such as C(README.md), C(LICENSE) and images. Those of others are never changed.

@@ -10,7 +10,7 @@ module: program_files
 short_description: Write the programs of the stages into a directory
 version_added: 0.2.0
 description:
-  - Writes small text files, all in one step. M(ansible.builtin.copy) takes a task's time for each.
+  - Writes small text files, all in one task. M(ansible.builtin.copy) needs a task for each.
   - Files that are there and not named stay.
 options:
   path:

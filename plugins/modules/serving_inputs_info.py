@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: serving_inputs_info
 short_description: Check that a model can be served before a TPU is paid for
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Compares a model with the types of TPU that are to serve it with vLLM, in bfloat16, and fails with one
     clear message when its weights are known not to fit, or when the chips cannot share them like that.

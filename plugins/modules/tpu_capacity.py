@@ -126,7 +126,7 @@ options:
     type: str
     default: ""
   owner:
-    description: Whose this is, for the label C(owner). By default the login name on the controller.
+    description: Whose this is, for the label C(owner). By default the name of the account that runs Ansible.
     type: str
   prices:
     description:

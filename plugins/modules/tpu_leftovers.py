@@ -54,7 +54,7 @@ options:
       - What Google does not take in a label's value counts as a hyphen.
     type: str
   me:
-    description: Who you are, as O(tpuops.maxtext.tpu_capacity#module:owner); the login name by default.
+    description: Who you are, as O(tpuops.maxtext.tpu_capacity#module:owner), with the same default.
     type: str
   labels:
     description: Your labels, as O(tpuops.maxtext.tpu_capacity#module:labels). A label C(owner) among them

@@ -52,7 +52,8 @@ zones:
       type: list
       elements: str
 unreachable_zones:
-  description: Zones that did not say what they offer. A zone that O(zones) names is an error instead.
+  description: Zones that did not say what they offer; a warning says why. Where O(zones) names zones and
+    all of them fail, the task fails.
   returned: success
   type: list
   elements: str

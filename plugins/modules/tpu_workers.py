@@ -12,8 +12,8 @@ short_description: Find the hosts of a run in the inventory
 version_added: 0.2.0
 description:
   - Finds the workers of a node among the hosts of the inventory plugin P(tpuops.maxtext.tpu_vm#inventory).
-  - A node of the name that is somebody else's is none of them. It is nobody's to train on, to stop a job on
-    or to delete.
+  - The workers of somebody else's node of the same name are not among them. So nothing trains on that node,
+    stops its jobs or deletes it.
   - Asks neither Google nor a machine.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
@@ -34,7 +34,7 @@ options:
     type: dict
     default: {}
   owner:
-    description: Whose the run is, as O(tpuops.maxtext.tpu_capacity#module:owner); the login name by default.
+    description: Whose the run is, as O(tpuops.maxtext.tpu_capacity#module:owner), with the same default.
     type: str
 """
 

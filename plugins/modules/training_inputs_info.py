@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: training_inputs_info
 short_description: Check that a training can work before a TPU is paid for
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Compares what a supervised fine-tuning with MaxText is told with the data set and the tokenizer on the
     Hub, and with the memory of the TPU. Fails with one clear message for what is known not to work.
@@ -156,7 +156,7 @@ dataset:
       returned: always
       sample: 9000
     complete:
-      description: Whether that were all rows.
+      description: Whether these were all rows.
       type: bool
       returned: always
       sample: false

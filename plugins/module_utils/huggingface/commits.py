@@ -33,7 +33,7 @@ def choose(
     directory, a format of files. ``newer`` is the Hub's commit where the run keeps another one, else None.
 
     A run goes on with the commit that its training began with. Before that, the Hub's is taken, or, where the
-    Hub does not answer, the newest one that was converted. Raises HubError where nothing is known.
+    Hub does not answer, the newest one that a job has used. Raises HubError where nothing is known.
     """
     repo_id, revision = wanted["repo_id"], wanted["revision"]
     answer: dict[str, Any] = {"repo_id": repo_id, "revision": revision, "commit": "", "newer": None}

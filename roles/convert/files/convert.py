@@ -62,6 +62,10 @@ class Source:
             files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         else:
             files = {"model.safetensors"}
+            if not Path(directory, "model.safetensors").exists():
+                raise Wrong(
+                    "hf_model: the base model has no safetensors files: name a repository that has them."
+                )
         from safetensors import safe_open
 
         self.where: dict[str, Any] = {}

@@ -89,7 +89,7 @@ def newest_whole(directory: Path, about: dict[str, Any] | None = None) -> dict[s
         record = Path(checkpoints.manifest_path(found["path"]))
         wrong = fault(found, record)
         if wrong is None:
-            if not record.exists():  # of an earlier version of this program, or one that was killed
+            if not manifest.read(str(record)):  # of an earlier version, or one that was killed or is damaged
                 write_manifest(found["path"], record, about)
             return found
         suffix, reason = wrong
@@ -356,8 +356,8 @@ def check_result(config: Any) -> None:
     reached = found["step"] if found else 0
     if found is None or reached < config.steps:
         raise Refused(
-            f"The data ended at step {reached} of {config.steps}, so the learning rate never came down as it "
-            f"should. Set steps={max(reached, 1)} and another run_name, or a higher sft_num_epoch."
+            f"The newest whole checkpoint is that of step {reached}, and {config.steps} are wanted: see the "
+            "messages above, then run the same command again."
         )
     base = config.load_parameters_path
     if base and Path(base).is_dir() and not learned(str(Path(found["path"], "model_params")), base):

@@ -13,10 +13,16 @@ from ansible.template import Templar
 from .test_disk_space import ROLES, load
 
 COMMIT = "0" * 40
+COMMITS = {"model": {"commit": COMMIT}}
 
 
 def arguments(**values: Any) -> dict[str, str]:
     """The options of the program, by their names."""
+    return {name: str(value) for name, value in pairwise(rendered(**values)) if name.startswith("--")}
+
+
+def rendered(**values: Any) -> list[str]:
+    """The command line of the program."""
     variables: dict[str, Any] = {
         "role_path": "/roles/export",
         "export_checkpoints": {"latest_step": 100, "latest_digest": "d"},
@@ -26,7 +32,13 @@ def arguments(**values: Any) -> dict[str, str]:
             variables |= load(ROLES / role / kind / "main.yml")
     argv = Templar(loader=DataLoader(), variables=variables | values).template(variables["export_argv"])
     assert isinstance(argv, list)
-    return {name: str(value) for name, value in pairwise(argv) if name.startswith("--")}
+    return argv
+
+
+def test_the_layers_are_stacked_as_in_training() -> None:
+    for stacked in (True, False):
+        given = rendered(common_scan_layers=stacked, common_jobs={"jobs": []}, common_commits=COMMITS)
+        assert f"scan_layers={stacked}" in given
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,14 @@ class TestNewestWhole:
         assert names(root) == ["20", "30.damaged"]
         assert names(root.parent / "manifests") == ["20.json"], "from now on it has one"
 
+    def test_a_damaged_manifest_is_written_anew(self, trainer: ModuleType, run: Any) -> None:
+        root = Path(run.checkpoint_dir)
+        path = write_step(root, 30)
+        record = Path(checkpoints.manifest_path(str(path)))
+        record.write_text("")
+        assert trainer.newest_whole(root)["step"] == 30
+        assert manifest.problems(str(record), str(path)) == []
+
     def test_all_of_them(self, trainer: ModuleType, run: Any) -> None:
         root = Path(run.checkpoint_dir)
         write_step(root, 20, empty="_METADATA", described=False)
@@ -446,10 +454,12 @@ class TestResult:
             trainer.check_result(run)
 
     @pytest.mark.parametrize("reached", [0, 20])
-    def test_the_data_ended(self, trainer: ModuleType, run: Any, reached: int) -> None:
+    def test_an_early_end_of_any_cause(self, trainer: ModuleType, run: Any, reached: int) -> None:
         if reached:
             write_step(Path(run.checkpoint_dir), reached)
-        with pytest.raises(trainer.Refused, match=f"The data ended at step {reached} of 60"):
+        with pytest.raises(
+            trainer.Refused, match=f"The newest whole checkpoint is that of step {reached}, and 60"
+        ):
             trainer.check_result(run)
 
     def test_is_looked_at_where_nothing_was_left(self, trainer: ModuleType, maxtext: Any, run: Any) -> None:
@@ -458,7 +468,7 @@ class TestResult:
 
         maxtext.train = done
         trainer.change_main(maxtext)
-        with pytest.raises(trainer.Refused, match="The data ended at step 0"):
+        with pytest.raises(trainer.Refused, match="The newest whole checkpoint is that of step 0"):
             maxtext.train(run)
 
 
