@@ -15,6 +15,7 @@ the sizes are compared with it; that program compares the contents before it use
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from . import manifest
@@ -42,12 +43,12 @@ def is_step(root: str, name: str) -> bool:
 
 
 def checkpoint(root: str, step: int) -> dict[str, Any]:
-    """step, path, complete, parts (those that are there), missing (what is not as it should be), digest and
-    about.
+    """What is known of a checkpoint: step, path, complete, parts (those that are there), missing (what is not
+    as it should be), manifest (its path), and of that digest and about (what the checkpoint depends on).
 
     ``missing`` has paths, relative to the checkpoint, of what is absent or empty, or sentences about files
-    that differ from the manifest. The digest and what it depends on (about) are the manifest's; None
-    where there is none.
+    that differ from the manifest. Without a manifest the last three are None; without a readable one, the
+    last two.
     """
     path = os.path.join(root, str(step))
     items = parts(path)
@@ -72,6 +73,7 @@ def checkpoint(root: str, step: int) -> dict[str, Any]:
         "missing": missing,
         "digest": manifest.digest(described) if described else None,
         "about": described["about"] if described else None,
+        "manifest": record if os.path.exists(record) else None,
     }
 
 
@@ -84,6 +86,16 @@ def manifest_path(path: str) -> str:
     """Where the manifest of a run's checkpoint is: RUN/manifests/STEP.json for RUN/checkpoints/STEP."""
     root, step = os.path.split(path)
     return os.path.join(os.path.dirname(root), "manifests", f"{step}.json")
+
+
+def set_aside(step: Path, suffix: str) -> Path:
+    """Rename it to STEP.SUFFIX, or STEP.SUFFIX2 where an earlier one has that; its manifest is deleted."""
+    path, number = step.with_name(f"{step.name}.{suffix}"), 1
+    while path.exists():
+        number += 1
+        path = step.with_name(f"{step.name}.{suffix}{number}")
+    Path(manifest_path(str(step))).unlink(missing_ok=True)
+    return step.rename(path)
 
 
 def is_written(path: str) -> bool:

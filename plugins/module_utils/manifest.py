@@ -112,7 +112,11 @@ def problems(path: str, root: str, *, thorough: bool = True) -> list[str]:
     suspects = []
     for name in sorted(present & set(files)):
         whole = os.path.join(root, name)
-        state = os.stat(whole)
+        try:
+            state = os.stat(whole)
+        except OSError as error:  # such as a link to what is gone
+            found.append(f"{whole} cannot be read ({error.strerror})")
+            continue
         if state.st_size != files[name]["bytes"]:
             found.append(f"{whole} has {state.st_size} bytes instead of {files[name]['bytes']}")
         elif thorough or state.st_mtime_ns > written:
@@ -123,12 +127,17 @@ def problems(path: str, root: str, *, thorough: bool = True) -> list[str]:
 def changed(root: str, files: dict[str, Any], names: Iterable[str]) -> list[str]:
     names = list(names)
     with ThreadPoolExecutor(THREADS) as pool:
-        described = pool.map(describe, (os.path.join(root, name) for name in names))
-        return [
-            f"{os.path.join(root, name)} has other content than was recorded"
-            for name, now in zip(names, described)
-            if now["sha256"] != files[name]["sha256"]
-        ]
+        found = pool.map(lambda name: difference(os.path.join(root, name), files[name]), names)
+        return [problem for problem in found if problem]
+
+
+def difference(path: str, recorded: dict[str, Any]) -> str | None:
+    try:
+        if describe(path)["sha256"] == recorded["sha256"]:
+            return None
+    except OSError as error:  # a failing disk
+        return f"{path} cannot be read ({error.strerror})"
+    return f"{path} has other content than was recorded"
 
 
 def sentence(found: list[str]) -> str:
@@ -142,7 +151,11 @@ def main(arguments: list[str]) -> int:
     path, root = arguments
     found = problems(path, root)
     if found:
-        print(f"error: {root} is damaged: {sentence(found)}", file=sys.stderr)
+        print(
+            f"error: {root} is damaged: {sentence(found)}. Remove {path} and run the stage that left it "
+            "again.",
+            file=sys.stderr,
+        )
     return 1 if found else 0
 
 

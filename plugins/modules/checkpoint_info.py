@@ -76,6 +76,11 @@ checkpoints:
       type: str
       returned: always
       sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    manifest:
+      description: The path of its manifest; null where there is no such file.
+      type: str
+      returned: always
+      sample: /mnt/disks/checkpoints/maxtext/qwen3-4b-sft/manifests/100.json
     about:
       description: What it depends on, as its manifest says; null without one.
       type: dict

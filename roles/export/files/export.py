@@ -102,8 +102,12 @@ def record_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.manifest.json")
 
 
-def check_checkpoint(arguments: list[str]) -> None:
-    """Compare the checkpoint with what its training recorded, where it did."""
+def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
+    """Compare the checkpoint with what its training recorded, where it did.
+
+    A damaged one is set aside, as training does. Before it starts, training looks at sizes alone, and would
+    not start.
+    """
     given = dict(each.split("=", 1) for each in arguments if "=" in each)
     part = Path(given.get("load_parameters_path", ""))
     record = Path(checkpoints.manifest_path(str(part.parent)))
@@ -111,10 +115,18 @@ def check_checkpoint(arguments: list[str]) -> None:
         return
     damage = manifest.problems(str(record), str(part.parent))
     if damage:
+        path = checkpoints.set_aside(part.parent, "damaged")
         raise ExportError(
-            f"The checkpoint is damaged ({manifest.sentence(damage)}). Train again, which sets it aside and "
+            f"The checkpoint is damaged ({manifest.sentence(damage)}): it is now {path}. Train again, which "
             "goes on from the one before: ansible-playbook site.yml --tags sft,export"
         )
+    trained = (manifest.read(str(record)) or {}).get("about") or {}
+    for name in ("hf_model", "hf_commit", "maxtext_version"):
+        if name in trained and name in about and trained[name] != about[name]:
+            raise ExportError(
+                f"{name}: the run was trained with {trained[name]}, and {about[name]} is wanted now. Set the "
+                "value of the training (the commit in hf_revision)"
+            )
 
 
 def hub() -> Any:
@@ -363,7 +375,7 @@ def export(options: argparse.Namespace) -> int:
     for leftover in (draft, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    check_checkpoint(options.arguments)
+    check_checkpoint(options.arguments, options.about)
     base_files = download(options.base, options.revision)
     other = options.tokenizer not in (None, options.base)
     tokenizer_files = download(options.tokenizer, "main", TOKENIZER, "sft_tokenizer") if other else None

@@ -69,12 +69,13 @@ def fault(found: dict[str, Any], record: Path) -> tuple[str, str] | None:
     if manifest.read(str(record)):
         damage = manifest.problems(str(record), found["path"])
         return ("damaged", f"is damaged ({manifest.sentence(damage)})") if damage else None
-    if not found["complete"]:
-        return "incomplete", f"is not complete ({', '.join(found['missing'])})"
+    missing = found["missing"] + ["optimizer_state"] * ("optimizer_state" not in found["parts"])
+    if missing:  # without the optimizer's state training would begin anew from these weights
+        return "incomplete", f"is not complete ({', '.join(missing)})"
     try:
         for part in found["parts"]:
             arrays.check_readable(str(Path(found["path"], part)))
-    except arrays.Unreadable as error:
+    except (arrays.Unreadable, OSError) as error:
         return "damaged", f"cannot be read ({error})"
     return None
 
@@ -93,21 +94,9 @@ def newest_whole(directory: Path, about: dict[str, Any] | None = None) -> dict[s
                 write_manifest(found["path"], record, about)
             return found
         suffix, reason = wrong
-        step = Path(found["path"])
-        path = free_name(step, suffix)
-        step.rename(path)
-        record.unlink(missing_ok=True)
-        print(f"checkpoint {step.name} {reason}: it is now {path}, which you may remove", flush=True)
+        path = checkpoints.set_aside(Path(found["path"]), suffix)
+        print(f"checkpoint {found['step']} {reason}: it is now {path}, which you may remove", flush=True)
     return None
-
-
-def free_name(step: Path, suffix: str) -> Path:
-    """STEP.SUFFIX, or STEP.SUFFIX2 and so on where an earlier run took that."""
-    path, number = step.with_name(f"{step.name}.{suffix}"), 1
-    while path.exists():
-        number += 1
-        path = step.with_name(f"{step.name}.{suffix}{number}")
-    return path
 
 
 def write_manifest(path: str, record: Path, about: dict[str, Any] | None = None) -> None:
@@ -293,33 +282,35 @@ def change_loss(trainer: ModuleType) -> None:
     trainer.MaxTextPeftTrainer = FiniteLoss  # type: ignore[attr-defined]
 
 
-def pin_dataset(commit: str) -> None:
-    """Let MaxText read its data set at one commit."""
+def pin_dataset(settings: list[str], commit: str) -> None:
+    """Let MaxText read the role's data set at one commit; the user's own arguments may name other data."""
     import datasets
 
-    original = datasets.load_dataset
+    original, pinned = datasets.load_dataset, first(settings, "hf_path")
 
     @functools.wraps(original)
     def load_dataset(path: str, *arguments: Any, **options: Any) -> Any:
-        return original(path, *arguments, **{"revision": commit, **options})
+        revision = {"revision": commit} if path == pinned else {}
+        return original(path, *arguments, **{**revision, **options})
 
     datasets.load_dataset = load_dataset
 
 
 def pin_tokenizer(settings: list[str], commit: str) -> list[str]:
-    """The settings with the directory of the tokenizer at one commit in place of its repository."""
+    """The settings with the directory of the role's tokenizer at one commit in place of its repository."""
     from huggingface_hub import snapshot_download
 
-    pinned = []
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name == "tokenizer_path" and not Path(value).is_dir():
-            found = snapshot_download(
-                value, revision=commit, allow_patterns=TOKENIZER, ignore_patterns=WEIGHTS
-            )
-            setting = f"{name}={found}"
-        pinned.append(setting)
-    return pinned
+    repository = first(settings, "tokenizer_path")
+    if Path(repository).is_dir():
+        return settings
+    found = snapshot_download(repository, revision=commit, allow_patterns=TOKENIZER, ignore_patterns=WEIGHTS)
+    given = f"tokenizer_path={repository}"
+    return [f"tokenizer_path={found}" if setting == given else setting for setting in settings]
+
+
+def first(settings: list[str], name: str) -> str:
+    """The value that the role gives; a user's arguments come behind it and outweigh it."""
+    return next(setting.partition("=")[2] for setting in settings if setting.startswith(f"{name}="))
 
 
 def weights(item: str) -> Iterator[tuple[str, arrays.Key]]:
@@ -367,7 +358,14 @@ def check_result(config: Any) -> None:
         )
 
 
-def change_main(trainer: ModuleType) -> None:
+def describe_last(config: Any, about: dict[str, Any]) -> None:
+    """Write the manifest of the last checkpoint where Orbax saved in the training thread: it tells nobody."""
+    found = checkpoints.latest(checkpoints.find(config.checkpoint_dir))
+    if found and found["manifest"] is None:
+        write_manifest(found["path"], Path(checkpoints.manifest_path(found["path"])), about)
+
+
+def change_main(trainer: ModuleType, about: dict[str, Any] | None = None) -> None:
     """Look at the result after the training, also where nothing was left to train."""
     original = trainer.train
 
@@ -380,6 +378,7 @@ def change_main(trainer: ModuleType) -> None:
             print(done, flush=True)
             result = None
         if jax.process_index() == 0:
+            describe_last(config, about or {})
             check_result(config)
         return result
 
@@ -448,13 +447,13 @@ def main(arguments: list[str]) -> None:
     if options.tokenizer_commit:
         settings = pin_tokenizer(settings, options.tokenizer_commit)
     if options.dataset_commit:
-        pin_dataset(options.dataset_commit)
+        pin_dataset(settings, options.dataset_commit)
     trainer = importlib.import_module(options.module)
     change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about)
     change_loss(trainer)
     training_data.check_data(trainer, Refused)
     change_data(trainer)
-    change_main(trainer)
+    change_main(trainer, options.about)
     try:
         app.run(trainer.main, argv=[options.module, *settings])
     except Refused as refused:

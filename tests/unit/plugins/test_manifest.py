@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -67,6 +68,24 @@ class TestProblems:
         assert manifest.problems(path, str(tree), thorough=thorough) == [
             f"{path} is missing or is no manifest"
         ]
+
+
+def test_a_link_to_what_is_gone_is_a_problem(tree: Path, path: str) -> None:
+    (tree / "empty").unlink()
+    (tree / "empty").symlink_to(tree / "gone")
+    for thorough in (True, False):
+        assert manifest.problems(path, str(tree), thorough=thorough) == [
+            f"{tree}/empty cannot be read (No such file or directory)"
+        ]
+
+
+def test_a_failing_disk_is_a_problem(tree: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def describe(name: str) -> None:
+        raise OSError(errno.EIO, "Input/output error", name)
+
+    monkeypatch.setattr(manifest, "describe", describe)
+    assert len(manifest.problems(path, str(tree))) == 3
+    assert "Input/output error" in manifest.sentence(manifest.problems(path, str(tree)))
 
 
 def test_rotten_bytes_are_found_by_reading_all(tree: Path, path: str) -> None:

@@ -460,7 +460,30 @@ def test_a_damaged_checkpoint_is_not_exported(
     status = base.export("main", f"load_parameters_path={step}/model_params")
     if described:
         assert status == 1
-        assert f"The checkpoint is damaged ({weights} has other content" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert f"The checkpoint is damaged ({weights} has other content" in told
+        assert f"it is now {step}.damaged. Train again" in told
         assert not base.output.exists()
+        assert [path.name for path in step.parent.iterdir()] == ["60.damaged"], "so that training starts"
+        assert not record.exists()
     else:
         assert status == 0
+
+
+@pytest.mark.parametrize("name", ["hf_model", "hf_commit", "maxtext_version"])
+def test_a_run_of_another_base_is_not_exported_with_this_one(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Its shapes and its rope may be the same; its end of text and its template are not."""
+    base.convert(trained(ready(base)))
+    step = tmp_path / "run" / "checkpoints" / "60"
+    (step / "model_params").mkdir(parents=True)
+    record = Path(checkpoints.manifest_path(str(step)))
+    record.parent.mkdir()
+    about = {"hf_model": "me/base", "hf_commit": "a", "maxtext_version": "0.2.5", "learning_rate": "1"}
+    manifest.write(str(record), manifest.build(str(step), about, parts=["model_params"]))
+    now = {key: about[key] for key in ("hf_model", "hf_commit", "maxtext_version")} | {"step": 60}
+    given = f"load_parameters_path={step}/model_params"
+    assert base.export("main", given, about=now) == 0
+    assert base.export("main", given, about=now | {name: "other"}) == 1
+    assert f"{name}: the run was trained with {about[name]}, and other is wanted" in capsys.readouterr().err

@@ -206,6 +206,13 @@ class TestNewestWhole:
         assert names(root) == ["20", "30.damaged"]
         assert names(root.parent / "manifests") == ["20.json"], "from now on it has one"
 
+    def test_without_the_optimizers_state(self, trainer: ModuleType, run: Any) -> None:
+        root = Path(run.checkpoint_dir)
+        write_step(root, 20)
+        shutil.rmtree(write_step(root, 30, described=False) / "optimizer_state")
+        assert trainer.newest_whole(root)["step"] == 20
+        assert names(root) == ["20", "30.incomplete"]
+
     def test_a_damaged_manifest_is_written_anew(self, trainer: ModuleType, run: Any) -> None:
         root = Path(run.checkpoint_dir)
         path = write_step(root, 30)
@@ -427,6 +434,34 @@ def test_a_loss_that_is_no_number_ends_the_training(trainer: ModuleType, maxtext
     assert peft.written == [1.5]
 
 
+class TestPins:
+    def test_only_the_roles_data_set_has_its_commit(
+        self, trainer: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A user's own arguments come later, and may name other data."""
+        asked: list[Any] = []
+        library = ModuleType("datasets")
+        library.load_dataset = lambda path, **options: asked.append((path, options))  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "datasets", library)
+        trainer.pin_dataset(["hf_path=me/data", "steps=1", "hf_path=me/other"], "c")
+        library.load_dataset("me/data", split="train")
+        library.load_dataset("me/other", split="train")
+        assert asked == [("me/data", {"revision": "c", "split": "train"}), ("me/other", {"split": "train"})]
+
+    def test_only_the_roles_tokenizer_has_its_commit(
+        self, trainer: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        library = ModuleType("huggingface_hub")
+        library.snapshot_download = lambda name, revision, **_: f"/{name}/{revision}"  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+        given = ["tokenizer_path=me/base", "steps=1", "tokenizer_path=me/other"]
+        assert trainer.pin_tokenizer(given, "c") == [
+            "tokenizer_path=/me/base/c",
+            "steps=1",
+            "tokenizer_path=me/other",
+        ]
+
+
 class TestResult:
     @pytest.fixture
     def arrays(self, trainer: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[Any, Any]]:
@@ -452,6 +487,18 @@ class TestResult:
         write_step(Path(run.checkpoint_dir), 60)
         with pytest.raises(trainer.Refused, match="The weights at step 60 are the base model's: nothing was"):
             trainer.check_result(run)
+
+    def test_one_that_was_saved_in_the_training_thread_is_described(
+        self, trainer: ModuleType, maxtext: Any, run: Any, arrays: dict[str, dict[Any, Any]]
+    ) -> None:
+        path = write_step(Path(run.checkpoint_dir), 60, described=False)
+        arrays["/model_params"]["head", "value"] = [2.5]
+        maxtext.train = lambda config: None
+        trainer.change_main(maxtext, {"learning_rate": "1"})
+        maxtext.train(run)
+        kept = manifest.read(checkpoints.manifest_path(str(path)))
+        assert kept is not None
+        assert kept["about"] == {"learning_rate": "1"}
 
     @pytest.mark.parametrize("reached", [0, 20])
     def test_an_early_end_of_any_cause(self, trainer: ModuleType, run: Any, reached: int) -> None:
