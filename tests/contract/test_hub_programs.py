@@ -15,7 +15,11 @@ from tests.e2e.support import ROOT
 
 HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
 EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
-ROPE = ROOT / "roles" / "common" / "files" / "rope.py"
+SHARED = [
+    ROOT / "roles" / "common" / "files" / "rope.py",
+    ROOT / "plugins" / "module_utils" / "checkpoints.py",
+    ROOT / "plugins" / "module_utils" / "manifest.py",
+]
 BASE = "Qwen/Qwen3-0.6B"
 #: Stands in for MaxText's converter: gives the base's own weights.
 COPY = """
@@ -33,7 +37,8 @@ def test_an_export_is_made_uploaded_and_uploaded_again(release: str, tmp_path: P
         weights = api.hf_hub_download(BASE, "model.safetensors", local_dir=tmp_path / "base")
         (tmp_path / "copied.py").write_text(COPY)
         (tmp_path / "tpuops").mkdir()
-        shutil.copy(ROPE, tmp_path / "tpuops")
+        for program in SHARED:
+            shutil.copy(program, tmp_path / "tpuops")
         environment = hub.environment(tmp_path) | {"PYTHONPATH": str(tmp_path), "WEIGHTS": weights}
         python, folder = python_client(f"huggingface_hub=={release}") / "python", tmp_path / "export"
         base = ["--base", BASE, "--revision", "main", "--output", str(folder)]
