@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a stage left is damaged, replaced, or of other inputs; the next stage notices, and the way out works.
 
-With the real programs, on the disk of a finished run. The tests stand in the order of the stages. Each puts
-back what it damaged.
+With the real programs, on the disk of a finished run. The tests stand in the order of the stages. Each leaves
+a whole run, of some more steps perhaps.
 """
 
 from __future__ import annotations
@@ -88,6 +88,16 @@ def runs(cloud: Cloud, job: str) -> list[int]:
     return [record["runs"] for name, record in cloud.records().items() if name.startswith(job)]
 
 
+def steps(cloud: Cloud) -> list[int]:
+    """The steps with a checkpoint, newest first."""
+    names = cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split()
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def push_new_rows(cloud: Cloud) -> None:
+    publish(HubStore(Path(cloud.settings["state_dir"]) / "hub"), DATASET, {"notes.txt": b"new rows"})
+
+
 def play(cloud: Cloud, tags: str, *arguments: str, status: int = 0) -> str:
     played = cloud.play("--tags", tags, *arguments)
     assert (played.status != 0) == (status != 0), played.output[-5000:]
@@ -150,40 +160,45 @@ def test_another_model_under_the_same_preset_has_its_own_weights(
 
 
 def test_training_goes_on_behind_a_rotten_checkpoint_with_its_own_data(cloud: Cloud, pinned: str) -> None:
-    """And near its end: 61 steps of a run that has 60."""
-    publish(HubStore(Path(cloud.settings["state_dir"]) / "hub"), DATASET, {"notes.txt": b"new rows"})
-    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/60/model_params")
-    told = play(cloud, "sft", "-e", "sft_steps=61")
+    """And near its end: one step more than the run has."""
+    push_new_rows(cloud)
+    newest, before = steps(cloud)
+    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/{newest}/model_params")
+    told = play(cloud, "sft", "-e", f"sft_steps={newest + 1}")
     assert f"The data set {DATASET} has changed on the Hub since run {RUN} began" in told
     text = log(cloud, f"sft-{RUN}")
-    assert "checkpoint 60 is damaged (" in text
-    assert "Restored params from step: 45" in text
-    assert cloud.ssh(f"ls {MOUNT}/maxtext/{RUN}/checkpoints").split() == ["60", "60.damaged", "61"]
+    assert f"checkpoint {newest} is damaged (" in text
+    assert f"Restored params from step: {before}" in text
+    assert cloud.ssh(f"ls -d {MOUNT}/maxtext/{RUN}/checkpoints/{newest}.damaged")
     assert cloud.records()[f"sft-{RUN}"]["inputs"]["dataset_commit"] == pinned
-    assert f"{RUN} stands at step 61 of 61" in told
+    assert f"{RUN} stands at step {newest + 1} of {newest + 1}" in told
 
 
 def test_fewer_steps_than_the_run_has_end_well(cloud: Cloud) -> None:
+    newest = steps(cloud)[0]
     play(cloud, "sft", "-e", "sft_steps=30")
-    assert "stand at step 61, 30 are wanted: nothing is left to train" in log(cloud, f"sft-{RUN}")
+    assert f"stand at step {newest}, 30 are wanted: nothing is left to train" in log(cloud, f"sft-{RUN}")
 
 
 def test_a_run_whose_record_is_lost_is_not_mixed_with_other_data(cloud: Cloud, pinned: str) -> None:
     """The checkpoints tell what they depend on, too; their own commit leads on."""
+    push_new_rows(cloud)
+    newest = steps(cloud)[0]
     root(cloud, f"rm {RECORDS}/sft-{RUN}.json")
-    told = play(cloud, "sft", "-e", "sft_steps=61", status=2)
+    told = play(cloud, "sft", "-e", f"sft_steps={newest}", status=2)
     assert f"comes from other inputs (dataset_commit '{pinned}', now '" in told
-    play(cloud, "sft", "-e", "sft_steps=61", "-e", f"dataset_revision={pinned}")
-    assert "stand at step 61, 61 are wanted: nothing is left to train" in log(cloud, f"sft-{RUN}")
+    play(cloud, "sft", "-e", f"sft_steps={newest}", "-e", f"dataset_revision={pinned}")
+    assert f"stand at step {newest}, {newest} are wanted: nothing is left" in log(cloud, f"sft-{RUN}")
 
 
 def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud, pinned: str) -> None:
-    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/61/model_params")
-    told = play(cloud, "export", "-e", "sft_steps=61", status=2)
+    newest, before = steps(cloud)
+    rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/{newest}/model_params")
+    told = play(cloud, "export", "-e", f"sft_steps={newest}", status=2)
     assert "The checkpoint is damaged" in told
     assert "ansible-playbook site.yml --tags sft,export" in told
-    play(cloud, "sft,export", "-e", "sft_steps=61", "-e", f"dataset_revision={pinned}")
-    assert "Restored params from step: 60" in log(cloud, f"sft-{RUN}")
+    play(cloud, "sft,export", "-e", f"sft_steps={newest}", "-e", f"dataset_revision={pinned}")
+    assert f"Restored params from step: {before}" in log(cloud, f"sft-{RUN}")
     assert whole(cloud, f"{EXPORT}.manifest.json", EXPORT)
 
 
@@ -212,6 +227,7 @@ def test_a_rotten_export_is_neither_uploaded_nor_served(cloud: Cloud, api: HfApi
 
 def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> None:
     play(cloud, "vllm_serve", "-e", "serve_source=export")
-    told = play(cloud, "sft", "-e", "sft_steps=62", "-e", f"dataset_revision={pinned}")
+    more = steps(cloud)[0] + 1
+    told = play(cloud, "sft", "-e", f"sft_steps={more}", "-e", f"dataset_revision={pinned}")
     assert f"vllm.service was stopped for job sft-{RUN}" in told
-    assert f"{RUN} stands at step 62 of 62" in told
+    assert f"{RUN} stands at step {more} of {more}" in told

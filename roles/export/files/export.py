@@ -111,6 +111,11 @@ def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
     given = dict(each.split("=", 1) for each in arguments if "=" in each)
     part = Path(given.get("load_parameters_path", ""))
     record = Path(checkpoints.manifest_path(str(part.parent)))
+    if part.name and not part.exists():  # an attempt before this one has set it aside
+        raise ExportError(
+            f"The checkpoint {part.parent} is gone: see the messages above. Train again: ansible-playbook "
+            "site.yml --tags sft,export"
+        )
     if not record.exists():  # of a training by other means
         return
     damage = manifest.problems(str(record), str(part.parent))
