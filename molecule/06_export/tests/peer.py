@@ -76,5 +76,5 @@ if __name__ == "__main__":
     given = json.load(sys.stdin)
     read = {"transformers": with_transformers, "vllm": with_vllm}[library]
     print("ANSWER", json.dumps(read(where, given["messages"], given["top"])), flush=True)
-    # vLLM has shut its engine down by now. A thread of its libraries may still abort the interpreter at its end.
+    # vLLM has shut its engine down by now. A thread of its libraries may abort the interpreter at its end.
     os._exit(0)
