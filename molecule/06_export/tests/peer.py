@@ -11,7 +11,6 @@ Runs on the TPU VM in the serving environment, or with another transformers befo
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
@@ -76,5 +75,3 @@ if __name__ == "__main__":
     given = json.load(sys.stdin)
     read = {"transformers": with_transformers, "vllm": with_vllm}[library]
     print("ANSWER", json.dumps(read(where, given["messages"], given["top"])), flush=True)
-    # vLLM has shut its engine down by now. A thread of its libraries may abort the interpreter at its end.
-    os._exit(0)
