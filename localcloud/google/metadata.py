@@ -73,7 +73,7 @@ def answer(cloud: Cloud, request: Request, owner: Owner) -> Response:
 
 
 def publish(cloud: Cloud, request: Request, value: bytes) -> Response:
-    """Write a guest attribute of the calling worker. Whoever runs there may write anything, as at Google."""
+    """Write a guest attribute of the calling worker. Any program there may write anything, as at Google."""
     if refusal := _refusal(request):
         return refusal
     path = request.path_params["path"].removeprefix(ROOT)

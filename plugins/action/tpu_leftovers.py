@@ -125,7 +125,7 @@ class ActionModule(ModuleAction):
 
 
 def mine(options: Result) -> str:
-    """The value of the label `owner` on what whoever runs this has made."""
+    """The value of the label `owner` on what the user of this command has created."""
     if not options["delete"]:
         return ""
     return labels.marked(options["labels"], "", options["me"] or labels.login_name()).get("owner", "")

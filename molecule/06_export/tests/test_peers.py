@@ -39,7 +39,7 @@ SCALED = {
     "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256},
 }
 ENDS = [2, 0]  # <|im_end|> and <|endoftext|>, by the base's generation_config.json
-#: Stands in for MaxText's converter, and gives the weights of the run.
+#: A replacement for MaxText's converter, which gives the weights of the run.
 COPY = """
 import os, shutil, sys
 (target,) = [each.partition("=")[2] for each in sys.argv if each.startswith("base_output_directory=")]
@@ -48,7 +48,7 @@ shutil.copy("{weights}", target)
 """
 
 
-#: What a shell says of SIGABRT. Now and then a thread of vLLM's libraries aborts the interpreter at its end,
+#: The exit status that a shell gives for SIGABRT. Now and then a thread of vLLM's libraries aborts the interpreter at its end,
 #: after the answer. What is compared is the answer.
 ABORTED = 134
 
