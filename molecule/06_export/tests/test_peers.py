@@ -48,8 +48,8 @@ shutil.copy("{weights}", target)
 """
 
 
-#: The exit status that a shell gives for SIGABRT. Now and then a thread of vLLM's libraries aborts the interpreter at its end,
-#: after the answer. What is compared is the answer.
+#: The exit status that a shell gives for SIGABRT. Now and then a thread of vLLM's libraries aborts the
+#: interpreter at its end, after the answer. What is compared is the answer.
 ABORTED = 134
 
 
