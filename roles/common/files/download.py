@@ -6,7 +6,7 @@
 The Hub's client takes a file in its cache for whole because it is there. A disk that failed, or lost its
 power, while the file was written leaves a part of it, and every later stage would use that. So the files are
 compared with the Hub's SHA-256 of large files and Git's SHA-1 of small ones; those that differ are downloaded
-again.
+again. Where the Hub does not answer, the cache itself tells: it calls each content by that hash.
 
 Needs huggingface_hub; the token of the Hub comes in HF_TOKEN and its address in HF_ENDPOINT. As a program it
 writes the manifest of the model's files (manifest.py).
@@ -17,40 +17,42 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from tpuops import manifest
+from tpuops import manifest, model_files
 
-# All that a model consists of, in any of its forms, but not its weights in other formats than safetensors.
-PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py", "LICENSE*")
-ELSEWHERE = ("original/*", "metal/*", "onnx/*")  # copies in the formats of other programs
 CHUNK = 1 << 20
+HASH = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")  # Git's SHA-1, or SHA-256
+Patterns = tuple[str, ...]
 
 
 class Damaged(Exception):
     """A file that is not the Hub's, also after another download."""
 
 
-def snapshot(repository: str, commit: str) -> Path:
-    from huggingface_hub import snapshot_download
+def hub() -> Any:
+    """A client of the Hub that the environment names."""
+    from huggingface_hub import HfApi
 
-    patterns = {"allow_patterns": [*PATTERNS], "ignore_patterns": [*ELSEWHERE]}
-    return Path(snapshot_download(repository, revision=commit, max_workers=8, **patterns))
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
+
+
+def snapshot(repository: str, commit: str, allow: Patterns, ignore: Patterns) -> Path:
+    found = hub().snapshot_download(
+        repository, revision=commit, max_workers=8, allow_patterns=[*allow], ignore_patterns=[*ignore]
+    )
+    return Path(found)
 
 
 def listed(repository: str, commit: str) -> dict[str, Any] | None:
-    """What the Hub says of each file, by its path; None where the Hub does not answer.
-
-    Then the client has found the files in its cache, which were compared when they were downloaded.
-    """
-    from huggingface_hub import HfApi
-
+    """What the Hub says of each file, by its path; None where the Hub does not answer."""
     try:
-        info = HfApi().model_info(repository, revision=commit, files_metadata=True)
+        info = hub().model_info(repository, revision=commit, files_metadata=True)
     except Exception as error:  # each version of the client has its own, and those of its HTTP library
-        print(f"the Hub does not tell its files, so they are not compared with it: {error}", flush=True)
+        print(f"the Hub does not tell its files, so the cache is compared with itself: {error}", flush=True)
         return None
     return {each.rfilename: each for each in info.siblings or []}
 
@@ -75,22 +77,55 @@ def differs(path: Path, known: Any) -> bool:
 
 
 def damaged(directory: Path, known: dict[str, Any]) -> list[str]:
-    names = [name for name in manifest.files_below(str(directory)) if name in known]
-    return [name for name in names if differs(directory / name, known[name])]
+    """Those of the known files that are not there as the Hub describes them."""
+    return [
+        name
+        for name, each in known.items()
+        if not (directory / name).is_file() or differs(directory / name, each)
+    ]
 
 
-def fetch(repository: str, commit: str) -> Path:
-    """The directory of the model at this commit. Raises Damaged where the Hub gives other files twice."""
-    directory = snapshot(repository, commit)
+def damaged_by_name(directory: Path, names: list[str]) -> list[str]:
+    """Those of the files whose content is not what the client's cache calls it (blobs/HASH)."""
+    found = []
+    for name in names:
+        path = directory / name
+        blob = path.resolve().name
+        if not path.is_file():
+            found.append(name)
+        elif HASH.fullmatch(blob):
+            actual = git_sha1(path) if len(blob) == 40 else manifest.describe(str(path))["sha256"]
+            found += [name] * (actual != blob)
+    return found
+
+
+def fetch(
+    repository: str,
+    commit: str,
+    allow: Patterns = model_files.MODEL,
+    ignore: Patterns = model_files.ELSEWHERE,
+) -> Path:
+    """The directory of the files that the patterns choose, at this commit.
+
+    Raises Damaged where the Hub gives other files twice, or where a damaged one cannot be downloaded again.
+    """
+    directory = snapshot(repository, commit, allow, ignore)
+    there = model_files.chosen(manifest.files_below(str(directory)), allow, ignore)
     known = listed(repository, commit)
     if known is None:
+        if wrong := damaged_by_name(directory, there):
+            raise Damaged(
+                f"{', '.join(wrong)} of {repository} at {commit} are damaged in {directory}, and the Hub "
+                "does not answer. Run the same command again when it does: they are downloaded again then."
+            )
         return directory
-    for name in damaged(directory, known):
+    known = {name: known[name] for name in model_files.chosen(known, allow, ignore)}
+    for name in [*damaged(directory, known), *sorted(set(there) - known.keys())]:
         path = directory / name
-        print(f"{path} is not what the Hub has: it is downloaded again", flush=True)
+        print(f"{path} is not what the Hub has: it is downloaded again, if the Hub has it", flush=True)
         path.resolve().unlink(missing_ok=True)  # the content, which the name links to
         path.unlink(missing_ok=True)
-    directory = snapshot(repository, commit)
+    directory = snapshot(repository, commit, allow, ignore)
     if wrong := damaged(directory, known):
         raise Damaged(
             f"{', '.join(wrong)} of {repository} at {commit} are not what the Hub says of them, also after "

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs MaxText's converter to the Hub's format, and publishes the base's own files with the new weights.
 
-    export.py --base REPO --revision REV [--tokenizer REPO] --output DIR [--about JSON]
-              MODULE CONFIG KEY=VALUE...
+    export.py --base REPO --revision REV [--tokenizer REPO] [--tokenizer-revision REV] --output DIR
+              [--about JSON] MODULE CONFIG KEY=VALUE...
 
 MODULE is the converter's name in this version of MaxText; what follows are its own arguments. It writes the
 weights as they should be. But it writes the configuration and the tokenizer as transformers 5 makes them from
@@ -13,8 +13,9 @@ does not load the tokenizer. So here
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
 - the rope that MaxText computes with must be the base's;
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
-- the base's configuration, tokenizer, templates, code and license come beside them, byte for byte. In
-  ``config.json`` only the data type and the size of the vocabulary follow the weights, where they differ;
+- the base's configuration, tokenizer, templates, code and license come beside them, byte for byte as the Hub
+  has them (``tpuops/download.py``). In ``config.json`` only the data type and the size of the vocabulary
+  follow the weights, where they differ;
 - where the training took the tokenizer of another repository, its tokenizer, chat template and end of text
   take the place of the base's;
 - the finished draft gets its name at once, so that a kill never leaves a mixture. Its manifest is written
@@ -36,47 +37,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tpuops import checkpoints, manifest, rope
+from tpuops import checkpoints, download, manifest, model_files, rope
 
-#: What of a base is published again, as patterns of huggingface_hub: '*' matches '/' too.
-PUBLISHED = (
-    "*.json",  # configurations, tokenizers, vocabularies
-    "*.jinja",
-    "*.model",
-    "*.tiktoken",
-    "*.txt",  # merges.txt, vocab.txt
-    "*.py",  # what auto_map in config.json names
-    "LICENSE*",
-    "NOTICE*",
-    "USE_POLICY*",
-)
-#: And what of that is not: other forms of the weights, the index of files that do not come along, an adapter
-#: (loaders would take the model for one), notes of the base's own training, and what an upload leaves.
-NOT_PUBLISHED = (
-    "*.index.json",
-    "adapter_*",
-    "onnx/*",
-    "original/*",
-    "trainer_state.json",
-    "*_results.json",
-    "README*",
-    "tpuops-upload.json",
-)
-#: The only directory of a model that loaders read.
-TEMPLATES = "additional_chat_templates/"
-#: What belongs to a tokenizer, with the tokens that end a text.
-TOKENIZER = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "*.jinja",
-    "chat_template.json",
-    "generation_config.json",
-)
 INDEX = "model.safetensors.index.json"
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
 #: Of safetensors, as config.json calls them.
@@ -134,33 +96,26 @@ def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
             )
 
 
-def hub() -> Any:
-    """A client of the Hub that the environment names."""
-    from huggingface_hub import HfApi
-
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
-
-
-def download(
-    repository: str, revision: str, patterns: tuple[str, ...] = PUBLISHED, option: str = "hf_model"
+def fetch(
+    repository: str,
+    revision: str,
+    patterns: tuple[str, ...] = model_files.PUBLISHED,
+    option: str = "hf_model",
 ) -> Path:
-    """A directory with those of the repository's files that are published again."""
+    """A directory with those of the repository's files that are published again, compared with the Hub."""
     try:
-        found = hub().snapshot_download(
-            repository, revision=revision, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED]
-        )
+        return download.fetch(repository, revision, patterns, model_files.NOT_PUBLISHED)
+    except download.Damaged as error:
+        raise ExportError(str(error)) from error
     except Exception as error:
         raise ExportError(f"{option}: {repository} at revision {revision} cannot be read: {error}") from error
-    return Path(found)
 
 
-def published(directory: Path, patterns: tuple[str, ...] = PUBLISHED) -> list[str]:
+def published(directory: Path, patterns: tuple[str, ...] = model_files.PUBLISHED) -> list[str]:
     """Those of the files that are published again: the Hub's cache has what others downloaded, too."""
-    from huggingface_hub.utils import filter_repo_objects
-
-    names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
-    found = filter_repo_objects(names, allow_patterns=[*patterns], ignore_patterns=[*NOT_PUBLISHED])
-    return [name for name in found if "/" not in name or name.startswith(TEMPLATES)]
+    names = manifest.files_below(str(directory))
+    found = model_files.chosen(names, patterns, model_files.NOT_PUBLISHED)
+    return [name for name in found if "/" not in name or name.startswith(model_files.TEMPLATES)]
 
 
 def copy_published(directory: Path, names: Iterable[str], draft: Path) -> None:
@@ -175,8 +130,8 @@ def copy_files(base_files: Path, tokenizer_files: Path | None, draft: Path) -> N
     if tokenizer_files is None:
         copy_published(base_files, names, draft)
         return
-    others = published(tokenizer_files, TOKENIZER)
-    of_base = set(published(base_files, TOKENIZER)) - ({"generation_config.json"} - set(others))
+    others = published(tokenizer_files, model_files.TOKENIZER)
+    of_base = set(published(base_files, model_files.TOKENIZER)) - ({"generation_config.json"} - set(others))
     copy_published(base_files, [name for name in names if name not in of_base], draft)
     copy_published(tokenizer_files, others, draft)
 
@@ -230,7 +185,7 @@ def base_shapes(base: str, revision: str) -> Shapes | None:
     from huggingface_hub.errors import NotASafetensorsRepoError
 
     try:
-        files = hub().get_safetensors_metadata(base, revision=revision).files_metadata
+        files = download.hub().get_safetensors_metadata(base, revision=revision).files_metadata
     except NotASafetensorsRepoError:
         return None
     return {name: list(tensor.shape) for file in files.values() for name, tensor in file.tensors.items()}
@@ -331,7 +286,7 @@ def card(base: str, revision: str, name: str) -> str:
     """A short README.md; the upload leaves one that is there as it is."""
     from huggingface_hub import ModelCardData
 
-    known = hub().model_info(base, revision=revision).card_data
+    known = download.hub().model_info(base, revision=revision).card_data
     license_of_base = {
         key: str(known.get(key))
         for key in ("license", "license_name", "license_link")
@@ -381,9 +336,11 @@ def export(options: argparse.Namespace) -> int:
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     check_checkpoint(options.arguments, options.about)
-    base_files = download(options.base, options.revision)
-    other = options.tokenizer not in (None, options.base)
-    tokenizer_files = download(options.tokenizer, "main", TOKENIZER, "sft_tokenizer") if other else None
+    base_files = fetch(options.base, options.revision)
+    tokenizer = options.tokenizer or options.base, options.tokenizer_revision or options.revision
+    tokenizer_files = None
+    if tokenizer != (options.base, options.revision):
+        tokenizer_files = fetch(*tokenizer, model_files.TOKENIZER, "sft_tokenizer")
     if problem := rope.problem(options.arguments, read_config(base_files), options.base):
         raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
     if status := convert(options.module, options.arguments, draft, base_files):
@@ -401,6 +358,7 @@ def main(arguments: list[str]) -> int:
     option("--base", required=True, help="repository of the model that was fine-tuned")
     option("--revision", required=True, help="its branch, tag or commit")
     option("--tokenizer", help="repository of the tokenizer of the training, by default the base")
+    option("--tokenizer-revision", help="its branch, tag or commit, by default the base's")
     option("--output", required=True, type=Path, help="directory of the export")
     option("--about", type=json.loads, default={}, help="what it is made of, as JSON")
     option("module", help="MaxText's converter")

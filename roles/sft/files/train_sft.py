@@ -9,7 +9,8 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here these thin
 
 - The base model is compared with the manifest that its conversion left (``tpuops/manifest.py``).
 - The data set and the tokenizer are read at one commit. MaxText takes the newest ones, so a run that goes on
-  would train on other data than it began with.
+  would train on other data than it began with. The tokenizer's files are compared with the Hub's
+  (``tpuops/download.py``).
 - Checkpoints are saved by time or by steps, never at the first step, and at the end; only the last ones are
   kept. Orbax saves the first step of every run, whatever the period.
 - A checkpoint is on the disk before it has its name, and before an older one is deleted for it. Orbax leaves
@@ -50,10 +51,7 @@ from types import ModuleType
 from typing import Any
 
 import training_data
-from tpuops import arrays, checkpoints, manifest
-
-TOKENIZER = ["tokenizer*", "*.json", "*.jinja", "*.model", "*.txt"]  # not the weights
-WEIGHTS = ["*.safetensors.index.json", "pytorch_model*"]
+from tpuops import arrays, checkpoints, download, manifest, model_files
 
 
 class Refused(Exception):
@@ -298,12 +296,11 @@ def pin_dataset(settings: list[str], commit: str) -> None:
 
 def pin_tokenizer(settings: list[str], commit: str) -> list[str]:
     """The settings with the directory of the role's tokenizer at one commit in place of its repository."""
-    from huggingface_hub import snapshot_download
-
     repository = first(settings, "tokenizer_path")
     if Path(repository).is_dir():
         return settings
-    found = snapshot_download(repository, revision=commit, allow_patterns=TOKENIZER, ignore_patterns=WEIGHTS)
+    # All that is not weights: a tokenizer may need the model's configuration, and code.
+    found = download.fetch(repository, commit, model_files.PUBLISHED, model_files.NOT_PUBLISHED)
     given = f"tokenizer_path={repository}"
     return [f"tokenizer_path={found}" if setting == given else setting for setting in settings]
 
@@ -445,7 +442,11 @@ def main(arguments: list[str]) -> None:
 
     settings = options.arguments
     if options.tokenizer_commit:
-        settings = pin_tokenizer(settings, options.tokenizer_commit)
+        try:
+            settings = pin_tokenizer(settings, options.tokenizer_commit)
+        except download.Damaged as damaged:
+            print(f"error: {damaged}", file=sys.stderr, flush=True)
+            sys.exit(1)
     if options.dataset_commit:
         pin_dataset(settings, options.dataset_commit)
     trainer = importlib.import_module(options.module)

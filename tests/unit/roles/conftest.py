@@ -57,6 +57,7 @@ def shared_programs() -> Iterator[ModuleType]:
     for path in (
         "plugins/module_utils/manifest.py",
         "plugins/module_utils/checkpoints.py",
+        "plugins/module_utils/huggingface/model_files.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
         "roles/common/files/rope.py",
@@ -65,7 +66,7 @@ def shared_programs() -> Iterator[ModuleType]:
         module = load(path, f"tpuops.{name}")
         setattr(package, name, module)
     yield package
-    for name in ("", ".manifest", ".checkpoints", ".arrays", ".download", ".rope"):
+    for name in ("", ".manifest", ".checkpoints", ".model_files", ".arrays", ".download", ".rope"):
         del sys.modules[f"tpuops{name}"]
 
 

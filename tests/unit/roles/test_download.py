@@ -13,6 +13,11 @@ import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 10}
+# What the client's cache calls their content.
+BLOBS = {
+    "config.json": hashlib.sha1(b"blob 2\0{}").hexdigest(),
+    "model.safetensors": hashlib.sha256(FILES["model.safetensors"]).hexdigest(),
+}
 
 
 @dataclass
@@ -22,26 +27,27 @@ class Hub:
     directory: Path
     answers: bool = True
     wrong: bool = False  # what it sends is damaged
+    lost: bool = False  # it sends nothing any more
     sent: list[str] = field(default_factory=list)
 
-    def snapshot(self, repository: str, commit: str) -> Path:
+    def snapshot(self, repository: str, commit: str, *_patterns: tuple[str, ...]) -> Path:
         blobs = self.directory.parent / "blobs"
         for path in (blobs, self.directory):
             path.mkdir(exist_ok=True)
         for name, content in FILES.items():
-            if not (self.directory / name).exists():
-                self.sent.append(name)
-                (blobs / name).write_bytes(content[:-1] if self.wrong else content)
-                (self.directory / name).symlink_to(blobs / name)
+            if self.lost or (self.directory / name).exists():
+                continue
+            self.sent.append(name)
+            (blobs / BLOBS[name]).write_bytes(content[:-1] if self.wrong else content)
+            (self.directory / name).symlink_to(blobs / BLOBS[name])
         return self.directory
 
     def listed(self, repository: str, commit: str) -> dict[str, Any] | None:
         if not self.answers:
             return None
-        git = hashlib.sha1(b"blob 2\0{}").hexdigest()
-        sha256 = hashlib.sha256(FILES["model.safetensors"]).hexdigest()
+        sha256 = BLOBS["model.safetensors"]
         return {
-            "config.json": SimpleNamespace(size=2, lfs=None, blob_id=git),
+            "config.json": SimpleNamespace(size=2, lfs=None, blob_id=BLOBS["config.json"]),
             "model.safetensors": SimpleNamespace(size=2560, lfs={"sha256": sha256}, blob_id="x"),
             "other.bin": SimpleNamespace(size=1, lfs=None, blob_id="x"),
         }
@@ -86,6 +92,47 @@ def test_a_hub_that_sends_other_files_is_refused(downloader: ModuleType, hub: Hu
 def test_without_the_hub_the_cache_is_taken(downloader: ModuleType, hub: Hub) -> None:
     hub.answers = False
     assert downloader.fetch("me/model", "0") == hub.directory
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_without_the_hub_a_damaged_file_of_the_cache_is_refused(
+    downloader: ModuleType, hub: Hub, name: str, damage: str
+) -> None:
+    """It calls each content by its hash."""
+    hub.snapshot("me/model", "0")
+    hub.answers, hub.lost = False, True
+    if damage == "changed":
+        (hub.directory / name).write_bytes(b"!!")
+    else:
+        (hub.directory / name).resolve().unlink()
+    with pytest.raises(
+        downloader.Damaged, match=f"^{name} of me/model at 0 are damaged .* Run the same comm"
+    ):
+        downloader.fetch("me/model", "0")
+
+
+def test_a_hub_that_falls_silent_leaves_no_hole(downloader: ModuleType, hub: Hub) -> None:
+    """The client gives what is left in the cache, without an error."""
+    hub.snapshot("me/model", "0")
+    (hub.directory / "config.json").write_bytes(b"!!")
+    hub.lost = True
+    with pytest.raises(downloader.Damaged, match=r"config\.json of me/model at 0 are not what"):
+        downloader.fetch("me/model", "0")
+
+
+def test_only_what_is_asked_for_is_compared(downloader: ModuleType, hub: Hub) -> None:
+    """The cache may hold the weights, of many gigabytes, for another stage."""
+    hub.snapshot("me/model", "0")
+    (hub.directory / "model.safetensors").write_bytes(b"!!")
+    downloader.fetch("me/model", "0", ("*.json",), ())
+    assert hub.sent == list(FILES)
+
+
+def test_a_file_that_the_hub_does_not_have_is_removed(downloader: ModuleType, hub: Hub) -> None:
+    hub.snapshot("me/model", "0")
+    (hub.directory / "chat_template.jinja").write_bytes(b"x")
+    assert sorted(path.name for path in downloader.fetch("me/model", "0").iterdir()) == sorted(FILES)
 
 
 def test_the_program_leaves_a_manifest(downloader: ModuleType, hub: Hub, tmp_path: Path) -> None:

@@ -99,12 +99,14 @@ class Base:
         revision: str = "main",
         *arguments: str,
         tokenizer: str | None = None,
+        tokenizer_revision: str | None = None,
         about: dict[str, Any] | None = None,
     ) -> int:
         """The exit status."""
         given = ["--base", self.name, "--revision", revision, "--output", str(self.output)]
         given += ["--about", json.dumps(about)] if about else []
         given += ["--tokenizer", tokenizer] if tokenizer else []
+        given += ["--tokenizer-revision", tokenizer_revision] if tokenizer_revision else []
         status = self.program.main([*given, "fake_converter", "base.yml", "scan_layers=True", *arguments])
         assert isinstance(status, int)
         return status
@@ -421,14 +423,31 @@ def test_the_tokenizer_of_the_training_is_published(base: Base) -> None:
     }
     base.api.create_repo(other)
     operations = [CommitOperationAdd(path_in_repo=path, path_or_fileobj=data) for path, data in its.items()]
-    base.api.create_commit(other, operations, commit_message="Add")
+    commit = base.api.create_commit(other, operations, commit_message="Add").oid
+    later = [CommitOperationAdd(path_in_repo="tokenizer.json", path_or_fileobj=b"{}")]
+    base.api.create_commit(other, later, commit_message="After the training began")
     files = ready(base)
-    assert base.export("main", tokenizer=other) == 0
+    assert base.export("main", tokenizer=other, tokenizer_revision=commit) == 0
     published = {name: (base.output / name).read_bytes() for name in base.names()}
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         assert published[name] == its[name]
     assert published["config.json"] == files["config.json"]
     assert not published.keys() & {"merges.txt", "special_tokens_map.json"}  # of the base's tokenizer
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_a_damaged_file_in_the_cache_is_not_published(base: Base, tmp_path: Path, name: str) -> None:
+    """The Hub's client takes what is in its cache for whole."""
+    files = ready(base)
+    assert base.export() == 0
+    (cached,) = (tmp_path / "cache").glob(f"*/snapshots/*/{name}")
+    cached.write_bytes(files[name][:-1] + b"!")
+    strange = cached.with_name("chat_template.jinja")
+    strange.write_bytes(b"not of this commit")
+    base.convert(trained(files))
+    assert base.export() == 0
+    assert (base.output / name).read_bytes() == files[name]
+    assert "chat_template.jinja" not in base.names()
 
 
 def test_an_export_is_described_with_what_it_is_made_of(base: Base) -> None:

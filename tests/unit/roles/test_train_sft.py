@@ -17,6 +17,9 @@ from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils import checkpoints, manifest
+from huggingface_hub import CommitOperationAdd, HfApi, constants
+
+from ..plugins.job.conftest import Hub
 
 
 @dataclass
@@ -449,17 +452,38 @@ class TestPins:
         assert asked == [("me/data", {"revision": "c", "split": "train"}), ("me/other", {"split": "train"})]
 
     def test_only_the_roles_tokenizer_has_its_commit(
-        self, trainer: ModuleType, monkeypatch: pytest.MonkeyPatch
+        self, trainer: ModuleType, downloader: ModuleType, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        library = ModuleType("huggingface_hub")
-        library.snapshot_download = lambda name, revision, **_: f"/{name}/{revision}"  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+        monkeypatch.setattr(downloader, "fetch", lambda name, commit, *_: Path(f"/{name}/{commit}"))
         given = ["tokenizer_path=me/base", "steps=1", "tokenizer_path=me/other"]
         assert trainer.pin_tokenizer(given, "c") == [
             "tokenizer_path=/me/base/c",
             "steps=1",
             "tokenizer_path=me/other",
         ]
+
+    def test_a_damaged_tokenizer_in_the_cache_is_not_trained_with(
+        self, trainer: ModuleType, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The Hub's client takes what is in its cache for whole."""
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        api = HfApi(endpoint=hub.url, token=hub.token)
+        api.create_repo("local/tokenizer")
+        files = {"tokenizer.json": b"{}", "config.json": b"[]", "model.safetensors": b"weights"}
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=files[name]) for name in files]
+        commit = str(api.create_commit("local/tokenizer", operations, commit_message="Add").oid)
+        (setting,) = trainer.pin_tokenizer(["tokenizer_path=local/tokenizer"], commit)
+        found = Path(setting.partition("=")[2])
+        assert sorted(path.name for path in found.iterdir()) == ["config.json", "tokenizer.json"]
+        for name in ("config.json", "tokenizer.json"):
+            (found / name).write_bytes(b"!!")
+        trainer.pin_tokenizer(["tokenizer_path=local/tokenizer"], commit)
+        assert {path.name: path.read_bytes() for path in found.iterdir()} == {
+            name: files[name] for name in ("config.json", "tokenizer.json")
+        }
 
 
 class TestResult:
@@ -563,7 +587,9 @@ def test_a_thread_that_dies_ends_the_training(
     shared.mkdir()
     for path in (
         "roles/common/files/arrays",
+        "roles/common/files/download",
         "plugins/module_utils/checkpoints",
+        "plugins/module_utils/huggingface/model_files",
         "plugins/module_utils/manifest",
     ):
         (shared / f"{Path(path).name}.py").symlink_to(root / f"{path}.py")
