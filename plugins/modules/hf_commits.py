@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: hf_commits
-short_description: Find the commits of the model and the data set of a run
+short_description: Find the commits of the model, the tokenizer and the data set of a run
 version_added: 0.2.0
 description:
   - A repository of the Hub changes under its name. A run keeps the commits that its training began with, so
     that it never mixes two versions of its model or its data.
-  - For a run whose training has begun, the commits come from the record of its job. Otherwise they are the
-    ones that the Hub has now. When the Hub does not answer, the newest commit that a job here
-    has used is taken.
+  - For a run that has a checkpoint, or whose job runs, the commits come from there. Otherwise they are the
+    ones that the Hub has now. A start that left no checkpoint binds nothing. When the Hub does not answer,
+    the newest commit that a job here has used is taken.
   - Warns when a repository has changed on the Hub since the run began.
   - Runs on the controller.
 options:
@@ -27,6 +27,11 @@ options:
     type: list
     elements: dict
     default: []
+  checkpoint:
+    description:
+      - What the newest checkpoint of the run depends on, RV(tpuops.maxtext.checkpoint_info#module:latest_about).
+        Leave it out where there is no checkpoint. Where it is empty, the record of the run's job tells.
+    type: dict
   model:
     description: The base model.
     type: dict
@@ -40,6 +45,10 @@ options:
         description: Branch, tag or commit.
         type: str
         default: main
+  tokenizer:
+    description: The tokenizer. One that is the model's has the model's commit.
+    type: dict
+    suboptions: *repository
   dataset:
     description: The data set.
     type: dict
@@ -57,6 +66,7 @@ extends_documentation_fragment:
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
 seealso:
+  - module: tpuops.maxtext.checkpoint_info
   - module: tpuops.maxtext.job_info
   - module: tpuops.maxtext.hf_repo_info
 author:
@@ -69,10 +79,17 @@ EXAMPLES = r"""
   become: true
   register: known
 
+- name: Find its checkpoints
+  tpuops.maxtext.checkpoint_info:
+    path: /mnt/disks/checkpoints/maxtext/qwen3-4b-sft
+  become: true
+  register: trained
+
 - name: Find the commits of the run
   tpuops.maxtext.hf_commits:
     run: qwen3-4b-sft
     jobs: "{{ known.jobs }}"
+    checkpoint: "{{ omit if trained.latest_step is none else trained.latest_about | default({}, true) }}"
     model:
       repo_id: Qwen/Qwen3-4B
     dataset:
@@ -106,6 +123,11 @@ model:
       type: str
       returned: always
       sample: null
+tokenizer:
+  description: The tokenizer; null without O(tokenizer).
+  returned: success
+  type: dict
+  contains: *chosen
 dataset:
   description: The data set; null without O(dataset).
   returned: success
@@ -133,7 +155,9 @@ def main() -> None:
         argument_spec={
             "run": {"type": "str", "required": True},
             "jobs": {"type": "list", "elements": "dict", "default": []},
+            "checkpoint": {"type": "dict"},
             "model": {**repository, "required": True},
+            "tokenizer": repository,
             "dataset": repository,
             "token": {"type": "str", "no_log": True},
             "endpoint": {"type": "str", "default": "https://huggingface.co"},
@@ -144,9 +168,13 @@ def main() -> None:
     result = {}
     try:
         hub = Preflight(params["endpoint"], params["token"])
-        for kind in ("model", "dataset"):
+        for kind in ("model", "tokenizer", "dataset"):
             wanted = params[kind]
-            result[kind] = wanted and choose(kind, wanted, params["run"], params["jobs"], hub.commit)
+            if kind == "tokenizer" and wanted == params["model"]:
+                result[kind] = result["model"]
+                continue
+            known = params["jobs"], hub.commit, params["checkpoint"]
+            result[kind] = wanted and choose(kind, wanted, params["run"], *known)
             warning = wanted and moved(kind, result[kind], params["run"])
             if warning:
                 module.warn(warning)

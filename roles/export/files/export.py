@@ -104,7 +104,7 @@ def fetch(
 ) -> Path:
     """A directory with those of the repository's files that are published again, compared with the Hub."""
     try:
-        return download.fetch(repository, revision, patterns, model_files.NOT_PUBLISHED)
+        return Path(download.fetch(repository, revision, patterns, model_files.NOT_PUBLISHED))
     except download.Damaged as error:
         raise ExportError(str(error)) from error
     except Exception as error:

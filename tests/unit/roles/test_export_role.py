@@ -13,7 +13,7 @@ from ansible.template import Templar
 from .test_disk_space import ROLES, load
 
 COMMIT = "0" * 40
-COMMITS = {"model": {"commit": COMMIT}}
+COMMITS = {"model": {"commit": COMMIT}, "tokenizer": {"commit": COMMIT}}
 
 
 def arguments(**values: Any) -> dict[str, str]:
@@ -41,21 +41,33 @@ def test_the_layers_are_stacked_as_in_training() -> None:
         assert f"scan_layers={stacked}" in given
 
 
+QWEN, OTHER = "Qwen/Qwen3-4B", "me/other"
+
+
 @pytest.mark.parametrize(
-    ("jobs", "tokenizer"),
+    ("trained_on", "now", "tokenizer", "revision"),
     [
-        ([], "Qwen/Qwen3-4B"),
-        ([{"inputs": {"tokenizer": "me/other"}}], "me/other"),
-        ([{"inputs": {}}], "Qwen/Qwen3-4B"),  # of an earlier version
+        (None, {}, QWEN, COMMIT),  # a checkpoint of other means
+        ({"tokenizer": QWEN}, {}, QWEN, COMMIT),
+        ({"tokenizer": QWEN}, {"sft_tokenizer": OTHER}, QWEN, COMMIT),
+        ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {}, OTHER, "a"),
+        ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {"sft_tokenizer": OTHER}, OTHER, "a"),
+        ({"tokenizer": QWEN, "tokenizer_commit": "a"}, {}, QWEN, "a"),  # at another commit than the model
+        ({}, {"sft_tokenizer": OTHER}, OTHER, "t"),
+        ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {"export_tokenizer": "me/third"}, "me/third", "main"),
     ],
 )
-@pytest.mark.parametrize(("commit", "revision"), [(COMMIT, COMMIT), (None, "main")])
-def test_base_and_tokenizer_are_those_of_the_training(
-    jobs: list[dict[str, Any]], tokenizer: str, commit: str | None, revision: str
+def test_the_tokenizer_is_that_of_the_training(
+    trained_on: dict[str, str] | None, now: dict[str, str], tokenizer: str, revision: str
 ) -> None:
-    given = arguments(export_training={"jobs": jobs}, common_commits={"model": {"commit": commit}})
-    assert (given["--base"], given["--revision"], given["--tokenizer"]) == (
-        "Qwen/Qwen3-4B",
-        revision,
-        tokenizer,
-    )
+    checkpoints = {"latest_step": 100, "latest_digest": "d", "latest_about": trained_on}
+    chosen = {"model": {"commit": COMMIT}, "tokenizer": {"commit": "t"}}
+    given = arguments(export_checkpoints=checkpoints, common_commits=chosen, **now)
+    assert (given["--tokenizer"], given["--tokenizer-revision"]) == (tokenizer, revision)
+
+
+@pytest.mark.parametrize(("commit", "revision"), [(COMMIT, COMMIT), (None, "main")])
+def test_the_base_is_that_of_the_training(commit: str | None, revision: str) -> None:
+    given = arguments(common_commits={"model": {"commit": commit}, "tokenizer": {"commit": commit}})
+    assert (given["--base"], given["--revision"]) == (QWEN, revision)
+    assert given["--tokenizer-revision"] == revision

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role tells the program that trains: the role's own templates, filled in as Ansible does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+from .test_disk_space import ROLES, load
+
+COMMITS = {"model": {"commit": "m"}, "tokenizer": {"commit": "m"}, "dataset": {"commit": "d"}}
+
+
+def rendered(name: str, **values: Any) -> Any:
+    variables: dict[str, Any] = {"role_path": "/roles/sft", "sft_weight_dtype": "float32"}
+    for role in ("common", "sft"):
+        for kind in ("defaults", "vars"):
+            variables |= load(ROLES / role / kind / "main.yml")
+    variables |= {"common_commits": COMMITS, "sft_weight_dtype": "float32", "sft_checkpoint_minutes": 10}
+    return Templar(loader=DataLoader(), variables=variables | values).template(variables[name])
+
+
+def test_the_models_tokenizer_has_the_models_commit() -> None:
+    argv = rendered("sft_argv")
+    assert "tokenizer_path=Qwen/Qwen3-4B" in argv
+    assert argv[argv.index("--tokenizer-commit") + 1] == "m"
+    assert "tokenizer_commit" not in rendered("sft_inputs"), "the model's commit is there"
+
+
+@pytest.mark.parametrize(
+    ("given", "revision"),
+    [
+        ({"sft_tokenizer": "me/other"}, "main"),
+        ({"sft_tokenizer": "me/other", "hf_revision": "v1"}, "main"),
+        ({"sft_tokenizer": "me/other", "sft_tokenizer_revision": "v2"}, "v2"),
+        ({"sft_tokenizer_revision": "v2"}, "v2"),
+    ],
+)
+def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str, str], revision: str) -> None:
+    chosen = {**COMMITS, "tokenizer": {"commit": "t"}}
+    argv = rendered("sft_argv", common_commits=chosen, **given)
+    assert argv[argv.index("--tokenizer-commit") + 1] == "t"
+    inputs = rendered("sft_inputs", common_commits=chosen, **given)
+    assert inputs["tokenizer"] == given.get("sft_tokenizer", "Qwen/Qwen3-4B")
+    assert (inputs["tokenizer_revision"], inputs["tokenizer_commit"]) == (revision, "t")
