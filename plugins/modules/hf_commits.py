@@ -29,8 +29,9 @@ options:
     default: []
   checkpoint:
     description:
-      - What the newest checkpoint of the run depends on, RV(tpuops.maxtext.checkpoint_info#module:latest_about).
-        Leave it out where there is no checkpoint. Where it is empty, the record of the run's job tells.
+      - What the newest checkpoint of the run depends on, as C(latest_about) of
+        M(tpuops.maxtext.checkpoint_info).
+      - Leave it out where there is no checkpoint. Where it is empty, the record of the run's job tells.
     type: dict
   model:
     description: The base model.

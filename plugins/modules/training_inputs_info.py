@@ -81,8 +81,21 @@ options:
     description: Peak learning rate; that of MaxText when empty.
     type: str
     default: ""
+  maxtext_arguments:
+    description:
+      - Arguments of every MaxText program of the run, each C(NAME=VALUE).
+      - Refused, here and in the next two, is what a later stage could not follow, such as LoRA, and what has an
+        option of its own.
+    type: list
+    elements: str
+    default: []
+  convert_arguments:
+    description: Arguments of the converter alone.
+    type: list
+    elements: str
+    default: []
   arguments:
-    description: Arguments of the trainer, each C(NAME=VALUE), that win over the other options.
+    description: Arguments of the trainer alone. They win over O(maxtext_arguments).
     type: list
     elements: str
     default: []
@@ -174,10 +187,15 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import data, inputs
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import data, inputs, maxtext_settings
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
+    shared = params["maxtext_arguments"]
+    own = {"sft_arguments": params["arguments"], "convert_arguments": params["convert_arguments"]}
+    maxtext_settings.check(shared, own, params["environment"])
+    maxtext_settings.check_dataset(params["dataset"])
+    params = {**params, "arguments": shared + params["arguments"]}
     given, types = inputs.settings(params), params["accelerator_types"]
     warnings = inputs.check(given, types)
     hub = Preflight(params["endpoint"], params["token"])
@@ -215,6 +233,8 @@ def main() -> None:
             "max_target_length": {**number, "default": 1024},
             "weight_dtype": {**text, "choices": ["bfloat16", "float32"], "default": "float32"},
             "learning_rate": {**text, "default": ""},
+            "maxtext_arguments": {"type": "list", "elements": "str", "default": []},
+            "convert_arguments": {"type": "list", "elements": "str", "default": []},
             "arguments": {"type": "list", "elements": "str", "default": []},
             "environment": {"type": "dict", "default": {}},
             "accelerator_types": {"type": "list", "elements": "str", "required": True},

@@ -18,9 +18,6 @@ FIELDS = {
     "tokenizer": ("tokenizer", "tokenizer_revision", "tokenizer_commit"),
     "dataset": ("dataset", "dataset_revision", "dataset_commit"),
 }
-# What the datasets library reads from files that its other arguments name.
-BUILDERS = ("json", "csv", "parquet", "arrow", "text", "webdataset")
-
 Ask = Callable[[str, str, str], str]
 
 
@@ -35,10 +32,10 @@ def choose(
     """repo_id, revision, commit and newer of a repository.
 
     ``wanted`` has repo_id and revision, ``jobs`` are the records of jobs (records.py), ``ask`` returns the
-    Hub's commit of a revision (kind, repository, revision). ``checkpoint`` is what the run's newest checkpoint
-    depends on, empty where its manifest does not tell, None where there is no checkpoint. The commit is empty
-    where there can be none: a directory, a format of files. ``newer`` is the Hub's commit where the run keeps
-    another one, else None.
+    Hub's commit of a revision (kind, repository, revision). ``checkpoint`` is what the newest checkpoint of
+    the run depends on, empty where its manifest does not tell, None where there is no checkpoint. The commit
+    is empty where there can be none, of a directory. ``newer`` is the Hub's commit where the run keeps another
+    one, else None.
 
     A run goes on with the commit of its checkpoint, or of its job that runs. A start that left no checkpoint
     has trained nothing that is kept, and binds nobody. Before that, the Hub's commit is taken, or, where the
@@ -46,7 +43,7 @@ def choose(
     """
     repo_id, revision = wanted["repo_id"], wanted["revision"]
     answer: dict[str, Any] = {"repo_id": repo_id, "revision": revision, "commit": "", "newer": None}
-    if repo_id.startswith("/") or (kind == "dataset" and repo_id in BUILDERS):
+    if repo_id.startswith("/"):
         return answer
     if COMMIT.fullmatch(revision):
         return {**answer, "commit": revision}

@@ -64,6 +64,17 @@ def record_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.manifest.json")
 
 
+def check_arguments(arguments: list[str]) -> None:
+    """Refuse a setting that is given twice: the last one would win over what the role and its checks know."""
+    values: dict[str, str] = {}
+    for name, _, value in (each.lstrip("-").partition("=") for each in arguments):
+        if values.setdefault(name, value) != value:
+            raise ExportError(
+                f"export_arguments: {name} is given as {values[name]} and as {value}. Leave it out of "
+                "export_arguments"
+            )
+
+
 def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
     """Compare the checkpoint with what its training recorded, where it did.
 
@@ -335,6 +346,7 @@ def export(options: argparse.Namespace) -> int:
     for leftover in (draft, previous):
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
+    check_arguments(options.arguments)
     check_checkpoint(options.arguments, options.about)
     base_files = fetch(options.base, options.revision)
     tokenizer = options.tokenizer or options.base, options.tokenizer_revision or options.revision

@@ -489,6 +489,13 @@ def test_a_damaged_checkpoint_is_not_exported(
         assert status == 0
 
 
+def test_the_roles_own_settings_stay(base: Base, capsys: pytest.CaptureFixture[str]) -> None:
+    ready(base)
+    assert base.export("main", "scan_layers=True", "--scan_layers=False") == 1
+    told = capsys.readouterr().err
+    assert "scan_layers is given as True and as False. Leave it out of export_arguments" in told
+
+
 @pytest.mark.parametrize("name", ["hf_model", "hf_commit", "maxtext_version"])
 def test_a_run_of_another_base_is_not_exported_with_this_one(
     base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -198,8 +198,23 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
     ),
     "a configuration that is not there": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
-        {"dataset_config": "ja", "arguments": ["hf_name=fr"]},
+        {"dataset_config": "fr"},
         "datasets: {dataset} has no configuration 'fr': it has en, ja",
+    ),
+    "an adapter": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"arguments": ["lora.enable_lora=True", "lora.lora_rank=8"]},
+        "sft_arguments: lora.enable_lora: with it an adapter is trained",
+    ),
+    "other data in an argument": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"maxtext_arguments": ["hf_path=json", "hf_train_files=/data/x.jsonl"]},
+        "maxtext_arguments: hf_path: is set by an option of its own. Set dataset instead",
+    ),
+    "a model that one stage alone knows": (
+        {"train.jsonl": jsonl(CHATS)},
+        {"convert_arguments": ["rope_max_timescale=5000000"]},
+        "convert_arguments: rope_max_timescale is part of the model",
     ),
     "a script": (
         {"train.jsonl": jsonl(CHATS), "{name}.py": b"import datasets"},
@@ -258,7 +273,8 @@ def test_a_tokenizer_without_a_chat_template(bench: Bench) -> None:
     data = bench.put({"train.jsonl": jsonl(CHATS)})
     refused = bench.check(data, tokenizer=base)
     assert refused["msg"].startswith(f"model: the tokenizer of {base} has no chat template")
-    assert not bench.check(data, tokenizer=base, arguments=["chat_template_path=x.jinja"])["failed"]
+    given = bench.check(data, tokenizer=base, arguments=["chat_template_path=x.jinja"])
+    assert "name that in sft_tokenizer. Leave it out of sft_arguments" in given["msg"]
     separate = bench.put({"tokenizer_config.json": b"{}", "chat_template.jinja": CHATML.encode()}, "model")
     assert not bench.check(data, tokenizer=separate)["failed"]
 
@@ -295,9 +311,14 @@ def test_rows_that_cannot_be_read_are_a_warning(bench: Bench, monkeypatch: pytes
     assert "3 rows, read once, give 1 batch" in told["msg"]  # by the card alone
 
 
-def test_other_data_are_not_looked_at(bench: Bench) -> None:
-    result = bench.check("local/none", arguments=["dataset_type=synthetic"])
+def test_rows_that_are_changed_first_are_not_looked_at(bench: Bench) -> None:
+    result = bench.check("local/none", arguments=["formatting_func_path=x.py"])
     assert (result["failed"], result["dataset"]) == (False, None)
+
+
+@pytest.mark.parametrize("name", ["json", "/data/x.jsonl"])
+def test_files_are_no_data_set(bench: Bench, name: str) -> None:
+    assert bench.check(name)["msg"].startswith(f"dataset: {name!r} is no repository of the Hub")
 
 
 def test_serving(run_module: RunModule) -> None:
