@@ -84,8 +84,8 @@ options:
   maxtext_arguments:
     description:
       - Arguments of every MaxText program of the run, each C(NAME=VALUE).
-      - Refused, here and in the next two, is what a later stage could not follow, such as LoRA, and what has an
-        option of its own.
+      - Refused, here and in the next two, is what a later stage could not follow, such as LoRA, and what has
+        an option of its own.
     type: list
     elements: str
     default: []

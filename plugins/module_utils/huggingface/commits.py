@@ -34,8 +34,8 @@ def choose(
     ``wanted`` has repo_id and revision, ``jobs`` are the records of jobs (records.py), ``ask`` returns the
     Hub's commit of a revision (kind, repository, revision). ``checkpoint`` is what the newest checkpoint of
     the run depends on, empty where its manifest does not tell, None where there is no checkpoint. The commit
-    is empty where there can be none, of a directory. ``newer`` is the Hub's commit where the run keeps another
-    one, else None.
+    is empty where there can be none, of a directory. ``newer`` is the Hub's commit where the run keeps
+    another one, else None.
 
     A run goes on with the commit of its checkpoint, or of its job that runs. A start that left no checkpoint
     has trained nothing that is kept, and binds nobody. Before that, the Hub's commit is taken, or, where the
