@@ -137,6 +137,7 @@ dataset:
 """
 
 import traceback
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.commits import choose, moved
@@ -166,7 +167,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    result = {}
+    result: dict[str, Any] = {}
     try:
         hub = Preflight(params["endpoint"], params["token"])
         for kind in ("model", "tokenizer", "dataset"):

@@ -103,6 +103,10 @@ def surely_enough(amount: Amount, plan: Plan) -> bool:
     return at_most(amount.rows, plan) >= plan.steps * (1 if amount.scale == 1 else MARGIN)
 
 
+#: Its checkpoints are refused with another batch, other epochs or other data.
+BOUND = "A run that has checkpoints takes other steps alone; for the rest use another run_name"
+
+
 def shortage(amount: Amount, plan: Plan) -> str | None:
     """What to say and to do when the data cannot give all steps; None when they may."""
     if amount.rows == 0:
@@ -134,7 +138,7 @@ def remedies(amount: Amount, plan: Plan, likely: int) -> str:
     if plan.per_device > 1:
         ways.append(f"a smaller per_device_batch_size than {plan.per_device:g}")
     more = f"take a data set of about {rounded(rows * plan.steps / once / plan.epochs):,} rows like these"
-    return f"{'Set ' if ways else ''}{', or '.join([*ways, more])}"
+    return f"{'Set ' if ways else ''}{', or '.join([*ways, more])}. {BOUND}"
 
 
 def rounded(number: float) -> int:

@@ -74,8 +74,8 @@ class Source:
                 handle: Any = safe_open(str(Path(directory, name)), framework="np")
             except Exception as error:  # its own classes, which differ between versions
                 raise Wrong(
-                    f"{name} of the base model cannot be read ({error}). Remove {directory} to download the "
-                    "model again, or name another one in hf_model."
+                    f"hf_model: {name} of the base model cannot be read ({error}), and is what the Hub has. "
+                    "Name another model."
                 ) from error
             self.where.update(dict.fromkeys(list(handle.keys()), handle))
 
@@ -134,12 +134,20 @@ def compare(tensors: Iterator[tuple[str, Any]], source: Source, dtype: str) -> i
     seen = set()
     for name, tensor in tensors:
         if name not in source.where:
-            raise Wrong(f"The base model has no tensor {name}, which MaxText reads for this model.")
+            raise Wrong(
+                f"The base model has no tensor {name}, which MaxText reads for this model: check that model "
+                "and hf_model name the same model."
+            )
         if not same(tensor, source.read(name), dtype):
-            raise Wrong(f"{name} is not the base model's after the conversion.")
+            raise Wrong(
+                f"{name} is not the base model's after the conversion. Run the same command again; if that "
+                "does not help, look at the disk (dmesg)."
+            )
         seen.add(name)
     if not seen:
-        raise Wrong("Nothing of the base model was converted.")
+        raise Wrong(
+            "Nothing of the base model was converted: check that model and hf_model name the same model."
+        )
     left = sorted(name for name in source.where if name not in seen and not is_spare(name, source))
     if left:
         raise Wrong(

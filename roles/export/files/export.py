@@ -236,14 +236,20 @@ def vocabulary(shapes: Shapes) -> int | None:
     """The rows of the embedding and of the head, which must agree; None where no tensor is called so."""
     rows = {shape[0] for name, shape in shapes.items() if name.endswith((EMBEDDING, HEAD))}
     if len(rows) > 1:
-        raise ExportError(f"the embedding and the head have different numbers of rows: {sorted(rows)}")
+        raise ExportError(
+            f"the embedding and the head have different numbers of rows, {sorted(rows)}: check that model "
+            "and hf_model name the same model"
+        )
     return rows.pop() if rows else None
 
 
 def data_type(tensors: dict[str, Any]) -> str:
     found = sorted({tensor["dtype"] for tensor in tensors.values()})
     if len(found) > 1:
-        raise ExportError(f"the converted weights have several data types: {', '.join(found)}; export again")
+        raise ExportError(
+            f"the converted weights have several data types, {', '.join(found)}: set "
+            "export_weight_dtype=float32"
+        )
     return DTYPES.get(found[0]) or str(found[0])
 
 

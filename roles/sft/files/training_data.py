@@ -19,6 +19,8 @@ from typing import Any
 # Of batches that are read before the first step, to see that they last; the chips share them. One of 8
 # sequences of 1024 tokens has 200 kB, so this holds 330 steps. In a longer run the end comes when it comes.
 AHEAD_BYTES = 64 << 20
+# Its checkpoints go on with the commit of the data and with the epochs that they began with alone.
+OTHER_RUN = "use another run_name, as this run keeps its data"
 
 
 def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
@@ -77,22 +79,37 @@ def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
                 read = f"{found} batches of {self.wanted()}"
                 return (
                     f"The data cannot be read on after {read}: {str(self.reason).rstrip('.')}. {after} "
-                    "Correct the rows or, where the Hub did not answer, run the same command again."
+                    f"{correct(step)}"
                 )
             epochs, steps = int(getattr(self.config, "num_epoch", 1)), self.config.steps
             enough, times = steps * found // self.wanted(), "once" if epochs == 1 else f"{epochs} times"
-            batches, ways = "batch" if found == 1 else "batches", "Take more data."
-            if enough:
-                more = -(-epochs * self.wanted() // found)
-                ways = (
-                    f"Set steps to {enough} at most, or sft_num_epoch to {more} at least, or take more data."
-                )
+            batches = "batch" if found == 1 else "batches"
+            more = -(-epochs * self.wanted() // found) if enough else 0
             return (
                 f"The data end before the steps: read {times} they give {found} {batches}, and {steps} steps "
-                f"need {self.wanted()}. {after} {ways}"
+                f"need {self.wanted()}. {after} {prolong(enough, more, step)}"
             )
 
     trainer.hooks.SFTDataHooks = CheckedData
+
+
+def correct(step: int) -> str:
+    """What to do about rows that cannot be read, when so many steps are trained."""
+    if not step:
+        return "Correct the rows if they are the cause, and run the same command again."
+    return (
+        f"Correct the rows and {OTHER_RUN}. Where the Hub did not answer, run the same command again instead."
+    )
+
+
+def prolong(enough: int, epochs: int, step: int) -> str:
+    """What to set when the data give only so many steps, and so many epochs give all."""
+    if not enough:
+        return f"Take more data{f', and {OTHER_RUN}' if step else ''}."
+    more = f"sft_num_epoch to {epochs} at least, or take more data."
+    if not step:
+        return f"Set steps to {enough} at most, or {more}"
+    return f"Set steps to {enough} at most. Or {OTHER_RUN}, and with that set {more}"
 
 
 def ended(error: BaseException) -> bool:

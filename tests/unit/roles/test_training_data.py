@@ -127,8 +127,40 @@ def test_an_error_of_the_data_is_said_and_ends_the_run(training_data: ModuleType
         run(data(training_data, Data, broken()), 5)
     assert str(ended.value) == (
         "The data cannot be read on after 2 batches of 5: `next(self.data_iterator)` failed with "
-        "the Hub does not answer. No step was trained. Correct the rows or, where the Hub did not answer, "
-        "run the same command again."
+        "the Hub does not answer. No step was trained. Correct the rows if they are the cause, and run the "
+        "same command again."
+    )
+
+
+def later(module: ModuleType, monkeypatch: pytest.MonkeyPatch, batches: Iterator[Any], step: int) -> str:
+    """What is said of an end that comes behind the first steps."""
+    monkeypatch.setattr(module, "size", lambda _batch: 1 << 20)
+    monkeypatch.setattr(module, "AHEAD_BYTES", 2 << 20)
+    hooks = data(module, Data, batches)
+    context = SimpleNamespace(train_steps=step, iter_steps=0)
+    with pytest.raises(Refused) as ended:
+        while True:
+            hooks.load_next_train_batch(context)
+    return str(ended.value)
+
+
+def test_a_run_that_was_trained_needs_another_name_for_other_data(
+    training_data: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoint would be refused with more epochs, and keeps the commit of its data."""
+
+    def broken() -> Iterator[int]:
+        yield from (0, 1, 2)
+        raise ValueError("a row is no JSON")
+
+    assert later(training_data, monkeypatch, iter(range(3)), 3) == (
+        "The data end before the steps: read once they give 3 batches, and 5 steps need 5. It ended at step "
+        "3. Set steps to 3 at most. Or use another run_name, as this run keeps its data, and with that set "
+        "sft_num_epoch to 2 at least, or take more data."
+    )
+    assert later(training_data, monkeypatch, broken(), 2).endswith(
+        "It ended at step 2. Correct the rows and use another run_name, as this run keeps its data. Where "
+        "the Hub did not answer, run the same command again instead."
     )
 
 

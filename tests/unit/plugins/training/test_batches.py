@@ -60,7 +60,8 @@ def test_three_rows_do_not_give_a_hundred_steps() -> None:
     short = batches.shortage(batches.Amount(rows=3, likely=[50] * 3, most=[400] * 3), DEFAULT)
     assert short == (
         "100 steps need more data: 3 rows, read once, give 1 batch of 8 sequences of 1024 tokens. "
-        "Set steps to 1 at most, or take a data set of about 16,400 rows like these"
+        "Set steps to 1 at most, or take a data set of about 16,400 rows like these. "
+        "A run that has checkpoints takes other steps alone; for the rest use another run_name"
     )
 
 
@@ -70,7 +71,7 @@ def test_more_epochs_are_a_way_out_where_they_are_not_absurd() -> None:
     assert short == (
         "100 steps need more data: 400 rows, read once, give 50 batches of 8 sequences of 1024 tokens. "
         "Set steps to 50 at most, or sft_num_epoch to 2 at least, or take a data set of about 800 rows "
-        "like these"
+        "like these. A run that has checkpoints takes other steps alone; for the rest use another run_name"
     )
     assert batches.shortage(batches.Amount(400, lengths, lengths), Plan(50, 8, 1024)) is None
     assert batches.shortage(batches.Amount(400, lengths, lengths), Plan(100, 8, 1024, epochs=2)) is None
