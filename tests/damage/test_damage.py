@@ -7,9 +7,11 @@ a whole run, of some more steps perhaps.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from localcloud.tiny.seed import DATASET, publish
 from tests import prepared
 from tests.e2e.support import MOUNT, RECORDS, Cloud
 
+numbers = count()
 RUN = "qwen3-4b-sft"
 BASE = "Qwen/Qwen3-4B"
 MODEL = f"{MOUNT}/maxtext/qwen3-4b-*"
@@ -95,7 +98,8 @@ def steps(cloud: Cloud) -> list[int]:
 
 
 def push_new_rows(cloud: Cloud) -> None:
-    publish(HubStore(Path(cloud.settings["state_dir"]) / "hub"), DATASET, {"notes.txt": b"new rows"})
+    store = HubStore(Path(cloud.settings["state_dir"]) / "hub")
+    publish(store, DATASET, {"notes.txt": f"new rows {next(numbers)}".encode()})
 
 
 def play(cloud: Cloud, tags: str, *arguments: str, status: int = 0) -> str:
@@ -189,6 +193,41 @@ def test_a_run_whose_record_is_lost_goes_on_with_its_own_data(cloud: Cloud, pinn
     assert f"The data set {DATASET} has changed on the Hub since run {RUN} began" in told
     assert cloud.records()[f"sft-{RUN}"]["inputs"]["dataset_commit"] == pinned
     assert f"stand at step {newest}, {newest} are wanted: nothing is left" in log(cloud, f"sft-{RUN}")
+
+
+def test_a_rotten_tokenizer_is_neither_trained_with_nor_published(cloud: Cloud, api: HfApi) -> None:
+    """The Hub's client takes its cache for whole."""
+    cached = f"{MOUNT}/cache/hf/hub/models--Qwen--Qwen3-4B/snapshots/*/tokenizer.json"
+    rot(cloud, cached)
+    play(cloud, "sft", "-e", f"sft_steps={steps(cloud)[0] + 1}")
+    assert "tokenizer.json is not what the Hub has: it is downloaded again" in log(cloud, f"sft-{RUN}")
+    rot(cloud, cached)
+    play(cloud, "export")
+    assert "tokenizer.json is not what the Hub has: it is downloaded again" in log(cloud, f"export-{RUN}")
+    good = hf_hub_download(BASE, "tokenizer.json", endpoint=api.endpoint, token=api.token)
+    expected = hashlib.sha256(Path(good).read_bytes()).hexdigest()
+    assert root(cloud, f"sha256sum {EXPORT}/tokenizer.json").split()[0] == expected
+
+
+def test_a_start_that_trained_nothing_binds_the_next_one_to_no_rows(cloud: Cloud) -> None:
+    """So "correct the rows, and run the same command again" helps. After a checkpoint it cannot."""
+    fresh = ("-e", "run_name=fresh", "-e", "hf_repo=")
+
+    def commit() -> str:
+        return str(cloud.records()["sft-fresh"]["inputs"]["dataset_commit"])
+
+    play(cloud, "sft", *fresh, "-e", "sft_steps=2", "-e", "sft_timeout=3", status=2)
+    first = commit()
+    push_new_rows(cloud)
+    play(cloud, "sft", *fresh, "-e", "sft_steps=2")
+    second = commit()
+    assert second != first
+    push_new_rows(cloud)
+    told = play(cloud, "sft", *fresh, "-e", "sft_steps=3")
+    assert commit() == second
+    assert "has changed on the Hub since run fresh began" in told
+    assert "choose another run_name" in told
+    root(cloud, f"rm -r {MOUNT}/maxtext/fresh {RECORDS}/sft-fresh.*")
 
 
 def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud, pinned: str) -> None:

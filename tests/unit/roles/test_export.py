@@ -296,7 +296,10 @@ def with_two_dtypes(tensors: dict[str, Any]) -> None:
         (with_another_tensor, "the converted weights have lm_head.weight, which {base} lacks"),
         (with_another_shape, r"model.norm.weight has the shape \[9\], in {base} it is \[8\]"),
         (with_fewer_tokens, "model.embed_tokens.weight has 8 rows, fewer than the 16 of {base}"),
-        (with_two_dtypes, "the converted weights have several data types: BF16, F32"),
+        (
+            with_two_dtypes,
+            "the converted weights have several data types, BF16, F32: set export_weight_dtype=float32",
+        ),
     ],
 )
 def test_weights_that_are_not_the_bases_are_refused(
