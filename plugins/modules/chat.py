@@ -42,8 +42,26 @@ options:
     description: File on the target that holds the key, so that it need not leave the machine.
     type: path
   model:
-    description: Name of the model. The default is the first that the server names.
+    description: Name of the model. By default the first that the server names, or the run's with O(served).
     type: str
+  served:
+    description:
+      - The run whose model is to be asked. Fails, and says what is served, where the server on this machine
+        has another model than the last export of the run.
+    type: dict
+    suboptions:
+      run:
+        description: Name of the run.
+        type: str
+        required: true
+      record:
+        description: File in which the server of the role C(vllm_serve) tells what it serves.
+        type: path
+        default: /run/vllm/serving.json
+      manifest:
+        description: Manifest of the run's export. Where there is none, files are not compared.
+        type: path
+        required: true
   max_tokens:
     description: Length of the answer in tokens, at most.
     type: int
@@ -106,6 +124,26 @@ model:
   returned: success
   type: str
   sample: local/qwen3-4b-sft
+served:
+  description: What was found of the run's model; null without O(served).
+  returned: when asked
+  type: dict
+  contains:
+    run:
+      description: The run.
+      returned: always
+      type: str
+      sample: qwen3-4b-sft
+    directory:
+      description: The directory of the model that is served.
+      returned: always
+      type: str
+      sample: /mnt/disks/checkpoints/huggingface/qwen3-4b-sft
+    about:
+      description: What the export was made of; null where there is no export here to compare with.
+      returned: always
+      type: dict
+      sample: {"step": 100}
 finish_reason:
   description: Why the answer ends; V(stop) when it is complete, V(length) when O(max_tokens) cut it.
   returned: when asked
@@ -131,6 +169,7 @@ from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+from ansible_collections.tpuops.maxtext.plugins.module_utils import served
 
 
 class ChatError(Exception):
@@ -195,16 +234,29 @@ def read_key(path: str) -> str:
         ) from error
 
 
-def first_model(params: dict[str, Any]) -> str:
-    models = call(params, "/models").get("data") or []
-    if not models:
+def models(params: dict[str, Any]) -> list[dict[str, Any]]:
+    found = call(params, "/models").get("data") or []
+    if not found:
         raise ChatError(f"model: the server at {params['url']} serves none")
-    return str(models[0]["id"])
+    return list(found)
+
+
+def look(params: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """The name of the model to ask, and what was found of it."""
+    wanted = params["served"]
+    if not wanted:
+        return params["model"] or str(models(params)[0]["id"]), None
+    try:
+        found = served.check(served.read(wanted["record"]), wanted["run"], wanted["manifest"])
+        name = served.name_of(models(params), found["directory"], params["url"])
+    except served.NotServed as error:
+        raise ChatError(str(error)) from error
+    return params["model"] or name, found
 
 
 def ask(params: dict[str, Any]) -> dict[str, Any]:
     messages = params["messages"] or [{"role": "user", "content": params["prompt"]}]
-    model = params["model"] or first_model(params)
+    model, found = look(params)
     started = time.monotonic()
     reply = call(
         params,
@@ -224,6 +276,7 @@ def ask(params: dict[str, Any]) -> dict[str, Any]:
     return {
         "answer": answer,
         "model": model,
+        "served": found,
         "finish_reason": choice.get("finish_reason"),
         "usage": reply.get("usage") or {},
         "seconds": round(time.monotonic() - started, 3),
@@ -246,6 +299,14 @@ def main() -> None:
             "api_key": {"type": "str", "no_log": True},
             "api_key_file": {"type": "path", "no_log": False},
             "model": {"type": "str"},
+            "served": {
+                "type": "dict",
+                "options": {
+                    "run": {"type": "str", "required": True},
+                    "record": {"type": "path", "default": "/run/vllm/serving.json"},
+                    "manifest": {"type": "path", "required": True},
+                },
+            },
             "max_tokens": {"type": "int", "no_log": False, "default": 256},
             "temperature": {"type": "float", "default": 0},
             "timeout": {"type": "int", "default": 120},

@@ -265,8 +265,17 @@ def test_a_rotten_export_is_neither_uploaded_nor_served(cloud: Cloud, api: HfApi
 
 
 def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> None:
+    """And what it serves is asked for its own run alone, and for the last export."""
     play(cloud, "vllm_serve", "-e", "serve_source=export")
+    assert f"The model answers (run {RUN}, step {steps(cloud)[0]})" in play(cloud, "evaluate")
+    told = play(cloud, "evaluate", "-e", "run_name=other", status=2)
+    assert f"served: the server has the model of run {RUN}, and not of other" in told
+    described = root(cloud, f"cat {EXPORT}.manifest.json")
+    root(cloud, f"sed -i s/step/steps/ {EXPORT}.manifest.json")  # as another export leaves another one
+    assert f"served: {EXPORT} has changed since the server started" in play(cloud, "evaluate", status=2)
+    root(cloud, f"printf %s {shlex.quote(described)} > {EXPORT}.manifest.json")
     more = steps(cloud)[0] + 1
     told = play(cloud, "sft", "-e", f"sft_steps={more}", "-e", f"dataset_revision={pinned}")
     assert f"vllm.service was stopped for job sft-{RUN}" in told
     assert f"{RUN} stands at step {more} of {more}" in told
+    assert "served: no server of the role vllm_serve runs here" in play(cloud, "evaluate", status=2)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+WEIGHTS = "*.safetensors"
 #: What a model is loaded from beside its weights.
 LOADED = (
     "*.json",  # configurations, tokenizers, vocabularies
@@ -23,8 +24,11 @@ LICENSES = ("LICENSE*", "NOTICE*", "USE_POLICY*")
 #: Copies in the formats of other programs.
 ELSEWHERE = ("original/*", "metal/*", "onnx/*")
 
+#: The manifest that an upload leaves in a repository.
+UPLOAD = "tpuops-upload.json"
+
 #: All that a model consists of, but not its weights in other formats than safetensors.
-MODEL = ("*.safetensors", *LOADED, *LICENSES)
+MODEL = (WEIGHTS, *LOADED, *LICENSES)
 
 #: What of a base is published again with other weights.
 PUBLISHED = (*LOADED, *LICENSES)
@@ -37,7 +41,7 @@ NOT_PUBLISHED = (
     "trainer_state.json",
     "*_results.json",
     "README*",
-    "tpuops-upload.json",
+    UPLOAD,
 )
 #: The only directory of a model that loaders read.
 TEMPLATES = "additional_chat_templates/"

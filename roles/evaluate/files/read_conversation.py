@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> None:
     )
     if not len(rows):
         raise SystemExit(f"{options.dataset} has no row {options.row} in its split {split}.")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     part = options.output.with_suffix(".part")
     part.write_text(json.dumps(conversation(rows[0], options.column), ensure_ascii=False), encoding="utf-8")
     part.replace(options.output)

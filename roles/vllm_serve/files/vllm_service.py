@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import json
 import os
 import secrets
 import subprocess
@@ -21,12 +23,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 CREDENTIAL = "api-key"
 KEY_VARIABLE = "VLLM_API_KEY"
+RECORD = "serving.json"
+RECORDED = {"run": "TPUOPS_RUN", "directory": "TPUOPS_MODEL", "manifest": "TPUOPS_MANIFEST"}
 PROPERTIES = (
     "ActiveState",
     "SubState",
@@ -63,8 +67,19 @@ def active(patterns: list[str]) -> dict[str, str]:
 
 def run(program: list[str]) -> NoReturn:
     """Become the server."""
+    record_model(os.environ)
     key = Path(os.environ["CREDENTIALS_DIRECTORY"], CREDENTIAL).read_text(encoding="ascii").strip()
     os.execve(program[0], program, {**os.environ, KEY_VARIABLE: key})
+
+
+def record_model(environment: Mapping[str, str]) -> None:
+    """Tell in the runtime directory which model is served: the unit's file may change later."""
+    record = {field: environment[variable] for field, variable in RECORDED.items()}
+    record["fingerprint"] = hashlib.sha256(Path(record["manifest"]).read_bytes()).hexdigest()
+    path = Path(environment["RUNTIME_DIRECTORY"], RECORD)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        json.dump(record, handle)
 
 
 def ensure_key(path: Path, given: str | None) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -47,12 +49,34 @@ class TestKey:
         script = "import os, sys; print(os.environ['VLLM_API_KEY'], sys.argv[1:])"
         result = subprocess.run(
             [sys.executable, PROGRAM, "run", sys.executable, "-c", script, "serve", "--port=1"],
-            env={"CREDENTIALS_DIRECTORY": str(tmp_path)},
+            env={"CREDENTIALS_DIRECTORY": str(tmp_path), **serving(tmp_path)},
             check=True,
             capture_output=True,
             text=True,
         )
         assert result.stdout == "secret ['serve', '--port=1']\n"
+
+
+def serving(place: Path) -> dict[str, str]:
+    """What the unit tells of its model."""
+    (place / "manifest.json").write_text("{}")
+    return {
+        "RUNTIME_DIRECTORY": str(place),
+        "TPUOPS_RUN": "run",
+        "TPUOPS_MODEL": "/exports/run",
+        "TPUOPS_MANIFEST": f"{place}/manifest.json",
+    }
+
+
+def test_the_server_tells_what_it_serves(service: ModuleType, tmp_path: Path) -> None:
+    """As it was at its start."""
+    service.record_model(serving(tmp_path))
+    assert json.loads((tmp_path / "serving.json").read_text()) == {
+        "run": "run",
+        "directory": "/exports/run",
+        "manifest": f"{tmp_path}/manifest.json",
+        "fingerprint": hashlib.sha256(b"{}").hexdigest(),
+    }
 
 
 class FakeUnit:

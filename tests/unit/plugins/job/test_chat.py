@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest
 
 from .conftest import RunModule
 
@@ -95,6 +98,30 @@ def test_a_conversation_with_a_named_model(run_module: RunModule, server: Server
     )
     assert [path for path, _body in server.asked] == ["/v1/chat/completions"]
     assert server.asked[0][1] == {"model": "other", "messages": messages, "max_tokens": 8, "temperature": 0.5}
+
+
+def test_the_model_of_a_run(run_module: RunModule, server: Server, tmp_path: Path) -> None:
+    described = tmp_path / "run.manifest.json"
+    (tmp_path / "run").mkdir()
+    manifest.write(str(described), manifest.build(str(tmp_path / "run"), {"step": 60}))
+    record = {"run": "run", "directory": f"{tmp_path}/run", "manifest": str(described)}
+    record["fingerprint"] = hashlib.sha256(described.read_bytes()).hexdigest()
+    (tmp_path / "serving.json").write_text(json.dumps(record))
+    server.answers["/v1/models"] = {
+        "data": [{"id": "x", "root": "/x"}, {"id": "me/run", "root": f"{tmp_path}/run"}]
+    }
+    given = {"url": server.url, "api_key": KEY, "prompt": "x"}
+    wanted = {"run": "run", "manifest": str(described), "record": str(tmp_path / "serving.json")}
+    result = run_module("chat", served=wanted, **given)
+    assert (result["model"], result["served"]["about"]) == ("me/run", {"step": 60})
+    assert server.asked[-1][1]["model"] == "me/run"
+    asked = len(server.asked)
+    refused = run_module("chat", served={**wanted, "run": "other"}, **given)
+    assert "served: the server has the model of run run, and not of other" in refused["msg"]
+    assert len(server.asked) == asked, "the server is not asked"
+    server.answers["/v1/models"] = MODELS
+    refused = run_module("chat", served=wanted, **given)
+    assert f"another server answers at {server.url}" in refused["msg"]
 
 
 def test_check_mode_asks_nothing(run_module: RunModule, server: Server) -> None:
