@@ -16,6 +16,7 @@ from tests.e2e.support import ROOT
 HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
 EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
 SHARED = [
+    ROOT / "roles" / "common" / "files" / "architecture.py",
     ROOT / "roles" / "common" / "files" / "rope.py",
     ROOT / "plugins" / "module_utils" / "checkpoints.py",
     ROOT / "plugins" / "module_utils" / "manifest.py",

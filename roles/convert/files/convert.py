@@ -9,7 +9,7 @@ arguments are its own. Five things are added:
 - The model is downloaded at COMMIT, all of it, and compared with what the Hub says of its files, before it is
   converted. MaxText lists the files of the newest commit instead, and takes the tokenizer from there. REPO
   may be a directory on this machine as well; it has no commit then.
-- The rope that MaxText computes must be that of the model's configuration, which no array tells.
+- MaxText must compute what the model's configuration says: its rope, heads and epsilon, which no array shows.
 - What lies in DIR/0 already is removed, unless it is the whole result of the same inputs. Orbax would keep
   it, in silence, and the weights would be those of an earlier model.
 - The arrays are read back and each is compared with the tensor that it was made of, in the direction that
@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tpuops import arrays, download, manifest, rope
+from tpuops import architecture, arrays, download, manifest
 
 # What some repositories store beside the weights and no model reads.
 NO_WEIGHTS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
@@ -45,11 +45,11 @@ class Wrong(Exception):
     """A result that must not be used; the text says why and what to do."""
 
 
-def check_rope(directory: str, arguments: list[str], repository: str) -> None:
-    """That MaxText computes what the model's configuration says: the arrays alone do not tell."""
+def check_architecture(directory: str, arguments: list[str], repository: str) -> None:
+    """That MaxText computes what the model's configuration says: the arrays alone do not show it."""
     file = Path(directory, "config.json")
     config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    if problem := rope.problem(arguments, config, repository):
+    if problem := architecture.problem(arguments, config, repository):
         raise Wrong(problem)
 
 
@@ -218,7 +218,7 @@ def main(arguments: list[str]) -> int:
         if not Path(directory).is_dir():
             directory = str(download.fetch(options.repository, options.commit))
         print(f"the base model lies in {directory}", flush=True)
-        check_rope(directory, [options.config, *options.settings], options.repository)
+        check_architecture(directory, [options.config, *options.settings], options.repository)
         source = Source(directory)
         program, config, dtype = convert(options.module, options.config, options.settings, directory)
         count = compare(back(options.module, program, config, f"{root}/items", source), source, dtype)

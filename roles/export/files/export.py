@@ -11,7 +11,7 @@ does not load the tokenizer. So here
 
 - the checkpoint must be the one that its training recorded (``RUN/manifests/STEP.json``);
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
-- the rope that MaxText computes with must be the base's;
+- MaxText must compute with the base's rope, heads and epsilon;
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
 - the base's configuration, tokenizer, templates, code and license come beside them, byte for byte as the Hub
   has them (``tpuops/download.py``). In ``config.json`` only the data type and the size of the vocabulary
@@ -37,7 +37,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tpuops import checkpoints, download, manifest, model_files, rope
+from tpuops import architecture, checkpoints, download, manifest, model_files
 
 INDEX = "model.safetensors.index.json"
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
@@ -359,7 +359,7 @@ def export(options: argparse.Namespace) -> int:
     tokenizer_files = None
     if tokenizer != (options.base, options.revision):
         tokenizer_files = fetch(*tokenizer, model_files.TOKENIZER, "sft_tokenizer")
-    if problem := rope.problem(options.arguments, read_config(base_files), options.base):
+    if problem := architecture.problem(options.arguments, read_config(base_files), options.base):
         raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
     if status := convert(options.module, options.arguments, draft, base_files):
         return status

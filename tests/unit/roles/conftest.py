@@ -61,13 +61,14 @@ def shared_programs() -> Iterator[ModuleType]:
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
         "roles/common/files/rope.py",
+        "roles/common/files/architecture.py",
     ):
         name = Path(path).stem
         module = load(path, f"tpuops.{name}")
         setattr(package, name, module)
     yield package
-    for name in ("", ".manifest", ".checkpoints", ".model_files", ".arrays", ".download", ".rope"):
-        del sys.modules[f"tpuops{name}"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tpuops"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +89,13 @@ def downloader(shared_programs: ModuleType) -> ModuleType:
 @pytest.fixture(scope="session")
 def converter(shared_programs: ModuleType) -> ModuleType:
     return load("roles/convert/files/convert.py")
+
+
+@pytest.fixture(scope="session")
+def architectures(shared_programs: ModuleType) -> ModuleType:
+    found = shared_programs.architecture
+    assert isinstance(found, ModuleType)
+    return found
 
 
 @pytest.fixture(scope="session")
