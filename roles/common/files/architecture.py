@@ -34,9 +34,9 @@ def problem(arguments: list[str], config: dict[str, Any], repository: str) -> st
 
     arguments: of a MaxText program, its configuration file first. config: the content of config.json.
     """
-    found = rope.problem(arguments, config, repository)
-    if found:
-        return found
+    of_rope: str | None = rope.problem(arguments, config, repository)
+    if of_rope:
+        return of_rope
     known = rope.settings(arguments)
     text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
     for name, setting, theirs, ours in [*values(text, known), *activation(text, known)]:
