@@ -17,8 +17,10 @@ HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
 EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
 SHARED = [
     ROOT / "roles" / "common" / "files" / "architecture.py",
+    ROOT / "roles" / "common" / "files" / "download.py",
     ROOT / "roles" / "common" / "files" / "rope.py",
     ROOT / "plugins" / "module_utils" / "checkpoints.py",
+    ROOT / "plugins" / "module_utils" / "huggingface" / "model_files.py",
     ROOT / "plugins" / "module_utils" / "manifest.py",
 ]
 BASE = "Qwen/Qwen3-0.6B"
@@ -29,6 +31,15 @@ import os, shutil, sys
 os.makedirs(target)
 shutil.copy(os.environ["WEIGHTS"], target)
 """
+
+
+def trained(root: Path) -> str:
+    """The argument that names a checkpoint, as training leaves it."""
+    step = root / "run" / "checkpoints" / "60"
+    (step / "model_params").mkdir(parents=True)
+    (root / "run" / "manifests").mkdir()
+    (root / "run" / "manifests" / "60.json").write_text('{"files": {}, "about": {}}')
+    return f"load_parameters_path={step}/model_params"
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -43,7 +54,7 @@ def test_an_export_is_made_uploaded_and_uploaded_again(release: str, tmp_path: P
         environment = hub.environment(tmp_path) | {"PYTHONPATH": str(tmp_path), "WEIGHTS": weights}
         python, folder = python_client(f"huggingface_hub=={release}") / "python", tmp_path / "export"
         base = ["--base", BASE, "--revision", "main", "--output", str(folder)]
-        run([python, EXPORT, *base, "copied", "base.yml"], environment, tmp_path)
+        run([python, EXPORT, *base, "copied", "base.yml", trained(tmp_path)], environment, tmp_path)
         exported = {"README.md", *api.list_repo_files(BASE)} - {".gitattributes"}
         assert {path.name for path in folder.iterdir()} == exported
 

@@ -15,7 +15,16 @@ FINISHED = f"{DISK}/maxtext/finished"
 HOLD = "/run/hold"  # on the node: a new node does not have it
 COUNT = f"open('{FINISHED}', 'a').write(NAME + '\\n')"
 CHECKPOINT = """
-import os, shutil
+import hashlib, json, os, shutil
+def describe(tree, record):
+    files = {}
+    for directory, _, names in os.walk(tree):
+        for name in names:
+            data = open(directory + "/" + name, "rb").read()
+            path = os.path.relpath(directory + "/" + name, tree)
+            files[path] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    os.makedirs(os.path.dirname(record), exist_ok=True)
+    open(record, "w").write(json.dumps({"files": files, "about": {}}))
 def save(root, step, item):
     final, new = f"{root}/{step}", f"{root}/{step}.orbax-checkpoint-tmp"
     shutil.rmtree(new, ignore_errors=True)
@@ -37,19 +46,13 @@ os.path.islink(link) or os.symlink(os.path.basename(prefix), link)
 """
 # arguments: directory of the model. It does not end while the file HOLD is there.
 CONVERT = f"""
-import hashlib, json, os, sys, time
+import os, sys, time
 NAME = "convert"
 {CHECKPOINT}
 while os.path.exists("{HOLD}"):
     time.sleep(0.1)
 save(sys.argv[1], 0, "items")
-files = {{}}
-for directory, _, names in os.walk(sys.argv[1] + "/0"):
-    for name in names:
-        data = open(directory + "/" + name, "rb").read()
-        path = os.path.relpath(directory + "/" + name, sys.argv[1] + "/0")
-        files[path] = {{"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
-open(sys.argv[1] + "/manifest.json", "w").write(json.dumps({{"files": files, "about": {{}}}}))
+describe(sys.argv[1] + "/0", sys.argv[1] + "/manifest.json")
 {COUNT}
 """
 # arguments: directory of the run, steps, steps a checkpoint, steps at which it stands still the first time.
@@ -79,6 +82,7 @@ for step in range(first, steps + 1):
             time.sleep(60)
     if step % period == 0 or step == steps:
         save(root, step, "model_params")
+        describe(f"{{root}}/{{step}}", f"{{sys.argv[1]}}/manifests/{{step}}.json")
 {COUNT}
 """
 

@@ -76,21 +76,24 @@ def check_arguments(arguments: list[str]) -> None:
 
 
 def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
-    """Compare the checkpoint with what its training recorded, where it did.
+    """Compare the checkpoint with what its training recorded.
 
     A damaged one is set aside, as training does. Before it starts, training looks at sizes alone, and would
     not start.
     """
     given = dict(each.split("=", 1) for each in arguments if "=" in each)
-    part = Path(given.get("load_parameters_path", ""))
+    part = Path(given["load_parameters_path"])
     record = Path(checkpoints.manifest_path(str(part.parent)))
-    if part.name and not part.exists():  # an attempt before this one has set it aside
+    if not part.exists():  # an attempt before this one has set it aside
         raise ExportError(
             f"The checkpoint {part.parent} is gone: see the messages above. Train again: ansible-playbook "
             "site.yml --tags sft,export"
         )
-    if not record.exists():  # of a training by other means
-        return
+    if manifest.read(str(record)) is None:
+        raise ExportError(
+            f"The checkpoint {part.parent} cannot be compared with its training: {record} is missing or "
+            "damaged. Read the checkpoint and record it again: ansible-playbook site.yml --tags sft,export"
+        )
     damage = manifest.problems(str(record), str(part.parent))
     if damage:
         path = checkpoints.set_aside(part.parent, "damaged")

@@ -199,11 +199,14 @@ def profile_fits(tunix: Any, reached: int) -> bool:
 
 
 def check_base(config: Any) -> None:
-    """Compare the converted model with what its conversion recorded, where it did (DIR/0/items)."""
+    """Compare the converted model (DIR/0/items) with what its conversion recorded (DIR/manifest.json)."""
     root = Path(config.load_parameters_path).parent
     record = root.parent / "manifest.json"
-    if not record.exists():  # an own model, converted by other means
-        return
+    if manifest.read(str(record)) is None:
+        raise Refused(
+            f"The converted base model in {root} cannot be compared with its source: {record} is missing or "
+            "damaged. Convert it again: ansible-playbook site.yml --tags convert"
+        )
     damage = manifest.problems(str(record), str(root))
     if damage:
         raise Refused(

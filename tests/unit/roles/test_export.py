@@ -107,6 +107,11 @@ class Base:
         given += ["--about", json.dumps(about)] if about else []
         given += ["--tokenizer", tokenizer] if tokenizer else []
         given += ["--tokenizer-revision", tokenizer_revision] if tokenizer_revision else []
+        if not any(each.startswith("load_parameters_path=") for each in arguments):
+            arguments = (
+                *arguments,
+                f"load_parameters_path={checkpoint(self.output.parents[1])}/model_params",
+            )
         status = self.program.main([*given, "fake_converter", "base.yml", "scan_layers=True", *arguments])
         assert isinstance(status, int)
         return status
@@ -116,6 +121,17 @@ class Base:
 
     def json(self, name: str) -> Any:
         return json.loads((self.output / name).read_text())
+
+
+def checkpoint(root: Path, about: dict[str, Any] | None = None) -> Path:
+    """A checkpoint as training leaves it, with its manifest."""
+    step = root / "run" / "checkpoints" / "60"
+    (step / "model_params" / "d").mkdir(parents=True, exist_ok=True)
+    (step / "model_params" / "d" / "0").write_bytes(b"weights")
+    record = Path(checkpoints.manifest_path(str(step)))
+    record.parent.mkdir(exist_ok=True)
+    manifest.write(str(record), manifest.build(str(step), about, parts=["model_params"]))
+    return step
 
 
 @pytest.fixture
@@ -201,7 +217,7 @@ def test_the_converter_gets_its_arguments(base: Base, capfd: pytest.CaptureFixtu
     (base.converted.parent / "fake_converter.py").write_text(script + "print(sys.argv[1:])\n")
     assert base.export("main", "--override_model_architecture") == 0
     told = capfd.readouterr().out
-    assert "['base.yml', 'scan_layers=True', '--override_model_architecture', 'base_output_directory=" in told
+    assert "['base.yml', 'scan_layers=True', '--override_model_architecture', 'load_parameters_path=" in told
     assert "--hf_model_path=" in told
 
 
@@ -394,7 +410,8 @@ def test_a_base_that_is_not_there(
     ready(base)
     shutil.rmtree(base.converted)  # it does not come so far
     given = ["--base", name or base.name, "--revision", revision, "--output", str(base.output)]
-    assert base.program.main([*given, "fake_converter", "base.yml"]) == 1
+    trained_at = f"load_parameters_path={checkpoint(base.output.parents[1])}/model_params"
+    assert base.program.main([*given, "fake_converter", "base.yml", trained_at]) == 1
     assert f"hf_model: {name or base.name} at revision {revision} cannot be read" in capsys.readouterr().err
     assert sys.exc_info() == (None, None, None)
 
@@ -465,31 +482,42 @@ def test_an_export_is_described_with_what_it_is_made_of(base: Base) -> None:
     assert "model.safetensors has 0 bytes" in manifest.sentence(manifest.problems(record, str(base.output)))
 
 
-@pytest.mark.parametrize("described", [True, False])
 def test_a_damaged_checkpoint_is_not_exported(
-    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str], described: bool
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base.convert(trained(ready(base)))
-    step = tmp_path / "run" / "checkpoints" / "60"
+    step = checkpoint(tmp_path)
     weights = step / "model_params" / "d" / "0"
-    weights.parent.mkdir(parents=True)
-    weights.write_bytes(b"weights")
-    if described:
-        record = Path(checkpoints.manifest_path(str(step)))
-        record.parent.mkdir()
-        manifest.write(str(record), manifest.build(str(step), parts=["model_params"]))
     weights.write_bytes(b"wEights")
-    status = base.export("main", f"load_parameters_path={step}/model_params")
-    if described:
-        assert status == 1
-        told = capsys.readouterr().err
-        assert f"The checkpoint is damaged ({weights} has other content" in told
-        assert f"it is now {step}.damaged. Train again" in told
-        assert not base.output.exists()
-        assert [path.name for path in step.parent.iterdir()] == ["60.damaged"], "so that training starts"
-        assert not record.exists()
+    assert base.export("main", f"load_parameters_path={step}/model_params") == 1
+    told = capsys.readouterr().err
+    assert f"The checkpoint is damaged ({weights} has other content" in told
+    assert f"it is now {step}.damaged. Train again" in told
+    assert not base.output.exists()
+    assert [path.name for path in step.parent.iterdir()] == ["60.damaged"], "so that training starts"
+    assert not Path(checkpoints.manifest_path(str(step))).exists()
+
+
+@pytest.mark.parametrize("content", [None, "", "{}"])
+def test_a_checkpoint_without_a_manifest_is_not_exported(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    """Nothing tells whether it is what was trained."""
+    base.convert(trained(ready(base)))
+    step = checkpoint(tmp_path)
+    record = Path(checkpoints.manifest_path(str(step)))
+    if content is None:
+        record.unlink()
     else:
-        assert status == 0
+        record.write_text(content)
+    assert base.export("main", f"load_parameters_path={step}/model_params") == 1
+    told = capsys.readouterr().err
+    assert (
+        f"The checkpoint {step} cannot be compared with its training: {record} is missing or damaged" in told
+    )
+    assert "ansible-playbook site.yml --tags sft,export" in told
+    assert step.exists(), "training reads it and records it again"
+    assert not base.output.exists()
 
 
 def test_the_roles_own_settings_stay(base: Base, capsys: pytest.CaptureFixture[str]) -> None:
@@ -505,12 +533,8 @@ def test_a_run_of_another_base_is_not_exported_with_this_one(
 ) -> None:
     """Its shapes and its rope may be the same; its end of text and its template are not."""
     base.convert(trained(ready(base)))
-    step = tmp_path / "run" / "checkpoints" / "60"
-    (step / "model_params").mkdir(parents=True)
-    record = Path(checkpoints.manifest_path(str(step)))
-    record.parent.mkdir()
     about = {"hf_model": "me/base", "hf_commit": "a", "maxtext_version": "0.2.5", "learning_rate": "1"}
-    manifest.write(str(record), manifest.build(str(step), about, parts=["model_params"]))
+    step = checkpoint(tmp_path, about)
     now = {key: about[key] for key in ("hf_model", "hf_commit", "maxtext_version")} | {"step": 60}
     given = f"load_parameters_path={step}/model_params"
     assert base.export("main", given, about=now) == 0

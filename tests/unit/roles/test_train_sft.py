@@ -125,6 +125,7 @@ def run(tmp_path: Path) -> SimpleNamespace:
     base = tmp_path / "base" / "0" / "items"
     base.mkdir(parents=True)
     (base / "_METADATA").write_text("{}")
+    manifest.write(str(base.parents[1] / "manifest.json"), manifest.build(str(base.parent)))
     directory = tmp_path / "run" / "checkpoints"
     directory.mkdir(parents=True)
     return SimpleNamespace(checkpoint_dir=str(directory), steps=60, load_parameters_path=str(base))
@@ -321,32 +322,33 @@ class TestInputs:
 
 class TestBase:
     def record(self, run: Any) -> Path:
-        root = Path(run.load_parameters_path).parent
-        record = root.parent / "manifest.json"
-        manifest.write(str(record), manifest.build(str(root)))
-        return record
+        return Path(run.load_parameters_path).parents[1] / "manifest.json"
 
     def test_whole(self, trainer: ModuleType, run: Any) -> None:
-        self.record(run)
         assert trainer.prepare(run) == 0
 
     def test_damaged(self, trainer: ModuleType, run: Any) -> None:
-        record = self.record(run)
         Path(run.load_parameters_path, "_METADATA").write_text("[]x")
         with pytest.raises(
             trainer.Refused, match=r"base model is damaged .*_METADATA has 3 bytes"
         ) as refused:
             trainer.prepare(run)
-        assert f"Remove {record} and convert it again" in str(refused.value)
+        assert f"Remove {self.record(run)} and convert it again" in str(refused.value)
 
     def test_is_not_read_again_where_training_goes_on(self, trainer: ModuleType, run: Any) -> None:
-        self.record(run)
         shutil.rmtree(run.load_parameters_path)
         write_step(Path(run.checkpoint_dir), 30)
         assert trainer.prepare(run) == 30
 
-    def test_of_ones_own(self, trainer: ModuleType, run: Any) -> None:
-        assert trainer.prepare(run) == 0
+    @pytest.mark.parametrize("content", [None, "", "{}"])
+    def test_without_a_manifest(self, trainer: ModuleType, run: Any, content: str | None) -> None:
+        """Nothing shows that it is what was converted. Without one the conversion runs again: the remedy helps."""
+        if content is None:
+            self.record(run).unlink()
+        else:
+            self.record(run).write_text(content)
+        with pytest.raises(trainer.Refused, match=r"cannot be compared with its source.* --tags convert"):
+            trainer.prepare(run)
 
 
 class TestCheckpoints:
