@@ -342,7 +342,7 @@ class TestBase:
 
     @pytest.mark.parametrize("content", [None, "", "{}"])
     def test_without_a_manifest(self, trainer: ModuleType, run: Any, content: str | None) -> None:
-        """Nothing shows that it is what was converted. Without one the conversion runs again: the remedy helps."""
+        """Nothing shows that it is what was converted. The conversion runs again without one."""
         if content is None:
             self.record(run).unlink()
         else:
