@@ -22,6 +22,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
 from safetensors.numpy import load_file, save
 
 from localcloud.hub.store import HubStore
+from localcloud.tiny.dataset import TRAIN_FILE, dataset_files
+from localcloud.tiny.questions import rows
 from localcloud.tiny.seed import DATASET, publish
 from tests import prepared
 from tests.e2e.support import MOUNT, RECORDS, Cloud
@@ -97,9 +99,11 @@ def steps(cloud: Cloud) -> list[int]:
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
-def push_new_rows(cloud: Cloud) -> None:
+def push_new_rows(cloud: Cloud, files: dict[str, bytes] | None = None) -> None:
+    """One more commit of the data set. By default nothing can train with it."""
     store = HubStore(Path(cloud.settings["state_dir"]) / "hub")
-    publish(store, DATASET, {"notes.txt": f"new rows {next(numbers)}".encode()})
+    new = {"notes.txt": f"commit {next(numbers)}".encode()}
+    publish(store, DATASET, {**new, **(files or {TRAIN_FILE: b"no rows"})})
 
 
 def play(cloud: Cloud, tags: str, *arguments: str, status: int = 0) -> str:
@@ -218,7 +222,7 @@ def test_a_start_that_trained_nothing_binds_the_next_one_to_no_rows(cloud: Cloud
 
     play(cloud, "sft", *fresh, "-e", "sft_steps=2", "-e", "sft_timeout=3", status=2)
     first = commit()
-    push_new_rows(cloud)
+    push_new_rows(cloud, dataset_files(rows()[:-1]))
     play(cloud, "sft", *fresh, "-e", "sft_steps=2")
     second = commit()
     assert second != first
