@@ -39,7 +39,7 @@ options:
     required: true
     suboptions: &repository
       repo_id:
-        description: The repository on the Hub. A directory has no commit.
+        description: The repository on the Hub. A directory is refused, as it has no commit.
         type: str
         required: true
       revision:
@@ -115,7 +115,7 @@ model:
       returned: always
       sample: main
     commit:
-      description: The commit that the run uses; empty for a directory.
+      description: The commit that the run uses.
       type: str
       returned: always
       sample: 1cfa9a7208912126459214e8b04321603b3df60c

@@ -18,6 +18,8 @@ FIELDS = {
     "tokenizer": ("tokenizer", "tokenizer_revision", "tokenizer_commit"),
     "dataset": ("dataset", "dataset_revision", "dataset_commit"),
 }
+#: The options that name them.
+OPTIONS = {"model": "hf_model", "tokenizer": "sft_tokenizer", "dataset": "dataset"}
 Ask = Callable[[str, str, str], str]
 
 
@@ -33,18 +35,21 @@ def choose(
 
     ``wanted`` has repo_id and revision, ``jobs`` are the records of jobs (records.py), ``ask`` returns the
     Hub's commit of a revision (kind, repository, revision). ``checkpoint`` is what the newest checkpoint of
-    the run depends on, empty where its manifest does not tell, None where there is no checkpoint. The commit
-    is empty where there can be none, of a directory. ``newer`` is the Hub's commit where the run keeps
-    another one, else None.
+    the run depends on, empty where its manifest does not tell, None where there is no checkpoint. ``newer``
+    is the Hub's commit where the run keeps another one, else None.
 
     A run goes on with the commit of its checkpoint, or of its job that runs. A start that left no checkpoint
     has trained nothing that is kept, and binds nobody. Before that, the Hub's commit is taken, or, where the
-    Hub does not answer, the newest one that a job has used. Raises HubError where nothing is known.
+    Hub does not answer, the newest one that a job has used. Raises HubError where nothing is known, and for a
+    directory.
     """
     repo_id, revision = wanted["repo_id"], wanted["revision"]
     answer: dict[str, Any] = {"repo_id": repo_id, "revision": revision, "commit": "", "newer": None}
-    if repo_id.startswith("/"):
-        return answer
+    if repo_id.startswith("/"):  # what lies there may change, and no record of the run could tell
+        raise HubError(
+            f"{OPTIONS[kind]}: {repo_id} is a directory, and a run needs a repository of the Hub, whose "
+            "commit it keeps. Upload the directory and give its USER/NAME."
+        )
     if COMMIT.fullmatch(revision):
         return {**answer, "commit": revision}
     jobs, commit = list(jobs), FIELDS[kind][2]

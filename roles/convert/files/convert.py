@@ -215,7 +215,7 @@ def main(arguments: list[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     try:
         directory = options.repository
-        if not Path(directory).is_dir():
+        if not Path(directory).is_absolute():
             directory = str(download.fetch(options.repository, options.commit))
         print(f"the base model lies in {directory}", flush=True)
         check_architecture(directory, [options.config, *options.settings], options.repository)

@@ -300,7 +300,7 @@ def pin_dataset(settings: list[str], commit: str) -> None:
 def pin_tokenizer(settings: list[str], commit: str) -> list[str]:
     """The settings with the directory of the role's tokenizer at one commit in place of its repository."""
     repository = first(settings, "tokenizer_path")
-    if Path(repository).is_dir():
+    if Path(repository).is_absolute():
         return settings
     # All that is not weights: a tokenizer may need the model's configuration, and code.
     found = download.fetch(repository, commit, model_files.PUBLISHED, model_files.NOT_PUBLISHED)

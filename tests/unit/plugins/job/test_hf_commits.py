@@ -98,13 +98,18 @@ def test_a_hub_that_does_not_answer_is_not_needed_twice(
     [
         ("model", "me/m", OLD, OLD),
         ("tokenizer", "me/m", OLD, OLD),
-        ("model", "/mnt/model", "main", ""),
-        ("dataset", "/mnt/data", "main", ""),
     ],
 )
 def test_what_needs_no_question(kind: str, repo_id: str, revision: str, commit: str) -> None:
     wanted = {"repo_id": repo_id, "revision": revision}
     assert commits.choose(kind, wanted, "run", [], never, None)["commit"] == commit
+
+
+@pytest.mark.parametrize("kind", ["model", "tokenizer", "dataset"])
+def test_a_directory_is_refused(kind: str) -> None:
+    """Its content could change between two starts of a run, and nothing would tell."""
+    with pytest.raises(HubError, match="/mnt/it is a directory, and a run needs a repository of the Hub"):
+        commits.choose(kind, {"repo_id": "/mnt/it", "revision": "main"}, "run", [], never, None)
 
 
 def test_a_repository_that_changed_is_told() -> None:
