@@ -19,7 +19,7 @@ def rendered(name: str, **values: Any) -> Any:
     for role in ("common", "sft"):
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / role / kind / "main.yml")
-    variables |= {"common_commits": COMMITS, "sft_weight_dtype": "float32", "sft_checkpoint_minutes": 10}
+    variables |= {"common_commits": COMMITS, "sft_weight_dtype": "float32"}
     return Templar(loader=DataLoader(), variables=variables | values).template(variables[name])
 
 
@@ -46,3 +46,42 @@ def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str,
     inputs = rendered("sft_inputs", common_commits=chosen, **given)
     assert inputs["tokenizer"] == given.get("sft_tokenizer", "Qwen/Qwen3-4B")
     assert (inputs["tokenizer_revision"], inputs["tokenizer_commit"]) == (revision, "t")
+
+
+def test_the_data_set_is_read_at_its_commit() -> None:
+    argv = rendered("sft_argv")
+    assert argv[argv.index("--dataset-commit") + 1] == "d"
+    assert rendered("sft_inputs")["dataset_commit"] == "d"
+
+
+@pytest.mark.parametrize(
+    ("given", "when"),
+    [
+        ({}, ["--minutes", "10"]),
+        ({"sft_checkpoint_minutes": 3}, ["--minutes", "3"]),
+        ({"sft_checkpoint_period": "20"}, ["--period", "20"]),
+    ],
+)
+def test_checkpoints_are_saved_by_time_unless_steps_are_given(given: dict[str, Any], when: list[str]) -> None:
+    argv = rendered("sft_argv", **given)
+    begin = argv.index("--keep") + 2
+    assert argv[begin : begin + 2] == when
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"hf_model": "me/other"},
+        {"common_commits": {**COMMITS, "model": {"commit": "another"}}},
+        {"common_base_dtype": "float32"},
+        {"common_maxtext_version": "0.2.4"},
+        {"common_scan_layers": False},
+        {"common_maxtext_arguments": ["rope_max_timescale=5000000"]},
+        {"common_convert_arguments": ["--lazy_load_tensors=false"]},
+    ],
+)
+def test_a_conversion_of_other_inputs_has_its_own_directory(given: dict[str, Any]) -> None:
+    usual = rendered("common_base_directory")
+    assert rendered("common_base_directory") == usual
+    assert rendered("common_base_directory", **given) != usual
+    assert rendered("sft_inputs", **given) != rendered("sft_inputs"), "and the run depends on it"
