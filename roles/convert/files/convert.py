@@ -4,12 +4,13 @@
     convert.py --repository REPO --commit COMMIT --output DIR --about JSON MODULE CONFIG ARGUMENT...
 
 MODULE is the converter's name in this version of MaxText (0.2.0 to 0.2.5), CONFIG its configuration file; the
-arguments are its own. Five things are added:
+arguments are its own. Six things are added:
 
 - The model is downloaded at COMMIT, all of it, and compared with what the Hub says of its files, before it is
   converted. MaxText lists the files of the newest commit instead, and takes the tokenizer from there. REPO
   may be a directory on this machine as well; it has no commit then.
 - MaxText must compute what the model's configuration says: its rope, heads and epsilon, which no array shows.
+- ``save_dtype=auto`` stands for the smallest data type that rounds no tensor of the model.
 - What lies in DIR/0 already is removed, unless it is the whole result of the same inputs. Orbax would keep
   it, in silence, and the weights would be those of an earlier model.
 - The arrays are read back and each is compared with the tensor that it was made of, in the direction that
@@ -35,8 +36,10 @@ from tpuops import architecture, arrays, download, manifest
 
 # What some repositories store beside the weights and no model reads.
 NO_WEIGHTS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
-# bfloat16 has eight bits: what MaxText scales on the way in and back may be off by half of the last one.
-ROUNDING = 2.0**-7
+# What MaxText scales on the way in and back may be off by some last bits, of 8 in bfloat16, of 24 in float32.
+ROUNDING = {"bfloat16": 2.0**-7, "float32": 2.0**-21}
+# Of safetensors, those that bfloat16 would round.
+FINER = ("F16", "F32", "F64")
 # The converter's own options among the arguments; the others are settings of MaxText.
 OPTIONS = ("save_dtype", "lazy_load_tensors", "eager_load_method", "simulated_cpu_devices_count")
 
@@ -85,6 +88,10 @@ class Source:
     def shapes(self) -> dict[str, list[int]]:
         return {name: list(handle.get_slice(name).get_shape()) for name, handle in self.where.items()}
 
+    def dtypes(self) -> dict[str, str]:
+        """As safetensors calls them."""
+        return {name: str(handle.get_slice(name).get_dtype()) for name, handle in self.where.items()}
+
 
 def back(module: str, program: dict[str, Any], config: Any, item: str, source: Source) -> Iterator[Any]:
     """(name, tensor) of what an export of the result would hold, one MaxText array after the other."""
@@ -126,7 +133,7 @@ def same(result: Any, tensor: Any, dtype: str) -> bool:
         return False
     if numpy.array_equal(result, wanted):
         return True
-    return bool((numpy.abs(result - wanted) <= ROUNDING * numpy.abs(wanted)).all())
+    return bool((numpy.abs(result - wanted) <= ROUNDING[dtype] * numpy.abs(wanted)).all())
 
 
 def compare(tensors: Iterator[tuple[str, Any]], source: Source, dtype: str) -> int:
@@ -167,6 +174,22 @@ def is_spare(name: str, source: Source) -> bool:
     if name != "lm_head.weight" or embedding is None:
         return False
     return bool(numpy.array_equal(source.read(name), source.read(embedding)))
+
+
+def with_dtype(settings: list[str], source: Source) -> list[str]:
+    """The settings with a data type in place of save_dtype=auto: the smallest that rounds nothing."""
+    finer = [
+        name for name, dtype in source.dtypes().items() if dtype in FINER and not name.endswith(NO_WEIGHTS)
+    ]
+    chosen = "float32" if finer else "bfloat16"
+    settings = [f"save_dtype={chosen}" if each == "save_dtype=auto" else each for each in settings]
+    if finer and "save_dtype=bfloat16" in settings:
+        print(
+            f"{len(finer)} tensors of the base model, such as {finer[0]}, are rounded to bfloat16, as "
+            "common_base_dtype says",
+            flush=True,
+        )
+    return settings
 
 
 def split(settings: list[str]) -> tuple[list[str], list[str]]:
@@ -220,7 +243,8 @@ def main(arguments: list[str]) -> int:
         print(f"the base model lies in {directory}", flush=True)
         check_architecture(directory, [options.config, *options.settings], options.repository)
         source = Source(directory)
-        program, config, dtype = convert(options.module, options.config, options.settings, directory)
+        settings = with_dtype(options.settings, source)
+        program, config, dtype = convert(options.module, options.config, settings, directory)
         count = compare(back(options.module, program, config, f"{root}/items", source), source, dtype)
     except (Wrong, arrays.Unreadable, download.Damaged) as error:
         shutil.rmtree(root, ignore_errors=True)

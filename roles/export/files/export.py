@@ -12,6 +12,7 @@ does not load the tokenizer. So here
 - the checkpoint must be the one that its training recorded (``RUN/manifests/STEP.json``);
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
 - MaxText must compute with the base's rope, heads and epsilon;
+- ``weight_dtype=auto`` stands for the data type of the base, or of the training, if that rounded more;
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
 - the base's configuration, tokenizer, templates, code and license come beside them, byte for byte as the Hub
   has them (``tpuops/download.py``). In ``config.json`` only the data type and the size of the vocabulary
@@ -43,11 +44,14 @@ INDEX = "model.safetensors.index.json"
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
 #: Of safetensors, as config.json calls them.
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+#: Those that bfloat16 would round.
+FINER = ("F16", "F32", "F64")
 #: Buffers that loaders compute themselves, and that only old repositories hold.
 COMPUTED = ("rotary_emb.inv_freq",)
 SHOWN = 3  # names in a message
 
 Shapes = dict[str, list[int]]
+Tensors = dict[str, tuple[str, list[int]]]  # data type, as safetensors calls it, and shape
 
 
 class ExportError(Exception):
@@ -75,8 +79,8 @@ def check_arguments(arguments: list[str]) -> None:
             )
 
 
-def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
-    """Compare the checkpoint with what its training recorded.
+def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> dict[str, Any]:
+    """Compare the checkpoint with what its training recorded; what it depends on.
 
     A damaged one is set aside, as training does. Before it starts, training looks at sizes alone, and would
     not start.
@@ -101,13 +105,14 @@ def check_checkpoint(arguments: list[str], about: dict[str, Any]) -> None:
             f"The checkpoint is damaged ({manifest.sentence(damage)}): it is now {path}. Train again, which "
             "goes on from the one before: ansible-playbook site.yml --tags sft,export"
         )
-    trained = (manifest.read(str(record)) or {}).get("about") or {}
+    trained: dict[str, Any] = (manifest.read(str(record)) or {}).get("about") or {}
     for name in ("hf_model", "hf_commit", "maxtext_version"):
         if name in trained and name in about and trained[name] != about[name]:
             raise ExportError(
                 f"{name}: the run was trained with {trained[name]}, and {about[name]} is wanted now. Set the "
                 "value of the training (the commit in hf_revision)"
             )
+    return trained
 
 
 def fetch(
@@ -194,15 +199,29 @@ def weights(directory: Path) -> dict[str, Any]:
     return tensors
 
 
-def base_shapes(base: str, revision: str) -> Shapes | None:
-    """The shapes of the base's tensors, from the first bytes of its files; None without safetensors."""
+def base_tensors(base: str, revision: str) -> Tensors | None:
+    """The base's tensors, from the first bytes of its files; None without safetensors."""
     from huggingface_hub.errors import NotASafetensorsRepoError
 
     try:
         files = download.hub().get_safetensors_metadata(base, revision=revision).files_metadata
     except NotASafetensorsRepoError:
         return None
-    return {name: list(tensor.shape) for file in files.values() for name, tensor in file.tensors.items()}
+    return {
+        name: (str(tensor.dtype), list(tensor.shape))
+        for file in files.values()
+        for name, tensor in file.tensors.items()
+    }
+
+
+def chosen_dtype(theirs: Tensors | None, trained_in: str | None) -> str:
+    """What is published where nobody says: what the base is in, where the training kept that."""
+    finer = any(dtype in FINER for name, (dtype, _) in (theirs or {}).items() if not name.endswith(COMPUTED))
+    return "float32" if finer and trained_in != "bfloat16" else "bfloat16"
+
+
+def with_dtype(arguments: list[str], dtype: str) -> list[str]:
+    return [f"weight_dtype={dtype}" if each == "weight_dtype=auto" else each for each in arguments]
 
 
 def check_names(ours: set[str], theirs: set[str], base: str, tied: bool) -> None:
@@ -302,7 +321,7 @@ def write_config(file: Path, config: dict[str, Any], wanted: dict[str, Any]) -> 
         file.write_text(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def card(base: str, revision: str, name: str) -> str:
+def card(base: str, revision: str, name: str, note: str = "") -> str:
     """A short README.md; the upload leaves one that is there as it is."""
     from huggingface_hub import ModelCardData
 
@@ -315,27 +334,31 @@ def card(base: str, revision: str, name: str) -> str:
     data = ModelCardData(
         base_model=base, library_name="transformers", pipeline_tag="text-generation", **license_of_base
     )
-    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{base}, fine-tuned with MaxText.\n"
+    return f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{base}, fine-tuned with MaxText.{note}\n"
 
 
 def assemble(
-    draft: Path, base_files: Path, tokenizer_files: Path | None, base: str, revision: str, name: str
+    draft: Path,
+    base_files: Path,
+    tokenizer_files: Path | None,
+    base: str,
+    theirs: Tensors | None,
+    readme: str,
 ) -> None:
     """Make the converter's draft what is published; ExportError when its weights are not the base's."""
     tensors = weights(draft)
     shapes: Shapes = {tensor: list(known["shape"]) for tensor, known in tensors.items()}
     config = read_config(base_files)
-    theirs = base_shapes(base, revision)
     if theirs is None:
         print(f"{base} has no safetensors: the converted weights cannot be compared with it", flush=True)
     else:
         check_names(set(shapes), set(theirs), base, is_tied(config))
-        check_shapes(shapes, theirs, base)
+        check_shapes(shapes, {name: shape for name, (_, shape) in theirs.items()}, base)
     keep_weights_alone(draft)
     copy_files(base_files, tokenizer_files, draft)
     wanted = changed_config(config, data_type(tensors), vocabulary(shapes))
     write_config(draft / "config.json", config, wanted)
-    (draft / "README.md").write_text(card(base, revision, name), encoding="utf-8")
+    (draft / "README.md").write_text(readme, encoding="utf-8")
 
 
 def put_in_place(draft: Path, output: Path, previous: Path) -> None:
@@ -356,7 +379,7 @@ def export(options: argparse.Namespace) -> int:
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     check_arguments(options.arguments)
-    check_checkpoint(options.arguments, options.about)
+    trained_in = check_checkpoint(options.arguments, options.about).get("weight_dtype")
     base_files = fetch(options.base, options.revision)
     tokenizer = options.tokenizer or options.base, options.tokenizer_revision or options.revision
     tokenizer_files = None
@@ -364,9 +387,20 @@ def export(options: argparse.Namespace) -> int:
         tokenizer_files = fetch(*tokenizer, model_files.TOKENIZER, "sft_tokenizer")
     if problem := architecture.problem(options.arguments, read_config(base_files), options.base):
         raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
-    if status := convert(options.module, options.arguments, draft, base_files):
+    theirs = base_tensors(options.base, options.revision)
+    arguments = with_dtype(options.arguments, chosen_dtype(theirs, trained_in))
+    note = ""
+    if trained_in == "float32" and "weight_dtype=bfloat16" in arguments:
+        note = " Trained in float32, published in bfloat16."
+        print(
+            "the weights were trained in float32 and are published in bfloat16; export_weight_dtype=float32 "
+            "publishes all of them, in twice the space",
+            flush=True,
+        )
+    if status := convert(options.module, arguments, draft, base_files):
         return status
-    assemble(draft, base_files, tokenizer_files, options.base, options.revision, options.output.name)
+    readme = card(options.base, options.revision, options.output.name, note)
+    assemble(draft, base_files, tokenizer_files, options.base, theirs, readme)
     manifest.write(str(record_of(options.output)), manifest.build(str(draft), options.about))
     put_in_place(draft, options.output, previous)
     print(f"{options.output} has the weights, and what {options.base} has beside its own", flush=True)

@@ -85,6 +85,35 @@ class TestCompare:
         rounded = exact.astype(ml_dtypes.bfloat16)
         assert converter.compare(iter([("model.norm.weight", rounded)]), source, "bfloat16") == 1
         assert converter.compare(iter([("model.norm.weight", exact)]), source, "float32") == 1
+        with pytest.raises(converter.Wrong, match="is not the base model's"):  # which MaxText rounded
+            converter.compare(iter([("model.norm.weight", rounded)]), source, "float32")
+
+    @pytest.mark.parametrize(
+        ("dtype", "wanted", "chosen"),
+        [
+            (ml_dtypes.bfloat16, "auto", "bfloat16"),
+            (np.float32, "auto", "float32"),
+            (np.float16, "auto", "float32"),
+            (np.float32, "bfloat16", "bfloat16"),
+            (ml_dtypes.bfloat16, "float32", "float32"),
+        ],
+    )
+    def test_no_precision_of_the_base_is_lost_without_a_word(
+        self,
+        converter: ModuleType,
+        tmp_path: Path,
+        dtype: Any,
+        wanted: str,
+        chosen: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        tensors = {"model.norm.weight": np.ones(2, dtype), "rotary_emb.inv_freq": np.ones(2, np.float32)}
+        save_file(tensors, tmp_path / "model.safetensors")
+        settings = ["model_name=x", f"save_dtype={wanted}"]
+        source = converter.Source(str(tmp_path))
+        assert converter.with_dtype(settings, source) == ["model_name=x", f"save_dtype={chosen}"]
+        rounded = "are rounded to bfloat16" in capsys.readouterr().out
+        assert rounded == (chosen == "bfloat16" and dtype is not ml_dtypes.bfloat16)
 
     def test_a_tensor_that_is_not_converted(
         self, converter: ModuleType, base: Path, tensors: Tensors

@@ -236,6 +236,53 @@ def test_the_configuration_names_the_dtype_of_the_weights(base: Base, key: str, 
     assert ("torch_dtype" in found) is (key == "torch_dtype" or nested)
 
 
+@pytest.mark.parametrize(
+    ("of_base", "trained_in", "asked", "dtype"),
+    [
+        (ml_dtypes.bfloat16, "float32", "auto", "bfloat16"),
+        (ml_dtypes.bfloat16, "bfloat16", "auto", "bfloat16"),
+        (ml_dtypes.bfloat16, "float32", "float32", "float32"),
+        (np.float32, "float32", "auto", "float32"),
+        (np.float32, "bfloat16", "auto", "bfloat16"),
+        (np.float16, "float32", "auto", "float32"),
+        (np.float32, None, "auto", "float32"),
+        (np.float32, "float32", "bfloat16", "bfloat16"),
+    ],
+)
+def test_the_published_dtype(
+    base: Base,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    of_base: Any,
+    trained_in: str | None,
+    asked: str,
+    dtype: str,
+) -> None:
+    """No less than the base has, where the training kept it; and what is lost is said."""
+    files = files_of()
+    tensors = {name: tensor.astype(of_base) for name, tensor in load(files["model.safetensors"]).items()}
+    files["model.safetensors"] = save(tensors, metadata={"format": "pt"})
+    base.publish(files)
+    published = np.float32 if dtype == "float32" else ml_dtypes.bfloat16
+    base.convert({name: tensor.astype(published) for name, tensor in tensors.items()})
+    step = tmp_path / "run" / "checkpoints" / "60"
+    (step / "model_params").mkdir(parents=True)
+    record = Path(checkpoints.manifest_path(str(step)))
+    record.parent.mkdir()
+    about = {"weight_dtype": trained_in} if trained_in else {}
+    manifest.write(str(record), manifest.build(str(step), about, parts=["model_params"]))
+    script = base.converted.parent / "fake_converter.py"
+    script.write_text(script.read_text() + "print(sys.argv[1:])\n")
+    assert base.export("main", f"weight_dtype={asked}", f"load_parameters_path={step}/model_params") == 0
+    told = capfd.readouterr().out
+    assert f"'weight_dtype={dtype}'" in told
+    assert base.json("config.json")["torch_dtype"] == dtype
+    card = (base.output / "README.md").read_text()
+    rounded = trained_in == "float32" and dtype == "bfloat16"
+    assert ("export_weight_dtype=float32" in told) == rounded
+    assert ("Trained in float32, published in bfloat16." in card) == rounded
+
+
 def test_a_padded_vocabulary_is_told(base: Base) -> None:
     files = ready(base)
     tensors = trained(files)
