@@ -144,7 +144,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dataset:
-  description: The data set; null when O(arguments) name other data.
+  description: The data set; null when O(arguments) change its rows first (C(formatting_func_path)).
   returned: success
   type: dict
   contains:
@@ -200,13 +200,10 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     warnings = inputs.check(given, types)
     hub = Preflight(params["endpoint"], params["token"])
     tokenizer = data.Tokenizer(hub, params["tokenizer"], params["tokenizer_revision"])
-    if given.own_template:
-        tokenizer.check_chat_template()
-    if not given.hub_data:
-        return {
-            "dataset": None,
-            "not_known": [*warnings, "The data are not the data set's: nobody looked at them."],
-        }
+    tokenizer.check_chat_template()
+    if not given.own_rows:
+        changed = "The rows are changed first (formatting_func_path): nobody looked at them."
+        return {"dataset": None, "not_known": [*warnings, changed]}
     wanted = {"repo_id": params["dataset"], "revision": params["dataset_revision"]}
     plans = [plan for plan in map(given.plan, types) if plan]
     dataset, more = data.look(hub, given, wanted, tokenizer, plans)

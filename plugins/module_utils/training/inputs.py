@@ -14,12 +14,14 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils import accelerators
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import conversations, memory
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import (
+    conversations,
+    maxtext_settings,
+    memory,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.batches import Amount, Plan
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS, REFUSED
 
-# Data that the Hub's files say nothing about: MaxText reads something else, or changes the rows first.
-OTHER_DATA = ("dataset_type", "hf_path", "hf_train_files", "hf_data_dir", "formatting_func_path", "use_sft")
 # What a chat template adds to a message: about, and at most, in tokens and in bytes. Qwen3's adds 14 tokens
 # to a question and its answer. Llama 3.1's, which writes the date, adds 35.
 MESSAGE_TOKENS = 7
@@ -34,7 +36,7 @@ LARGER_TYPES = ("v6e-8", "v5p-8")  # with one worker
 
 @dataclass(frozen=True)
 class Settings:
-    """The trainer's settings, those in its arguments included."""
+    """The trainer's settings, those included that stand in its arguments alone (maxtext_settings.py)."""
 
     model: str
     steps: int
@@ -51,9 +53,7 @@ class Settings:
     platform: str
     flags: str
     own_shape: bool
-    all_weights: bool
-    own_template: bool
-    hub_data: bool
+    own_rows: bool
 
     def plan(self, accelerator_type: str) -> Plan | None:
         """The batches that are asked for; None where the number of devices is not known."""
@@ -72,12 +72,9 @@ def settings(params: dict[str, Any]) -> Settings:
 
     Raises HubError for one that is not what MaxText takes.
     """
-    given = dict(
-        argument.split("=", 1) for argument in params["arguments"] if "=" in argument
-    )  # as MaxText's command line
+    given = dict(maxtext_settings.parsed(params["arguments"]))
 
-    def number(name: str, default: Any) -> float:
-        value = given.get(name, default)
+    def number(name: str, value: Any) -> float:
         try:
             found = float(value)
         except ValueError:
@@ -89,30 +86,25 @@ def settings(params: dict[str, Any]) -> Settings:
     def flag(name: str, default: bool) -> bool:
         return given[name].lower() in ("true", "1", "yes") if name in given else default
 
+    accumulation = "gradient_accumulation_steps"
     return Settings(
         model=params["model"],
         steps=int(number("steps", params["steps"])),
         batch=number("per_device_batch_size", params["per_device_batch_size"]),
         length=int(number("max_target_length", params["max_target_length"])),
-        dtype=given.get("weight_dtype", params["weight_dtype"]),
-        epochs=int(number("num_epoch", params["num_epoch"])),
+        dtype=params["weight_dtype"],
+        epochs=int(number("sft_num_epoch", params["num_epoch"])),
         packing=flag("packing", True),
-        accumulation=int(number("gradient_accumulation_steps", 1)),
-        learning_rate=given.get("learning_rate", params["learning_rate"]),
-        split=given.get("train_split", params["train_split"]),
-        columns=column_list(given.get("train_data_columns"), params["train_data_columns"]),
-        config=given.get("hf_name", params["dataset_config"]) or None,
+        accumulation=int(number(accumulation, given.get(accumulation, 1))),
+        learning_rate=params["learning_rate"],
+        split=params["train_split"],
+        columns=params["train_data_columns"],
+        config=params["dataset_config"] or None,
         platform=params["platform"],
         flags=str(params["environment"].get("XLA_FLAGS", "")),
-        own_shape=not flag("override_model_config", False) and "model_name" not in given,
-        all_weights=not flag("lora.enable_lora", False),
-        own_template="chat_template" not in given and "chat_template_path" not in given,
-        hub_data=not any(name in given for name in OTHER_DATA),
+        own_shape=not flag("override_model_config", False),
+        own_rows="formatting_func_path" not in given,
     )
-
-
-def column_list(argument: str | None, default: list[str]) -> list[str]:
-    return default if argument is None else re.findall(r"[^\s,'\"\[\]]+", argument)
 
 
 ROUNDED = (
@@ -127,7 +119,7 @@ def check(given: Settings, accelerator_types: list[str]) -> list[str]:
     if given.model in REFUSED:
         raise HubError(f"model: {given.model} cannot be trained here: {REFUSED[given.model]}")
     check_learning_rate(given.learning_rate)
-    rounded = [ROUNDED] if given.dtype == "bfloat16" and given.all_weights else []
+    rounded = [ROUNDED] if given.dtype == "bfloat16" else []
     return rounded + [warning for each in accelerator_types for warning in check_type(given, each)]
 
 
@@ -157,7 +149,7 @@ def check_type(given: Settings, accelerator_type: str) -> list[str]:
             f"tpu_vm_accelerator_type: a {accelerator_type} has {workers} workers, and training takes "
             f"one. Choose {prefix}-{kind.host_chips * kind.cores} or less"
         )
-    if given.platform == "cpu" or not given.own_shape or not given.all_weights:
+    if given.platform == "cpu" or not given.own_shape:
         return []
     fit = memory.fits(given.model, given.dtype, accelerator_type, given.batch, given.length)
     if fit.verdict == memory.TOO_LARGE:

@@ -37,24 +37,14 @@ def test_the_plan_counts_devices() -> None:
     assert settings().plan("v9-8") is None
 
 
-def test_arguments_for_the_trainer_win() -> None:
+def test_the_trainers_own_arguments_count() -> None:
     given = settings(
-        arguments=[
-            "steps=7",
-            "steps=50",
-            "per_device_batch_size=2",
-            "gradient_accumulation_steps=4",
-            "max_target_length=2_048",
-            "num_epoch=3",
-            "packing=False",
-            "train_data_columns=['question', 'answer']",
-            "hf_name=ja",
-            "no setting",
-        ]
+        steps=50,
+        per_device_batch_size=2.0,
+        num_epoch=3,
+        arguments=["gradient_accumulation_steps=2", "gradient_accumulation_steps=4", "packing=False", "word"],
     )
-    assert given.plan("v5litepod-8") == Plan(50, 64, 2048, epochs=3, packing=False, per_device=2)
-    assert given.columns == ["question", "answer"]
-    assert given.config == "ja"
+    assert given.plan("v5litepod-8") == Plan(50, 64, 1024, epochs=3, packing=False, per_device=2)
 
 
 def test_devices_of_a_local_run() -> None:
@@ -90,13 +80,15 @@ def test_devices_of_a_local_run() -> None:
         ({"learning_rate": "0"}, ["v5litepod-8"], "learning_rate: '0' is not above 0, so nothing is learned"),
         ({"learning_rate": "fast"}, ["v5litepod-8"], "learning_rate: 'fast' is not a number"),
         ({"learning_rate": "nan"}, ["v5litepod-8"], "learning_rate: 'nan' is not above 0"),
-        ({"arguments": ["learning_rate=0."]}, ["v5litepod-8"], "learning_rate: '0.' is not above 0"),
-        ({"arguments": ["steps=many"]}, ["v5litepod-8"], "steps: 'many' is not a number above 0"),
-        ({"num_epoch": 0}, ["v5litepod-8"], "num_epoch: 0 is not a number above 0"),
-        ({"arguments": ["num_epoch=0"]}, ["v5litepod-8"], "num_epoch: '0' is not a number above 0"),
+        ({"num_epoch": 0}, ["v5litepod-8"], "sft_num_epoch: 0 is not a number above 0"),
+        (
+            {"arguments": ["gradient_accumulation_steps=many"]},
+            ["v5litepod-8"],
+            "gradient_accumulation_steps: 'many' is not a number above 0",
+        ),
         ({"per_device_batch_size": float("nan")}, ["v5litepod-8"], "per_device_batch_size: nan is not"),
         ({"max_target_length": -1}, ["v5litepod-8"], "max_target_length: -1 is not a number above 0"),
-        ({"arguments": ["steps=inf"]}, ["v5litepod-8"], "steps: 'inf' is not a number above 0"),
+        ({"steps": float("inf")}, ["v5litepod-8"], "steps: inf is not a number above 0"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, Any], types: list[str], said: str) -> None:
@@ -113,7 +105,6 @@ def test_what_cannot_work_is_refused(changes: dict[str, Any], types: list[str], 
         {"model": "qwen3-0.6b", "learning_rate": "2e-5"},
         {"model": "qwen3-32b", "platform": "cpu"},
         {"model": "qwen3-32b", "arguments": ["override_model_config=True"]},
-        {"model": "qwen3-32b", "arguments": ["lora.enable_lora=True"]},
     ],
 )
 def test_what_may_work_is_not(changes: dict[str, Any]) -> None:
@@ -126,17 +117,12 @@ def test_columns_are_refused_with_what_the_data_set_has() -> None:
         HubError, match=r"train_data_columns: \[text\] is not .* Set train_data_columns to \[messages"
     ):
         inputs.check_columns(settings(train_data_columns=["text"]), ["text", "messages"])
-    assert not settings(arguments=["dataset_type=synthetic"]).hub_data
+    assert not settings(arguments=["formatting_func_path=x.py"]).own_rows
 
 
 @pytest.mark.parametrize(
     ("changes", "warned"),
-    [
-        ({}, True),
-        ({"weight_dtype": "float32"}, False),
-        ({"arguments": ["weight_dtype=float32"]}, False),
-        ({"arguments": ["lora.enable_lora=True"]}, False),
-    ],
+    [({}, True), ({"weight_dtype": "float32"}, False)],
 )
 def test_weights_that_lose_their_updates_are_a_warning(changes: dict[str, Any], warned: bool) -> None:
     warnings = inputs.check(settings(**changes), ["v5litepod-8"])
