@@ -17,18 +17,22 @@ from typing import Any
 
 def conversation(row: dict[str, Any], column: str) -> dict[str, Any]:
     if column not in row:
-        raise SystemExit(f"The data set has no column {column}; it has {', '.join(row)}.")
+        raise SystemExit(
+            f"evaluate_column: the data set has no column {column}; it has {', '.join(row)}. Set one."
+        )
     if {"question", "answer"} <= row.keys() and column in ("question", "answer"):
         return {"messages": [{"role": "user", "content": row["question"]}], "answer": row["answer"]}
     if not isinstance(row[column], list):
-        raise SystemExit(f"The data set's column {column} is no conversation.")
+        raise SystemExit(f"evaluate_column: the column {column} is no conversation. Set another.")
     turns = row[column]
     if column == "prompt" and "completion" in row:
         turns = [message for pair in zip(turns, row["completion"], strict=False) for message in pair]
     messages = [{"role": m["role"], "content": m["content"]} for m in turns]
     answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
     if not answers:
-        raise SystemExit(f"The conversation has no answer of an assistant: {messages}")
+        raise SystemExit(
+            f"evaluate_row: the conversation has no answer of an assistant: {messages}. Set another."
+        )
     return {"messages": messages[: answers[0]], "answer": messages[answers[0]]["content"]}
 
 
@@ -51,7 +55,9 @@ def main(arguments: list[str]) -> None:
         options.dataset, options.config, split=part_of_it, revision=options.revision or None
     )
     if not len(rows):
-        raise SystemExit(f"{options.dataset} has no row {options.row} in its split {split}.")
+        raise SystemExit(
+            f"evaluate_row: {options.dataset} has no row {options.row} in its split {split}. Set a lower one."
+        )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     part = options.output.with_suffix(".part")
     part.write_text(json.dumps(conversation(rows[0], options.column), ensure_ascii=False), encoding="utf-8")

@@ -34,9 +34,9 @@ def test_the_first_question_of_a_row(
 @pytest.mark.parametrize(
     ("row", "column", "said"),
     [
-        ({"text": "x"}, "messages", "no column messages; it has text"),
-        ({"messages": [USER]}, "messages", "has no answer of an assistant"),
-        ({"text": "x"}, "text", "text is no conversation"),
+        ({"text": "x"}, "messages", "^evaluate_column: .* no column messages; it has text. Set one"),
+        ({"messages": [USER]}, "messages", "^evaluate_row: .* has no answer of an assistant.* Set another"),
+        ({"text": "x"}, "text", "^evaluate_column: the column text is no conversation. Set another"),
     ],
 )
 def test_a_row_without_one(conversations: ModuleType, row: dict[str, Any], column: str, said: str) -> None:
