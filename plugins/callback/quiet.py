@@ -12,7 +12,7 @@ version_added: 0.2.0
 description:
   - With C(ANSIBLE_DEBUG) Ansible prints the arguments of each module, secrets among them, C(no_log) or not.
   - The modules of this collection hide theirs in any case. This hides those of all other modules too, such as
-    the token that the role C(vllm_serve) gives to M(ansible.builtin.uri).
+    a token that your own task gives to M(ansible.builtin.uri).
 requirements:
   - To be enabled, C(callbacks_enabled = tpuops.maxtext.quiet) in C(ansible.cfg).
 author:

@@ -143,9 +143,24 @@ class Tpus:
         operation = pending["name"] if pending else path
         return poll(lambda: fetch() or {}, done, deadline, what, operation) or None
 
+    def history(self, name: str) -> list[Json]:
+        """What Google remembers of nodes and queued resources of this name: {zone, kind, verb, time} each."""
+        found: list[Json] = []
+        for operation in self._operations():
+            data = operation.get("metadata", {})
+            kind, _, target = (
+                str(data.get("target", "")).partition(f"/locations/{self.zone}/")[2].partition("/")
+            )
+            if target == name and kind in ("nodes", "queuedResources"):
+                told = {"verb": str(data.get("verb", "")), "time": str(data.get("createTime", ""))}
+                found.append({"zone": self.zone, "kind": kind, **told})
+        return found
+
+    def _operations(self) -> Iterator[Json]:
+        return self._client.items(API, f"{VERSION}/{self.parent}/operations", "operations")
+
     def _pending(self, target: str) -> Iterator[Json]:
-        path = f"{VERSION}/{self.parent}/operations"
-        for operation in self._client.items(API, path, "operations"):
+        for operation in self._operations():
             if not operation.get("done") and operation.get("metadata", {}).get("target") == target:
                 yield operation
 

@@ -57,6 +57,9 @@ options:
       - With V(absent) the TPU VM and its queued resource are deleted, in whichever candidate's zone they are,
         and queued resources of ours without a node in all other zones. The disk stays, unless O(delete_disk)
         names it. What is not ours stays, and RV(kept) and a warning say so.
+      - With V(absent) and V(stopped) a TPU VM of ours in another zone stays. Where there was none in
+        the candidates' zones, RV(left) names it, or the error does. Else a warning
+        does, as it may be another run's.
       - With V(stopped) the TPU VM is stopped, in whichever candidate's zone it is; it is an error where there
         is none. What still waits in a queue is left alone.
       - Neither asks whether a job runs on it, see M(tpuops.maxtext.tpu_vm).
@@ -247,12 +250,21 @@ kept:
 left:
   description: Why something of what is named is still there, or may be, a sentence each. It is empty where
     nothing is left.
-  returned: success, with O(state=absent)
+  returned: success, with O(state=absent) and O(state=stopped)
   type: list
   elements: str
-told:
-  description: What was deleted, in a sentence.
+doubt:
+  description:
+    - That O(name) is probably wrong, in a sentence; empty otherwise.
+    - It is wrong where there is nothing of the name, Google remembers no operation on it in the
+      candidates' zones, and there are other TPU VMs of ours. Google keeps an operation for a time
+      that it does not name.
   returned: success, with O(state=absent)
+  type: str
+  sample: ""
+told:
+  description: What was deleted or stopped, in a sentence. Where that is nothing, what there is instead.
+  returned: success, with O(state=absent) and O(state=stopped)
   type: str
   sample: "Deleted: TPU VM tpu-v5e-8 in us-west1-c."
 plan:

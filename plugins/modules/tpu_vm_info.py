@@ -23,6 +23,13 @@ options:
   name:
     description: Name of the node to find. The list is empty if it is not there.
     type: str
+  history:
+    description:
+      - Whether RV(history) is returned. Needs O(name) and O(zones).
+      - Google forgets an operation some time after its end. It says nowhere after which.
+    type: bool
+    default: false
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -59,6 +66,27 @@ zone_failures:
   returned: success
   type: dict
   sample: {}
+history:
+  description: The operations that Google remembers on a node, or queued resource, of O(name), also where
+    it is gone. It is empty where there was none, where Google has forgotten it, and where it does not say.
+  returned: with O(history=true)
+  type: list
+  elements: dict
+  contains:
+    zone:
+      description: Where.
+      type: str
+    kind:
+      description: C(nodes) or C(queuedResources).
+      type: str
+    verb:
+      description: What was done, in Google's words.
+      type: str
+      sample: delete
+    time:
+      description: When it began.
+      type: str
+      sample: "2026-11-24T04:00:00Z"
 """
 
 from typing import Any
@@ -66,16 +94,33 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import OPTIONS, listed
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
 
 
 def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
     nodes, failures = listed(module, client, "nodes")
-    return {"nodes": nodes, "unreachable_zones": list(failures), "zone_failures": failures}
+    found = {"nodes": nodes, "unreachable_zones": list(failures), "zone_failures": failures}
+    if module.params["history"]:
+        found["history"] = history(module, client)
+    return found
+
+
+def history(module: AnsibleModule, client: Client) -> list[dict[str, Any]]:
+    """What was done to the name. An account may have no right to list operations: then nothing is known."""
+    found: list[dict[str, Any]] = []
+    for zone in dict.fromkeys(module.params["zones"]):
+        try:
+            found += Tpus(client, module.params["project"], zone).history(module.params["name"])
+        except GcpError:
+            continue
+    return found
 
 
 def main() -> None:
-    run_module(OPTIONS, find)
+    spec = {**OPTIONS, "history": {"type": "bool", "default": False}}
+    run_module(spec, find, required_if=[("history", True, ["name", "zones"])])
 
 
 if __name__ == "__main__":

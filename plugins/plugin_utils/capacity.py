@@ -20,6 +20,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     short_name,
     zone_of,
 )
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import elsewhere
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import Elsewhere
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
@@ -155,6 +157,7 @@ class Ladder:
         self.unasked: dict[str, Json] = {}
         self.left: list[str] = []
         self.left_queue: set[str] = set()
+        self.served_elsewhere: list[Json] = []
         self.there = False
 
     @property
@@ -200,16 +203,62 @@ class Ladder:
         """
         found = self._survey("tpu_queued_resource_info", {"name": self.name}, "queued_resources", down)
         here = [item for item in found if zone_of(item) in self.zones]
-        elsewhere = [item for item in found if item not in here and self._ours(item)]
-        for item in elsewhere:
-            if state_of(item) == "ACTIVE":
-                self._warn(
-                    f"The queued resource {self.name} in {zone_of(item)}, where no candidate is, has its "
-                    "node, which costs money. Add a candidate there, or delete it with ansible-playbook "
-                    f"playbooks/leftovers.yml -e leftovers_delete=queued:{zone_of(item)}/{self.name}"
-                )
+        others = [item for item in found if item not in here and self._ours(item)]
+        self.served_elsewhere = [item for item in others if state_of(item) == "ACTIVE"]
+        for item in [] if down else self.served_elsewhere:
+            self._warn(
+                f"The queued resource {self.name} in {zone_of(item)}, where no candidate is, has its "
+                "node, which costs money. Add a candidate there, or delete it with ansible-playbook "
+                f"playbooks/leftovers.yml -e leftovers_delete=queued:{zone_of(item)}/{self.name}"
+            )
         here.sort(key=lambda item: self.zones.index(zone_of(item)))
-        return here + [item for item in elsewhere if state_of(item) != "ACTIVE"]
+        return here + [item for item in others if item not in self.served_elsewhere]
+
+    def _elsewhere(self, everything: bool = False) -> Elsewhere:
+        """What other zones have of ours: of the name, or everything."""
+        before, self.unasked = self.unasked, {}
+        try:
+            arguments = {} if everything else {"name": self.name}
+            nodes = self._survey("tpu_vm_info", arguments, "nodes", down=True)
+            partly = bool(self.unasked)
+        except ModuleFailed as failed:
+            return Elsewhere(named=self.served_elsewhere, unknown=str(failed))
+        finally:
+            self.unasked = before
+        ours = [node for node in nodes if is_ours(node, self.labels)]
+        named = [node for node in ours if short_name(node["name"]) == self.name]
+        there = [node for node in named if zone_of(node) not in self.zones and state_of(node) != GOING]
+        queued = [item for item in self.served_elsewhere if not serves(item, named)]
+        return Elsewhere([*there, *queued], [node for node in ours if node not in named], partly=partly)
+
+    def _tell_elsewhere(self) -> Elsewhere:
+        """What stays in other zones is a warning where something was done here: it may be another run's."""
+        found = self._elsewhere(everything=not self.changed)
+        told = found.stays(self.name, self.zones)
+        if self.changed:
+            self.warnings += told
+        else:
+            self.left += told
+        return found
+
+    def _history(self) -> list[Json]:
+        """What Google remembers of nodes of the name in the candidates' zones, also where they are gone."""
+        zones = [zone for zone in self.zones if zone not in self.unasked]
+        try:
+            found = self.play("tpu_vm_info", {"name": self.name, "zones": zones, "history": True})
+        except ModuleFailed:  # an API that is off, or a zone that falls silent: nothing is remembered
+            return []
+        history: list[Json] = found["history"]
+        return history
+
+    def _leave_unasked(self) -> None:
+        """Add to what is left what may be in the candidates' zones that Google could not be asked about."""
+        for zone in self.zones:
+            if zone in self.unasked:
+                self.left.append(
+                    f"Whether there is a TPU VM {self.name} in {zone} is not known: "
+                    f"{self.unasked[zone]['msg'].rstrip('.')}. If there is, it costs money: run again."
+                )
 
     def _waited_for(self, queued: Json) -> bool:
         """Whether it is ours and may still give the node that a candidate asks for."""
@@ -510,30 +559,36 @@ class Ladder:
         self._delete_all(going, gone)
         if not self.changed:
             self.left += self.kept
+        found = self._tell_elsewhere()
         if delete_disk:
             self._delete_disk(delete_disk)
-        for zone in self.zones:
-            if zone in self.unasked:
-                self.left.append(
-                    f"Whether there is a TPU VM {self.name} in {zone} is not known: "
-                    f"{self.unasked[zone]['msg'].rstrip('.')}. If there is, it costs money: run again."
-                )
+        self._leave_unasked()
+        told, doubt = self._told_down(found, delete_disk), ""
+        if not self.changed and not self.left:
+            # A second teardown is no error, a wrong name is one. Google's operations tell the two apart.
+            past = elsewhere.gone(self._history())
+            if found.others and not past:
+                doubt = elsewhere.doubt(self.name, self.zones, found)
+            else:
+                told += past + found.having()
         return {
             "changed": self.changed,
             "diff": self.diffs,
             "kept": self.kept,
             "left": self.left,
-            "told": self._told_down(delete_disk),
+            "doubt": doubt,
+            "told": told,
         }
 
-    def _told_down(self, disk: str) -> str:
+    def _told_down(self, found: Elsewhere, disk: str) -> str:
         """What the way down came to, in a sentence."""
         done = [diff["before_header"] for diff in self.diffs]
         if done:
             return f"{'Would delete' if self.check else 'Deleted'}: {', '.join(done)}."
-        asked = [zone for zone in self.zones if zone not in self.unasked]
-        where = f" in {', '.join(asked)}" if asked else ""
-        also = f", and no disk {disk}" if disk else ""
+        where = found.where([zone for zone in self.zones if zone not in self.unasked])
+        nothing = not self.left and not found.others
+        also = f", and no other that has owner={self.labels.get('owner', '')}" if nothing else ""
+        also += f", and no disk {disk}" if disk else ""
         return f"Deleted nothing: there is no TPU VM {self.name} of yours{where}{also}."
 
     def stop(self) -> Json:
@@ -541,20 +596,26 @@ class Ladder:
         nodes = self._nodes(down=True)
         ours = [node for node in nodes if self._ours(node) and state_of(node) not in DEAD | {GOING}]
         self._keep([node for node in nodes if not self._purged(node)])
-        if not ours:
-            raise self._refused(
-                f"There is no TPU VM {self.name} of ours to stop in {', '.join(self.zones)}."
-                + "".join(
-                    f" {zone}: {self.unasked[zone]['msg']}" for zone in self.zones if zone in self.unasked
-                ),
-                "noNode",
-                "not_found",
-            )
         for node in ours:
             arguments = {"name": self.name, "zone": zone_of(node), "state": "stopped"}
             result = self.play("tpu_vm", {**arguments, "wait_timeout": self.down_timeout})
             self._count(result, f"TPU VM {self.name} in {zone_of(node)}")
-        return {"changed": self.changed, "diff": self.diffs, "kept": self.kept}
+        stays = self._elsewhere().stays(self.name, self.zones)
+        self._leave_unasked()
+        if not ours:
+            told = [f"There is no TPU VM {self.name} of yours to stop in {', '.join(self.zones)}."]
+            raise self._refused(" ".join([*told, *stays, *self.left]), "noNode", "not_found")
+        self.warnings += stays
+        done = [diff["before_header"] for diff in self.diffs]
+        already = f"Stopped nothing: TPU VM {self.name} in {zone_of(ours[0])} is stopped already."
+        told_done = f"{'Would stop' if self.check else 'Stopped'}: {', '.join(done)}."
+        return {
+            "changed": self.changed,
+            "diff": self.diffs,
+            "kept": self.kept,
+            "left": self.left,
+            "told": told_done if done else already,
+        }
 
     def _keep(self, others: Sequence[Json]) -> None:
         """Say of what has the name and is not ours that it stays."""

@@ -125,6 +125,57 @@ def test_a_node_of_somebody_else_stays_and_is_no_success(elsewhere: Elsewhere) -
     assert (status, elsewhere.there()) == (2, [f"nodes:{A}"]), told
 
 
+def test_a_node_where_no_candidate_is_is_no_success_and_the_command_that_is_told_deletes_it(
+    elsewhere: Elsewhere,
+) -> None:
+    elsewhere.make(B)
+    for playbook in ("stop_node", "teardown"):
+        status, told = elsewhere.play(playbook)
+        assert f"Your TPU VM {elsewhere.name} is in {B}, READY, where no candidate is, and stays." in told
+        assert (status, elsewhere.there()) == (2, [f"nodes:{B}"]), told
+    (named,) = set(re.findall(r"leftovers_delete=\S+/[\w-]+", told))
+    status, told = elsewhere.play("leftovers", "-e", named)
+    assert (status, elsewhere.there()) == (0, []), told
+
+
+def test_a_second_teardown_is_told_from_one_of_a_wrong_name(elsewhere: Elsewhere) -> None:
+    elsewhere.make(A)
+    assert elsewhere.play("teardown")[0] == 0
+    elsewhere.make(B)
+    right, wrong = elsewhere.name, f"{elsewhere.name}-other"
+    status, told = elsewhere.play("teardown", "-e", f"tpu_vm_name={wrong}")
+    assert f"tpu_vm_name: Google knows of no TPU VM {wrong} in {A}, also of none that is gone." in told
+    assert f"You have: {right} in {B}, READY." in told
+    assert (status, elsewhere.there()) == (2, [f"nodes:{B}"]), told
+    # What was deleted is no wrong name, also beside a node that stays.
+    labels = {"created-by": "tpuops-maxtext", "owner": elsewhere.owner}
+    elsewhere.run_module("tpu_vm", name=right, zone=B, state="absent")
+    assert elsewhere.run_module("tpu_vm", name=wrong, zone=B, labels=labels, **V5E)["changed"]
+    status, told = elsewhere.play("teardown")
+    elsewhere.run_module("tpu_vm", name=wrong, zone=B, state="absent")
+    assert (
+        f"Deleted nothing: there is no TPU VM {right} of yours in any zone. Google has it as gone since"
+        in told
+    )
+    assert f"You have: {wrong} in {B}, READY." in told
+    assert status == 0, told
+
+
+@pytest.mark.parametrize("playbook", ["site", "teardown", "stop_node", "leftovers", "plan", "follow", "stop"])
+def test_a_tag_that_nothing_has_is_refused(elsewhere: Elsewhere, playbook: str) -> None:
+    """Ansible would do nothing and end well."""
+    status, told = elsewhere.play(playbook, "--tags", "vllm-serve")
+    assert "--tags: vllm-serve is no tag of this playbook, and nothing would be done." in told
+    assert status == 2, told
+
+
+def test_the_end_of_an_ephemeral_run_cannot_be_skipped(elsewhere: Elsewhere) -> None:
+    ephemeral = ("-e", "tpu_vm_ephemeral=true")
+    status, told = elsewhere.play("site", "--skip-tags", "tpu_vm", *ephemeral)
+    assert "--skip-tags: tpu_vm cannot be skipped here. Tags that can: preflight," in told
+    assert status == 2, told
+
+
 def test_a_node_is_made_where_a_zone_answers(elsewhere: Elsewhere) -> None:
     elsewhere.served.fault("unreachable", {"zone": A})
     key = f"tpu_vm_ssh_key_file={elsewhere.directory}/key"

@@ -86,6 +86,8 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted_twice(site: Site) -> No
     for playbook in ("follow", "stop"):
         played = site.play(f"playbooks/{playbook}.yml", "-e", "job_name=sft-preempted")
         assert played.recap["changed"] == 0
+        refused = site.play(f"playbooks/{playbook}.yml", "-e", "job_name=sft-wrong", status=2)
+        assert "job_name: " in refused.output and "sft-wrong" in refused.output
     assert site.cloud.records() == jobs
 
 
@@ -324,7 +326,7 @@ def check_unread(site: Site, broken: str) -> None:
     refused = site.play("playbooks/teardown.yml", status=2)
     assert f"{broken}: is not the record of a job" in refused.output
     run = site.start("preflight", tpu_vm_ephemeral=True)
-    run.succeed()
+    run.fail()  # the user asked for a deletion that did not happen
     assert "The node is kept, although tpu_vm_ephemeral is set, as its jobs could not be read: " in run.words
     assert "teardown.yml -e tpu_vm_force=true stops what runs and deletes the node." in run.words
     forced = site.play("playbooks/teardown.yml", "--check", "-e", "tpu_vm_force=true")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
+IMPORT = "ansible.builtin.import_playbook"
 PLAYS = [
     pytest.param(play, id=f"{path.stem}: {play['name']}")
     for path in sorted(PLAYBOOKS.glob("*.yml"))
@@ -22,3 +23,38 @@ PLAYS = [
 def test_no_play_asks_a_machine_for_facts(play: dict[str, Any]) -> None:
     """Elsewhere Ansible gathers facts by itself: a machine that does not answer would end a teardown."""
     assert play.get("gather_facts") is False
+
+
+ROLES = PLAYBOOKS.parent / "roles"
+SETS = {
+    path.stem: plays[0].get("vars", {})
+    for path in sorted(PLAYBOOKS.glob("*.yml"))
+    if (plays := yaml.safe_load(path.read_text(encoding="utf-8")))[0].get(IMPORT) == "unlimited.yml"
+}
+
+
+def tags_of(item: Any) -> set[str]:
+    """All tags in a document."""
+    if isinstance(item, list):
+        return set().union(*map(tags_of, item))
+    if not isinstance(item, dict):
+        return set()
+    given = item.get("tags", [])
+    return set(given if isinstance(given, list) else [given]).union(*map(tags_of, item.values()))
+
+
+def playbook_tags(path: Path) -> set[str]:
+    plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+    imported = [PLAYBOOKS / play[IMPORT] for play in plays if IMPORT in play]
+    return tags_of(plays).union(*map(playbook_tags, imported))
+
+
+@pytest.mark.parametrize("playbook", SETS)
+def test_a_playbook_takes_the_tags_that_its_tasks_have(playbook: str) -> None:
+    """With any other one it would end well and have done nothing."""
+    found = playbook_tags(PLAYBOOKS / f"{playbook}.yml") - {"always"}
+    assert set(SETS[playbook].get("playbook_tags", [])) == found
+
+
+def test_each_playbook_for_users_refuses_other_tags() -> None:
+    assert set(SETS) == {"site", "teardown", "stop_node", "leftovers", "plan", "follow", "stop"}

@@ -62,7 +62,6 @@ GIVEN = {
     "common_commits": {"model": {"commit": "0" * 40}, "dataset": {"commit": "1" * 40}},
 }
 HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_bytes": 4000}
-SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safetensors", "size": 2000}]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ SIBLINGS = [{"rfilename": "config.json", "size": 5}, {"rfilename": "model.safete
         ("locked_env/main", {"locked_env_size": 1e15, "locked_env_prefix": "/env"}, {"bytes": 1e15}),
         (
             "vllm_serve/hub",
-            {"vllm_serve_answer": {"json": {"sha": "1", "siblings": SIBLINGS}}},
+            {"vllm_serve_answer": {"commit": "1", "bytes": 2005}},
             {"bytes": 2005},
         ),
     ],

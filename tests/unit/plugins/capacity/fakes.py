@@ -20,8 +20,8 @@ def failure(kind: str) -> Json:
 class FakeCloud:
     """refuses: (zone, what: disk, on-demand, spot, queued or reserved) -> the kind of failure.
 
-    silent: zones that cannot be asked about nodes -> the kind of failure; lost: zones whose disks are not
-    known.
+    silent: zones that cannot be asked about nodes -> the kind of failure, "-" for the list of all zones;
+    lost: zones whose disks are not known; history: what Google remembers of nodes.
     """
 
     nodes: dict[str, Json] = field(default_factory=dict)
@@ -31,6 +31,7 @@ class FakeCloud:
     bad: dict[str, str] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    history: list[Json] = field(default_factory=list)
     check: bool = False
     calls: list[tuple[str, Json, bool]] = field(default_factory=list)
 
@@ -47,11 +48,13 @@ class FakeCloud:
             if name == module and not check and arguments.get("state") != "absent"
         ]
 
-    def add_node(self, zone: str, state: str = "READY", spot: bool = False, **more: Any) -> None:
-        name = f"projects/p/locations/{zone}/nodes/n"
+    def add_node(
+        self, zone: str, state: str = "READY", spot: bool = False, name: str = "n", **more: Any
+    ) -> None:
+        path = f"projects/p/locations/{zone}/nodes/{name}"
         scheduling = {"schedulingConfig": {"spot": True}} if spot else {}
         self.nodes[zone] = {
-            "name": name,
+            "name": path,
             "state": state,
             "acceleratorType": "v5litepod-8",
             "createTime": MADE,
@@ -78,7 +81,11 @@ class FakeCloud:
     # ---- modules
 
     def tpu_vm_info(self, arguments: Json, _check: bool) -> Json:
-        return {"nodes": self._listed(self.nodes, arguments), **self._missing(arguments)}
+        if "zones" not in arguments and "-" in self.silent:
+            return {**failure(self.silent["-"]), "msg": "no answer"}
+        named = {zone: node for zone, node in self.nodes.items() if is_named(node, arguments.get("name"))}
+        history = {"history": self.history} if arguments.get("history") else {}
+        return {"nodes": self._listed(named, arguments), **self._missing(arguments), **history}
 
     def tpu_queued_resource_info(self, arguments: Json, _check: bool) -> Json:
         return {"queued_resources": self._listed(self.queued, arguments), **self._missing(arguments)}
@@ -89,7 +96,7 @@ class FakeCloud:
         return [item for zone, item in kept.items() if zone in asked]
 
     def _missing(self, arguments: Json) -> Json:
-        zones = [zone for zone in self.silent if zone in arguments.get("zones", self.silent)]
+        zones = [zone for zone in self.silent if zone in arguments.get("zones", self.silent) and zone != "-"]
         failures = {zone: {**failure(self.silent[zone])["failure"], "msg": "no answer"} for zone in zones}
         return {"unreachable_zones": zones, "zone_failures": failures}
 
@@ -119,6 +126,8 @@ class FakeCloud:
         zone = arguments["zone"]
         assert zone not in self.silent
         if arguments.get("state") == "absent":
+            if zone in self.nodes and not check:
+                self.history.append({"zone": zone, "verb": "delete", "time": MADE})
             return self._gone(self.nodes, zone, check)
         if kind := self.bad.get(zone):
             return failure(kind)
@@ -175,6 +184,10 @@ class FakeCloud:
         if not check:
             kept.pop(zone, None)
         return {"changed": before is not None, "diff": {"before": before or {}, "after": {}}}
+
+
+def is_named(node: Json, name: str | None) -> bool:
+    return name in (None, node["name"].rpartition("/")[2])
 
 
 class Task:

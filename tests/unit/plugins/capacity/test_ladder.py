@@ -13,7 +13,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
-from .fakes import OURS, FakeCloud
+from .fakes import MADE, OURS, FakeCloud
 
 A, B, C = "us-west1-c", "us-west4-a", "us-central1-a"
 
@@ -517,6 +517,7 @@ def test_down_finds_what_waits_for_a_candidate_that_is_off_the_list() -> None:
     assert [name for name, _, _ in cloud.calls if name.endswith("_info")] == [
         "tpu_vm_info",
         "tpu_queued_resource_info",
+        "tpu_vm_info",  # where no candidate is
     ]
 
 
@@ -583,7 +584,7 @@ def test_a_node_is_stopped_wherever_it_is_and_once() -> None:
 def test_what_no_longer_runs_is_not_stopped(state: str) -> None:
     cloud = FakeCloud()
     cloud.add_node(A, state)
-    with pytest.raises(LadderError, match=f"no TPU VM n of ours to stop in {A}, {B}") as error:
+    with pytest.raises(LadderError, match=f"no TPU VM n of yours to stop in {A}, {B}") as error:
         ladder(cloud, candidate(A), candidate(B)).stop()
     assert (error.value.failure["kind"], cloud.nodes[A]["state"]) == ("not_found", state)
 
@@ -592,10 +593,38 @@ def test_a_node_that_is_not_ours_is_not_stopped() -> None:
     cloud = FakeCloud()
     cloud.add_node(A, labels={**OURS, "owner": "you"})
     rungs = ladder(cloud, candidate(A))
-    with pytest.raises(LadderError, match="no TPU VM n of ours"):
+    with pytest.raises(LadderError, match="no TPU VM n of yours"):
         rungs.stop()
     assert (cloud.nodes[A]["state"], len(rungs.warnings)) == ("READY", 1)
     assert rungs.warnings[0].startswith(f"The TPU VM n in {A}, READY, is not ours")
+
+
+def test_a_node_to_stop_where_no_candidate_is_is_named() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(C)
+    with pytest.raises(
+        LadderError, match=f"Your TPU VM n is in {C}, READY, where no candidate is, and stays"
+    ):
+        ladder(cloud, candidate(A)).stop()
+    cloud.add_node(A)
+    rungs = ladder(cloud, candidate(A))
+    assert rungs.stop()["left"] == []
+    assert [f"is in {C}, READY, where no candidate is" in each for each in rungs.warnings] == [True]
+
+
+def test_what_may_run_beside_a_node_that_is_stopped_is_left() -> None:
+    cloud = FakeCloud(silent={B: "unavailable"})
+    cloud.add_node(A)
+    result = ladder(cloud, candidate(A), candidate(B)).stop()
+    assert result["told"] == f"Stopped: TPU VM n in {A}."
+    assert result["left"] == [
+        f"Whether there is a TPU VM n in {B} is not known: no answer. If there is, it costs money: run again."
+    ]
+    cloud = FakeCloud()
+    cloud.add_node(A, "STOPPED")
+    assert (
+        ladder(cloud, candidate(A)).stop()["told"] == f"Stopped nothing: TPU VM n in {A} is stopped already."
+    )
 
 
 def test_down_deletes_the_disk_that_is_named() -> None:
@@ -688,10 +717,95 @@ def test_down_says_what_it_deleted_and_what_it_would_delete() -> None:
     assert predicted["diff"] == done["diff"]
 
 
-def test_down_says_that_there_is_nothing() -> None:
-    result = ladder(FakeCloud(), candidate(A), candidate(B)).descend()
+def test_down_says_that_there_is_nothing_at_all() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(C, name="another", labels={**OURS, "owner": "you"})
+    cloud.add_node(B, labels={**OURS, "owner": "you"})  # where no candidate is, it is of no concern
+    result = ladder(cloud, candidate(A)).descend()
+    told = "Deleted nothing: there is no TPU VM n of yours in any zone, and no other that has owner=me."
+    assert result["told"] == told
+    assert (result["changed"], result["left"], result["doubt"]) == (False, [], "")
+
+
+def test_a_second_time_down_says_that_the_node_is_gone() -> None:
+    """What one owns besides makes the name no wrong one: Google remembers that there was such a node."""
+    cloud = FakeCloud()
+    cloud.add_node(A)
+    cloud.add_node(C, name="another")
+    assert ladder(cloud, candidate(A)).descend()["left"] == []
+    again = ladder(cloud, candidate(A)).descend()
+    assert (again["changed"], again["left"], again["doubt"]) == (False, [], "")
+    told = "Deleted nothing: there is no TPU VM n of yours in any zone. Google has it as gone since"
+    assert again["told"] == f"{told} {MADE} (delete in {A}). You have: another in {C}, READY."
+
+
+def test_a_name_that_nobody_knows_is_doubted_where_one_has_other_nodes() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A, name="another")
+    cloud.add_node(C, "PREEMPTED", name="third")
+    cloud.add_node(B, name="strange", labels={**OURS, "owner": "you"})
+    result = ladder(cloud, candidate(A), candidate(B)).descend()
+    assert (result["changed"], result["left"], sorted(cloud.nodes)) == (False, [], sorted([A, B, C]))
+    assert result["told"] == "Deleted nothing: there is no TPU VM n of yours in any zone."
+    assert result["doubt"] == (
+        f"tpu_vm_name: Google knows of no TPU VM n in {A}, {B}, also of none that is gone. "
+        f"You have: another in {A}, READY; third in {C}, PREEMPTED. "
+        "Name the one to delete with -e tpu_vm_name=NAME."
+    )
+
+
+@pytest.mark.parametrize("state", ["READY", "CREATING", "STOPPED", "PREEMPTED"])
+def test_a_node_of_ours_where_no_candidate_is_is_left_and_named(state: str) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(C, state)
+    result = ladder(cloud, candidate(A), candidate(B)).descend()
+    assert (result["changed"], list(cloud.nodes)) == (False, [C])
     assert result["told"] == f"Deleted nothing: there is no TPU VM n of yours in {A}, {B}."
-    assert (result["changed"], result["left"]) == (False, [])
+    assert result["left"] == [
+        f"Your TPU VM n is in {C}, {state}, where no candidate is, and stays. Delete it: ansible-playbook "
+        f"playbooks/leftovers.yml -e leftovers_delete=node:{C}/n"
+    ]
+
+
+def test_a_node_that_goes_elsewhere_already_is_not_left() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(C, "DELETING")
+    assert ladder(cloud, candidate(A)).descend()["left"] == []
+
+
+def test_a_node_elsewhere_is_told_beside_one_that_is_deleted() -> None:
+    """It may well be another run's, so what was asked for is done."""
+    cloud = FakeCloud()
+    cloud.add_node(A)
+    cloud.add_node(C)
+    rungs = ladder(cloud, candidate(A))
+    result = rungs.descend()
+    assert (result["changed"], result["left"], list(cloud.nodes)) == (True, [], [C])
+    assert ["is in us-central1-a, READY, where no candidate is" in each for each in rungs.warnings] == [True]
+
+
+def test_a_queued_resource_elsewhere_that_has_its_node_is_one_thing_with_it() -> None:
+    cloud = FakeCloud()
+    cloud.add_queued(C, "ACTIVE")
+    cloud.add_node(C, queuedResource=f"projects/p/locations/{C}/queuedResources/n")
+    rungs = ladder(cloud, candidate(A))
+    (left,) = rungs.descend()["left"]
+    assert f"leftovers_delete=node:{C}/n" in left
+    assert rungs.warnings == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_google_may_not_say_what_is_in_the_other_zones(there: bool) -> None:
+    """What the candidates' zones had is deleted all the same; else nobody knows whether something is left."""
+    cloud = FakeCloud(silent={"-": "unavailable"})
+    if there:
+        cloud.add_node(A)
+    rungs = ladder(cloud, candidate(A))
+    result = rungs.descend()
+    told = f"Whether there is a TPU VM n of yours outside {A} is not known: no answer."
+    told += " If there is, it costs money."
+    assert (result["changed"], result["left"]) == (there, [] if there else [f"{told} Run again."])
+    assert [told in warning for warning in rungs.warnings] == ([True] if there else [])
 
 
 def test_a_node_of_somebody_else_that_stays_alone_is_left() -> None:

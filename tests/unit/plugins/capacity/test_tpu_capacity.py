@@ -170,7 +170,7 @@ def test_down(shown: list[str]) -> None:
     cloud = FakeCloud()
     play(cloud)
     assert play(cloud, state="absent", wait_timeout=77)["changed"] is True
-    assert cloud.calls[-1][1]["wait_timeout"] == 77
+    assert [call["wait_timeout"] for name, call, _ in cloud.calls if name == "tpu_vm"][-1] == 77
     assert (cloud.nodes, list(cloud.disks)) == ({}, ["us-west1-c"])
     assert play(cloud, state="absent", delete_disk="d")["changed"] is True
     assert (cloud.disks, play(cloud, state="absent", delete_disk="d")["changed"]) == ({}, False)
@@ -182,7 +182,7 @@ def test_stopped(shown: list[str]) -> None:
     assert play(cloud, check=True, state="stopped")["changed"] is True
     result = play(cloud, state="stopped", wait_timeout=77)
     assert (result["changed"], cloud.nodes["us-west1-c"]["state"]) == (True, "STOPPED")
-    assert cloud.calls[-1][1]["wait_timeout"] == 77
+    assert [call["wait_timeout"] for name, call, _ in cloud.calls if name == "tpu_vm"][-1] == 77
     assert play(cloud, state="stopped")["changed"] is False
 
 

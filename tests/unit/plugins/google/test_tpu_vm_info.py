@@ -58,6 +58,46 @@ def test_one_wherever_it_is(api: Api, run: Run, module: str, collection: str, ke
     assert run(module, check=True, name="b")[key] == [b]
 
 
+def operation(target: str, verb: str, time: str) -> Json:
+    return {"name": "o", "metadata": {"target": target, "verb": verb, "createTime": time}, "done": True}
+
+
+def test_what_google_remembers_of_a_name(api: Api, run: Run) -> None:
+    """Also of the queued resource that a node was deleted with; not of what else has operations."""
+    a, b = "2026-11-24T04:00:00.5Z", "2026-11-25T04:00:00Z"
+    place = "projects/my-project/locations/us-west1-c"
+    done = [
+        operation(f"{place}/nodes/a", "create", a),
+        operation(f"{place}/nodes/aa", "delete", b),
+        operation(f"{place}/queuedResources/a", "delete", b),
+        {"name": "o"},
+    ]
+    api.error(f"GET {PROJECT}/us-west1-c/nodes/a", 404, "NOT_FOUND")
+    api.on(f"GET {PROJECT}/us-west1-c/operations", {"operations": done})
+    found = run("tpu_vm_info", name="a", zones=["us-west1-c"], history=True)
+    assert (found["nodes"], found["history"]) == (
+        [],
+        [
+            {"zone": "us-west1-c", "kind": "nodes", "verb": "create", "time": a},
+            {"zone": "us-west1-c", "kind": "queuedResources", "verb": "delete", "time": b},
+        ],
+    )
+
+
+def test_there_is_no_history_of_a_zone_that_fails(api: Api, run: Run) -> None:
+    api.error(f"GET {PROJECT}/us-west1-c/nodes/a", 404, "NOT_FOUND")
+    api.error(f"GET {PROJECT}/us-west1-c/operations", 403, "PERMISSION_DENIED")
+    found = run("tpu_vm_info", name="a", zones=["us-west1-c"], history=True)
+    assert (found["nodes"], found["history"], found["unreachable_zones"]) == ([], [], [])
+
+
+@pytest.mark.parametrize("options", [{"name": "a"}, {"zones": ["us-west1-c"]}, {}])
+def test_a_history_is_of_one_name_in_some_zones(api: Api, run: Run, options: Json) -> None:
+    message = run("tpu_vm_info", history=True, **options)["msg"]
+    assert message.startswith("history is True but all of the following are missing: ")
+    assert api.calls == []
+
+
 @each
 @pytest.mark.parametrize(
     ("options", "message"),

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of a name of which the candidates' zones have no node: it is elsewhere, gone, or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, zone_of
+
+Json = dict[str, Any]
+
+MOST = 5  # nodes that a sentence lists
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What all zones have of ours.
+
+    named:   nodes and queued resources of the name, where no candidate is.
+    others:  nodes of other names.
+    unknown: why Google did not say, "" where it did.
+    partly:  whether Google could not ask some of the zones.
+    """
+
+    named: Sequence[Json] = ()
+    others: Sequence[Json] = field(default_factory=list)
+    unknown: str = ""
+    partly: bool = False
+
+    def stays(self, name: str, zones: Sequence[str]) -> list[str]:
+        """A sentence for each that stays, and that nobody knows whether there is one.
+
+        zones: those of the candidates.
+        """
+        told = [stays(item) for item in self.named]
+        if self.unknown:
+            told.append(
+                f"Whether there is a TPU VM {name} of yours outside {', '.join(zones)} is not known: "
+                f"{self.unknown.rstrip('.')}. If there is, it costs money. Run again."
+            )
+        return told
+
+    def where(self, zones: Sequence[str]) -> str:
+        """Where there is none: in these zones, and in all others too if they were asked."""
+        if not self.named and not self.unknown:
+            return " in any zone" + (" that Google could ask" if self.partly else "")
+        return f" in {', '.join(zones)}" if zones else ""
+
+    def having(self) -> str:
+        """The other nodes, in a sentence."""
+        listed = [f"{short_name(node['name'])} in {zone_of(node)}, {node['state']}" for node in self.others]
+        more = f"; and {len(listed) - MOST} more" if len(listed) > MOST else ""
+        return f" You have: {'; '.join(listed[:MOST])}{more}." if listed else ""
+
+
+def stays(item: Json) -> str:
+    """That a node or queued resource of ours is where no candidate is, and what deletes it."""
+    queued = "tpu" in item
+    kind, path = ("queued resource", "queued") if queued else ("TPU VM", "node")
+    state = item["state"]["state"] if queued else item["state"]
+    name, zone = short_name(item["name"]), zone_of(item)
+    return (
+        f"Your {kind} {name} is in {zone}, {state}, where no candidate is, and stays. Delete it: "
+        f"ansible-playbook playbooks/leftovers.yml -e leftovers_delete={path}:{zone}/{name}"
+    )
+
+
+def gone(history: Sequence[Mapping[str, Any]]) -> str:
+    """When Google last did something to what had the name; "" where it remembers nothing."""
+    last = max(history, key=lambda each: str(each["time"]), default=None)
+    return f" Google has it as gone since {last['time']} ({last['verb']} in {last['zone']})." if last else ""
+
+
+def doubt(name: str, zones: Sequence[str], found: Elsewhere) -> str:
+    """That a name is probably wrong."""
+    return (
+        f"tpu_vm_name: Google knows of no TPU VM {name} in {', '.join(zones)}, also of none that is gone."
+        f"{found.having()} Name the one to delete with -e tpu_vm_name=NAME."
+    )
