@@ -15,6 +15,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Ansible refuses to start under a locale that is not UTF-8.
 export LC_ALL := C.UTF-8
+# Python keeps what it has compiled, also where the environment forbids it, as container images like to do.
+# Else each of the thousands of programs that a test run starts compiles Ansible anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 ANSIBLE_ARGS ?=
 

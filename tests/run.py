@@ -6,7 +6,8 @@ a molecule scenario's action too; pytest counts everything else.
 
 A stage is heavy when it runs MaxText or vLLM, which use both cores of the machine that the project is built
 for: two heavy stages never run at once. Light stages spend half of their time waiting for machines and
-answers, so up to three stages run at once. Where several stages were chosen, what each prints goes to
+answers, so up to three stages run at once. The heavy ones take the longest, one after the other, so the light
+ones leave the cores to them. Where several stages were chosen, what each prints goes to
 build/tests/STAGE.log, and is shown when the stage ends.
 """
 
@@ -30,6 +31,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
 AT_ONCE = 3  # stages
+NICE = 10  # by how much a light stage stands back where others run
 SLOWEST = 10  # tests in the table of times
 
 
@@ -59,13 +61,20 @@ class Count:
 
 # Where a stage's commands write: the terminal, unless another stage runs at the same time.
 OUTPUT: ContextVar[IO[str] | None] = ContextVar("OUTPUT", default=None)
+# What its commands begin with.
+PRIORITY: ContextVar[tuple[str, ...]] = ContextVar("PRIORITY", default=())
 
 
 def run(command: list[str], **environment: str) -> int:
     file = OUTPUT.get()
     click.secho(f"$ {' '.join(command)}", bold=True, file=file)
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, stdout=file, stderr=file, check=False
+        [*PRIORITY.get(), *command],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=file,
+        stderr=file,
+        check=False,
     ).returncode
 
 
@@ -224,6 +233,7 @@ def play_aside(name: str) -> Result:
     log = REPORTS / f"{name}.log"
     with log.open("w", encoding="utf-8", buffering=1) as file:
         OUTPUT.set(file)
+        PRIORITY.set(() if STAGES[name].heavy else ("nice", f"--adjustment={NICE}"))
         result = play(name)
     click.echo(log.read_text(encoding="utf-8", errors="replace"), nl=False)
     return result

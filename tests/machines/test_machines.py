@@ -55,7 +55,7 @@ class Metadata(http.server.BaseHTTPRequestHandler):
 def metadata(cloud: Cloud) -> Iterator[type[Metadata]]:
     place = (str(cloud.config.address), cloud.config.metadata_port)
     with http.server.ThreadingHTTPServer(place, Metadata) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield Metadata
         server.shutdown()

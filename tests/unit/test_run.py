@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from pathlib import Path
 
@@ -54,6 +56,25 @@ def test_two_heavy_stages_never_run_at_once(stages: dict[str, Stage]) -> None:
     stages |= {"c": Stage(beside), "d": Stage(beside)}
     results = run.play_all(list(stages))
     assert {name: result.count.passed for name, result in results.items()} == dict.fromkeys("abcd", 1)
+
+
+def test_a_light_stage_leaves_the_cores_to_the_heavy_one(stages: dict[str, Stage], tmp_path: Path) -> None:
+    """The heavy ones take the longest. A stage that runs alone has nobody to leave them to."""
+    programs: dict[str, int] = {}
+
+    def work(name: str) -> Count:
+        own = tmp_path / f"{name}.nice"
+        run.run([sys.executable, "-c", f"import os; open({str(own)!r}, 'w').write(str(os.nice(0)))"])
+        programs[name] = int(own.read_text())
+        return PASSED
+
+    stages |= {"heavy": Stage(lambda: work("heavy"), heavy=True), "light": Stage(lambda: work("light"))}
+    run.play_all(["heavy", "light"])
+    # These tests are a light stage themselves; 19 is the most that there is.
+    here = os.nice(0)
+    assert programs == {"heavy": here, "light": min(here + run.NICE, 19)}
+    run.play_all(["light"])
+    assert programs["light"] == here
 
 
 def test_a_stage_that_breaks_is_a_failure_and_the_others_go_on(

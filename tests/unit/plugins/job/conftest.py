@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from localcloud.config import CloudConfig
 from localcloud.faults import Faults
 from localcloud.hub.app import create_app
 from localcloud.hub.store import HubStore
+from localcloud.server import listen
 from localcloud.state import Store
 
 MODULES = "ansible_collections.tpuops.maxtext.plugins.modules"
@@ -153,7 +153,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     store = HubStore(state / "hub")
     faults = Faults(Store())
     app = create_app(CloudConfig(state, 18540, IPv4Network("10.136.0.0/24")), store, faults=faults)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -61,7 +61,7 @@ def server() -> Iterator[Server]:
     httpd = Server(("127.0.0.1", 0), Handler)
     httpd.answers = {"/v1/models": MODELS, "/v1/chat/completions": ANSWER}
     httpd.asked = []
-    thread = threading.Thread(target=httpd.serve_forever)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
     thread.start()
     yield httpd
     httpd.shutdown()
