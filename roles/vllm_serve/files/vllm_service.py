@@ -74,6 +74,8 @@ def run(program: list[str]) -> NoReturn:
 
 def record_model(environment: Mapping[str, str]) -> None:
     """Tell in the runtime directory which model is served: the unit's file may change later."""
+    if not set(RECORDED.values()) <= environment.keys():  # the unit of an earlier version
+        return
     record = {field: environment[variable] for field, variable in RECORDED.items()}
     record["fingerprint"] = hashlib.sha256(Path(record["manifest"]).read_bytes()).hexdigest()
     path = Path(environment["RUNTIME_DIRECTORY"], RECORD)

@@ -79,6 +79,11 @@ def test_the_server_tells_what_it_serves(service: ModuleType, tmp_path: Path) ->
     }
 
 
+def test_a_unit_that_does_not_tell_it_starts_as_well(service: ModuleType, tmp_path: Path) -> None:
+    service.record_model({"RUNTIME_DIRECTORY": str(tmp_path)})
+    assert not list(tmp_path.iterdir())
+
+
 class FakeUnit:
     """A unit that goes through the given states, and then stays in the last."""
 
