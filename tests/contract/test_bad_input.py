@@ -56,6 +56,14 @@ BAD = {
         {**REAL, "model": "qwen3-8b"},
         ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
+    "an adapter, which cannot be exported": (
+        {"sft_arguments": ["lora.enable_lora=True"]},
+        ["sft_arguments: lora.enable_lora", "an adapter is trained", "Leave it out of sft_arguments"],
+    ),
+    "files in place of a data set": (
+        {"dataset": "json", "sft_arguments": []},
+        ["dataset: 'json' is no repository of the Hub", "Upload the files as a data set"],
+    ),
     "a run above its directory": ({"run_name": ".."}, ["run_name: '..'", "letters, digits"]),
     "a run in another's directory": ({"run_name": "mine/checkpoints"}, ["run_name: 'mine/checkpoints'"]),
     "a run that looks like an option": ({"run_name": "-rf"}, ["run_name: '-rf'", "letters, digits"]),
