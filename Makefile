@@ -61,7 +61,7 @@ test-packages: ## Install what the tests need beyond that: a kernel in which roo
 test: test-packages deps ## Everything that guards the project.
 	python -m tests.run
 
-unit: deps ## The unit tests: about a minute.
+unit: deps ## The unit tests: less than a minute on two idle cores.
 	python -m tests.run $@
 
 lint: deps ## What ruff, mypy and Ansible's linters say: about two minutes.
