@@ -16,7 +16,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # Ansible refuses to start under a locale that is not UTF-8.
 export LC_ALL := C.UTF-8
 # Python keeps what it has compiled, also where the environment forbids it, as container images like to do.
-# Else each of the thousands of programs that a test run starts compiles Ansible anew.
+# Else each playbook that a test starts compiles Ansible anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 ANSIBLE_ARGS ?=
@@ -61,7 +61,7 @@ test-packages: ## Install what the tests need beyond that: a kernel in which roo
 test: test-packages deps ## Everything that guards the project.
 	python -m tests.run
 
-unit: deps ## The unit tests: less than a minute on two idle cores.
+unit: deps ## The unit tests: about a minute on two idle cores.
 	python -m tests.run $@
 
 lint: deps ## What ruff, mypy and Ansible's linters say: about two minutes.
