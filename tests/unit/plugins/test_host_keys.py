@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.action import quiet as action
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import node_loss, quiet
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import node_loss
 
 from tests.keys import public_key
 
@@ -43,9 +45,9 @@ class Machine:
         monkeypatch.setattr(Tpus, "get_node", lambda *_: WORKER)
         monkeypatch.setattr(Tpus, "host_keys", lambda *_: self.keys())
         monkeypatch.setattr(ActionBase, "_execute_module", lambda *_, **__: self.answer())
-        monkeypatch.setattr(quiet.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(quiet.time, "sleep", self.sleep)
-        monkeypatch.setattr(quiet.Display(), "display", self.shown.append)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+        monkeypatch.setattr(Display(), "display", self.shown.append)
 
     def keys(self) -> list[str]:
         found = self.published.pop(0) if len(self.published) > 1 else self.published[0]
