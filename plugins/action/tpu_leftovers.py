@@ -62,7 +62,9 @@ class ActionModule(ModuleAction):
             raise AnsibleActionFail(f"{error}{unasked(missing)}") from error
         now, currency = datetime.now(UTC), str(options["prices"].get("currency", ""))
         if not options["delete"]:
-            self.show(there, now, options["prices"], missing)
+            self.show(
+                there, now, options["prices"], missing, others=len(everything) - len(there), owner=owner
+            )
         deleted: list[Leftover] = []
         diffs: list[Result] = []
         failure: Result = {}
@@ -110,7 +112,14 @@ class ActionModule(ModuleAction):
         return difference
 
     @staticmethod
-    def show(there: Sequence[Leftover], now: datetime, prices: Result, missing: Collection[str]) -> None:
+    def show(
+        there: Sequence[Leftover],
+        now: datetime,
+        prices: Result,
+        missing: Collection[str],
+        others: int,
+        owner: str,
+    ) -> None:
         currency = str(prices.get("currency", ""))
         for each in there:
             display.display(each.line(now, currency))
@@ -120,7 +129,9 @@ class ActionModule(ModuleAction):
         display.display(
             f"all of it: {total:.3f} {currency} an hour{more} ({origin(prices)})"
             if there
-            else f"nothing is left over{', in the zones that could be asked' if missing else ''}"
+            else f"nothing is left over{f' that has owner={owner}' if owner else ''}"
+            f"{', in the zones that could be asked' if missing else ''}"
+            f"{'; of others there is something: leave leftovers_owner out to see it' if others else ''}"
         )
 
 

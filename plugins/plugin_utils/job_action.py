@@ -28,7 +28,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import extra_variable, same_place
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import HOST_KEY_REFUSED, Quiet
 
 Result = dict[str, Any]
 
@@ -38,7 +38,6 @@ SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
 SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
 # Seconds from the end of a job on a machine that shuts down until Google says why it did.
 SHUTDOWN = 60.0
-HOST_KEY_REFUSED = "Host key verification failed"  # how OpenSSH says it
 SHUT_DOWN = "the machine shut down"  # the runner's reason
 
 display = Display()

@@ -1,18 +1,30 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps secrets out of what Ansible prints with ANSIBLE_DEBUG."""
+"""How the modules of this collection are played.
+
+Secrets stay out of what Ansible prints with ANSIBLE_DEBUG, and a machine that Google has moved or repaired is
+followed to the host key that it publishes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
+HOST_KEY_REFUSED = "Host key verification failed"  # how OpenSSH says it
+# Seconds for which a key is waited for: the guest agent publishes it after sshd has shown it.
+PUBLISHED_WITHIN = 30.0
+PAUSE = 5.0
 ARGUMENTS = re.compile(r"(_execute_module \([\w.]+), .*", re.DOTALL)
 
 
@@ -20,11 +32,48 @@ class Quiet(ActionBase):  # type: ignore[misc]
     """An action plugin whose modules' arguments are not printed, whatever the user has set.
 
     Ansible prints them after each module, those too that are `no_log` in the module.
+
+    Where the role `common` is at hand, its variable common_node says of which node host keys are asked for.
     """
 
     def _execute_module(self, *arguments: Any, **options: Any) -> Any:
-        with arguments_hidden():
-            return super()._execute_module(*arguments, **options)
+        watch: Watch | None = None
+        until = 0.0
+        while True:
+            try:
+                with arguments_hidden():
+                    return super()._execute_module(*arguments, **options)
+            except AnsibleConnectionFailure as error:
+                if HOST_KEY_REFUSED not in str(error):
+                    raise
+                again = watch is not None
+                if watch is None:
+                    watch = self._node_watch(options.get("task_vars") or {})
+                    until = time.monotonic() + PUBLISHED_WITHIN
+                # The module has not begun: it can be played again.
+                if watch is None or time.monotonic() >= until:
+                    raise
+                if not self._renew_host_keys(watch) and again:
+                    time.sleep(PAUSE)
+
+    def _node_watch(self, variables: Mapping[str, Any]) -> Watch | None:
+        """The node of the host, None where nobody says which one it is."""
+        if not variables.get("common_node"):
+            return None
+        try:
+            node = self._templar.template(variables["common_node"])
+        except AnsibleError:  # such as options of another inventory: SSH's refusal tells more
+            return None
+        return Watch(node) if node else None
+
+    def _renew_host_keys(self, watch: Watch) -> bool:
+        """Whether a worker has published another key than the one that SSH refused."""
+        renewed = watch.renew_host_keys()
+        for worker in renewed:
+            Display().display(f"{worker} has published a new host key; SSH trusts it")
+        with contextlib.suppress(AnsibleError):  # a master connection that died would be used again
+            self._connection.reset()
+        return bool(renewed)
 
 
 def hidden(debug: Callable[..., None]) -> Callable[..., None]:

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
-from tests.e2e.support import Cloud, local_cloud
+from tests.e2e.support import ROOT, Cloud, local_cloud
 
 from .support import output
 
@@ -126,13 +127,30 @@ class Controller:
         }
         return self.shared.command(["ansible", *arguments], **environment)
 
-    def try_shell(self, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """A shell command on `target`; options are the inventory's."""
-        inventory = self.home / "tpu_vm.yml"
+    def inventory(self, **options: Any) -> str:
+        """The file of an inventory with `target` alone; options are the plugin's."""
+        path = self.home / "tpu_vm.yml"
         options = {"user": "tpu", "known_hosts_file": str(self.known_hosts), **options}
         content = {"plugin": "tpuops.maxtext.tpu_vm", **self.credentials, **options}
-        inventory.write_text(json.dumps({**content, "filters": {"name": "target"}}))
-        return self.ansible("-i", str(inventory), "tpu_vm", "-m", "ansible.builtin.raw", "-a", command)
+        path.write_text(json.dumps({**content, "filters": {"name": "target"}}))
+        return str(path)
+
+    def try_shell(self, command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """A shell command on `target`; options are the inventory's."""
+        inventory = self.inventory(**options)
+        return self.ansible("-i", inventory, "tpu_vm", "-m", "ansible.builtin.raw", "-a", command)
+
+    def play(self, *tasks: Json) -> subprocess.CompletedProcess[str]:
+        """A playbook on `target`, with the variable of the role common by which Google is asked."""
+        common = yaml.safe_load((ROOT / "roles" / "common" / "defaults" / "main.yml").read_text())
+        auth = {key: value for key, value in self.credentials.items() if key != "project"}
+        variables = {"common_node": common["common_node"], "gcp_auth": auth}
+        play = {"hosts": "tpu_vm", "gather_facts": False, "vars": variables, "tasks": tasks}
+        book = self.home / "book.yml"
+        book.write_text(json.dumps([play]))
+        environment = {"PATH": f"{self.home}/bin:{self.shared.environment['PATH']}"}
+        command = ["ansible-playbook", "-i", self.inventory(), str(book)]
+        return self.shared.command(command, **environment)
 
     def shell(self, command: str, **options: Any) -> str:
         """What a command that must succeed says."""
@@ -255,6 +273,27 @@ def test_a_changed_host_key_is_refused_until_the_machine_publishes_it(controller
     assert google.host_key("target") != before
     assert controller.shell("whoami") == "tpu"
     assert controller.known_hosts.read_text() == f"{alias} {google.host_key('target')}\n"
+
+
+NEW_KEY = "rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -A; systemctl reload ssh"
+PUBLIC = "cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub | tr -d '\\n'"
+
+
+def test_a_key_that_changes_between_two_tasks_is_followed_once_it_is_published(
+    controller: Controller,
+) -> None:
+    before = controller.google.host_key("target")
+    done = controller.play(
+        {"ansible.builtin.shell": f"{NEW_KEY}; {PUBLIC} | {PUBLISH}", "become": True},
+        {"ansible.builtin.meta": "reset_connection"},
+        {"tpuops.maxtext.job_info": {}, "become": True, "register": "found"},
+        {"ansible.builtin.debug": {"var": "found.jobs"}},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "target has published a new host key; SSH trusts it" in done.stdout
+    now = controller.google.host_key("target")
+    assert now != before
+    assert controller.known_hosts.read_text().split(maxsplit=1)[1].strip() == now
 
 
 def test_what_a_worker_publishes_opens_no_other_host(controller: Controller) -> None:

@@ -194,6 +194,19 @@ def test_only_of_one_owner(cloud: FakeCloud) -> None:
     assert list(cloud.disks) == [A]
 
 
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [(True, "; of others there is something: leave leftovers_owner out to see it"), (False, "")],
+)
+def test_an_owner_of_nothing_is_told(shown: list[str], others: bool, told: str) -> None:
+    """The name may be wrong, and what there is costs money."""
+    cloud = FakeCloud()
+    if others:
+        cloud.add_node(A)
+    assert Action(cloud, {"owner": "Typo"}).run(task_vars={})["leftovers"] == []
+    assert shown == [f"nothing is left over that has owner=typo{told}"]
+
+
 @pytest.mark.parametrize(("mine", "name"), [({}, "n"), ({"owner": "us"}, "d")])
 def test_what_is_somebody_elses_is_deleted_by_nobody_who_does_not_name_them(
     cloud: FakeCloud, mine: Json, name: str
