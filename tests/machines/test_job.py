@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,8 +30,17 @@ PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 DISK = "/mnt/disks/checkpoints"
 RECORDS = f"{DISK}/.tpuops/jobs"
 BY_ID = "/dev/disk/by-id/google-persistent-disk-1"
+CHIP = "/dev/accel0"  # stands for one; in fact /dev/null by another name
 MOUNT_UNIT = f"[Mount]\\nWhat={BY_ID}\\nWhere={DISK}\\n[Install]\\nWantedBy=multi-user.target\\n"
 SECRET = "hf_thisisnottobefoundanywhere"
+JOBS, SERVER = "tpuops", "tpuops-serve"
+USERS = {
+    "users": [
+        {"name": JOBS, "number": 60801, "home": f"/var/lib/{JOBS}"},
+        {"name": SERVER, "number": 60802, "home": f"/var/lib/{SERVER}"},
+    ],
+    "devices": ["/dev/vfio/*", "/dev/accel*"],
+}
 # Says each step as MaxText does, then leaves its output; stands still at a step while the file hold is there.
 # arguments: steps, seconds a step
 TRAIN = f"""
@@ -88,10 +98,10 @@ class Controller:
     home: Path
     number: int = field(default=0)
 
-    def start(self, job: dict[str, Any], *arguments: str) -> Playbook:
+    def start(self, options: dict[str, Any], *arguments: str, module: str = "job") -> Playbook:
         self.number += 1
         playbook = self.home / f"play-{self.number}.json"
-        tasks = [{"name": "Run the job", "tpuops.maxtext.job": job}]
+        tasks = [{"name": "Run the job", f"tpuops.maxtext.{module}": options}]
         playbook.write_text(
             json.dumps([{"hosts": "vm", "become": True, "gather_facts": False, "tasks": tasks}])
         )
@@ -115,9 +125,9 @@ class Controller:
             )
         return Playbook(process, log)
 
-    def run(self, job: dict[str, Any], *arguments: str) -> str:
+    def run(self, options: dict[str, Any], *arguments: str, module: str = "job") -> str:
         """What ansible-playbook printed; it must succeed."""
-        told, status = self.start(job, *arguments).finish()
+        told, status = self.start(options, *arguments, module=module).finish()
         assert status == 0, told
         return told
 
@@ -148,15 +158,18 @@ def cloud(new_cloud: CloudFactory) -> Cloud:
 
 
 @pytest.fixture(scope="module")
-def vm(cloud: Cloud) -> Machine:
+def vm(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A machine with its data disk, the users, and a device of a group as chips may be."""
     cloud.machines.create_disk("data", 1)
     machine = cloud.boot(MachineSpec("job-0", "t1v-n-job-w-0", (DiskAttachment("data", 1),)))
     cloud.ssh(
         machine,
         f"sudo mkfs.ext4 -q -m 0 {BY_ID} && printf '{MOUNT_UNIT}' | "
         f"sudo tee /etc/systemd/system/mnt-disks-checkpoints.mount && "
-        f"sudo systemctl enable --now mnt-disks-checkpoints.mount && sudo chown {USER}: {DISK}",
+        f"sudo systemctl enable --now mnt-disks-checkpoints.mount && sudo chmod 777 {DISK}",
     )
+    cloud.ssh(machine, f"sudo mknod -m 660 {CHIP} c 1 3 && sudo chgrp video {CHIP}")
+    Controller(cloud, machine, tmp_path_factory.mktemp("users")).run(USERS, module="system_users")
     return machine
 
 
@@ -249,7 +262,7 @@ def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
     assert "changed=0" in second
     assert "step" not in second
     left = record(cloud, vm)
-    assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, USER, 1)
+    assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, JOBS, 1)
     assert left["peak_memory_bytes"] > 1_000_000
     assert 5 <= left["seconds"] < took
     assert runs(cloud, vm) == 1
@@ -265,7 +278,7 @@ def test_a_record_is_for_root_and_a_log_for_the_jobs_user_as_well(
     controller.run({**train(200, 0.3), "state": "started"})
     while_running = cloud.ssh(vm, stat).splitlines()
     controller.run({"name": "train", "state": "stopped"})
-    assert while_running == ["root root 600", f"root {USER} 640"]
+    assert while_running == ["root root 600", f"root {JOBS} 640"]
     assert cloud.ssh(vm, stat).splitlines() == while_running
 
 
@@ -295,6 +308,10 @@ for path in ("/etc/tpuops-test", "/usr/tpuops-test"):
         print(path, error.strerror)
 print(open("/proc/self/status").read())
 os.stat("/dev/sdb")
+open("{CHIP}", "r+b", buffering=0).write(b"x")
+home = os.environ["HOME"]
+open(home + "/writable", "w").close()
+print("home", home, "in reach", [path for path in ("/home", "/root") if os.access(path, os.X_OK)])
 """
 
 
@@ -306,9 +323,86 @@ def test_a_job_runs_in_a_sandbox(cloud: Cloud, vm: Machine, controller: Controll
     assert "/usr/tpuops-test Read-only file system" in log
     assert re.search(r"^NoNewPrivs:\s+1$", log, re.MULTILINE)
     assert re.search(r"^CapBnd:\s+0+$", log, re.MULTILINE)
+    assert f"home /var/lib/{JOBS} in reach []" in log
     temporary = cloud.ssh(vm, f"cat {DISK}/out")
     assert temporary.startswith("/tmp/")
     cloud.ssh(vm, f"test ! -e {temporary}")
+
+
+# Reads what it can of the processes that are named: their environment, and their credentials by the two ways.
+SPY = """
+import os, sys
+print("I see myself:", "PATH=" in open("/proc/self/environ").read())
+ways = [f"/proc/{pid}/{way}" for pid in sys.argv[1:] for way in (
+    "environ", "mem", "maps", "root/run/credentials/tpuops-train.service/HF_TOKEN")]
+for path in [*ways, "/run/credentials/tpuops-train.service/HF_TOKEN"]:
+    try:
+        text = open(path, "rb").read(100000)
+    except OSError as error:
+        print("closed", path, error.strerror)
+    else:
+        print("OPEN", path, b"HF_TOKEN" in text)
+print("listed", set(sys.argv[1:]) & set(os.listdir("/proc")))
+"""
+# As hf_repo runs the Hub's client.
+CLIENT = f"""
+import subprocess
+env = dict(HF_TOKEN=bytes.fromhex("{SECRET.encode().hex()}").decode())
+options = dict(user=60801, group=60801, extra_groups=[], stdin=-3, stdout=-3, stderr=-3)
+print(subprocess.Popen(["sleep", "1000"], env=env, **options).pid)
+"""
+
+
+def test_a_job_reads_no_token_of_another_process_of_its_user(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    controller.run({**train(200, 0.3), "state": "started"})
+    pids = cloud.ssh(vm, "cat /sys/fs/cgroup/unified/system.slice/tpuops-train.service/cgroup.procs").split()
+    client = cloud.ssh(vm, f"sudo python3 -c {shlex.quote(CLIENT)}").strip()
+    spy = {"name": "spy", "argv": ["/usr/bin/python3", "-c", SPY, *pids, client]}
+    controller.run(spy)
+    owners = cloud.ssh(vm, f"ps -o user= -p {','.join([*pids, client])}").split()
+    cloud.ssh(vm, f"sudo kill {client}")
+    controller.run({"name": "train", "state": "stopped"})
+    told = cloud.ssh(vm, f"sudo cat {RECORDS}/spy.log")
+    assert len(pids) == 2, "the runner and the command"
+    assert owners == [JOBS] * 3
+    assert "I see myself: True" in told
+    assert "OPEN" not in told
+    assert told.count("closed") == 4 * 3 + 1
+    assert "listed set()" in told
+
+
+FORWARD = ("-W", "127.0.0.1:22")  # sshd's own banner, over a forwarded port
+
+
+def test_nobody_logs_in_as_the_user_of_the_jobs(cloud: Cloud, vm: Machine) -> None:
+    """Also with a key that a job has put there, and also not to forward a port."""
+    assert "SSH-2.0" in cloud.try_ssh(vm, "", more=FORWARD).stdout
+    for user in (JOBS, SERVER):
+        place = f"/var/lib/{user}/.ssh"
+        cloud.ssh(
+            vm,
+            f"sudo install -d -o {user} -m 700 {place} && "
+            f"sudo install -o {user} -m 600 ~/.ssh/authorized_keys {place}/authorized_keys",
+        )
+        assert cloud.try_ssh(vm, "", user=user, more=FORWARD).stdout == ""
+        assert cloud.try_ssh(vm, f"sudo -u {user} sudo -n true").returncode != 0
+        assert cloud.ssh(vm, f"sudo getent shadow {user}").split(":")[1:2] == ["!"]
+
+
+def test_the_users_are_created_once(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    assert "changed=0" in controller.run(USERS, module="system_users")
+    ids = cloud.ssh(vm, f"id -u {JOBS}; id -g {JOBS}; id -u {SERVER}; stat -c '%U %a' /var/lib/{JOBS}")
+    assert ids.split() == ["60801", "60801", "60802", JOBS, "700"]
+
+
+def test_the_login_user_reads_the_log_as_printed(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    told = controller.fail({"name": "bad", "argv": ["sh", "-c", "echo a line of the log; exit 1"]})
+    printed = re.search(r"follow its log with: (.*)", told)
+    assert printed
+    follow = f"timeout --foreground 300 {printed[1]} | grep -m 1 'a line of the log'"
+    assert cloud.ssh(vm, follow) == "a line of the log"
 
 
 def test_a_jobs_exposure_is_what_the_documents_say(cloud: Cloud, vm: Machine, controller: Controller) -> None:
@@ -367,7 +461,9 @@ def test_a_failure_names_its_cause(cloud: Cloud, vm: Machine, controller: Contro
     job = {"name": "bad", "argv": ["/usr/bin/python3", "-c", code], "secrets": {"HF_TOKEN": SECRET}}
     told = controller.fail(job, "-vvv")
     assert re.search(r"job bad failed after \d+ s with exit status 1: ValueError: no column named mess", told)
-    assert f"unit tpuops-bad.service on vm; follow its log with: tail -n 100 -F {RECORDS}/bad.log" in told
+    assert (
+        f"unit tpuops-bad.service on vm; follow its log with: sudo tail -n 100 -F {RECORDS}/bad.log" in told
+    )
     assert record(cloud, vm, "bad")["status"] == "failed"
     assert (search(cloud, vm), SECRET in told) == ("[] []", False)
 
