@@ -23,6 +23,8 @@ from dataclasses import dataclass
 JOBS_USER = "tpuops"
 JOB_GROUP_IDS = range(60810, 60874)  # one for each job that runs at the same time
 NOLOGIN = "/usr/sbin/nologin"
+EXPIRED = "1970-01-02"
+SHADOW = "/etc/shadow"
 HOME_MODE = 0o700
 
 
@@ -49,14 +51,13 @@ class Account:
             steps.append(["groupadd", "--gid", str(self.number), self.name])
         user = check("user", self, uid_of(self.name), user_of(self.number))
         if not user:
-            # Expired: sshd lets nobody in, not even to forward a port, whatever key a job puts into the home.
-            steps.append(
-                [
-                    *("useradd", "--system", f"--uid={self.number}", f"--gid={self.number}"),
-                    *("--no-create-home", f"--home-dir={self.home}"),
-                    *(f"--shell={NOLOGIN}", "--expiredate=1970-01-02", self.name),
-                ]
-            )
+            numbers = [f"--uid={self.number}", f"--gid={self.number}"]
+            home = ["--no-create-home", f"--home-dir={self.home}", f"--shell={NOLOGIN}"]
+            steps.append(["useradd", "--system", *numbers, *home, self.name])
+        if not has_expired(self.name):
+            # Or else sshd takes a key that a job has put into its home, and forwards ports for it. useradd sets no
+            # date for a user of the system.
+            steps.append(["usermod", f"--expiredate={EXPIRED}", self.name])
         return steps
 
     def needs_home(self) -> bool:
@@ -90,6 +91,13 @@ def check(kind: str, account: Account, number: int | None, name: str | None) -> 
             f"{account.name}. Give {name} another one (sudo {kind}mod)"
         )
     return number is not None
+
+
+def has_expired(name: str) -> bool:
+    """Whether the account has expired on the day that it is given here (shadow(5))."""
+    with open(SHADOW, encoding="utf-8") as handle:
+        fields = [line.rstrip("\n").split(":") for line in handle]
+    return [name, "1"] in [[line[0], line[7]] for line in fields if len(line) > 7]
 
 
 def uid_of(name: str) -> int | None:

@@ -29,7 +29,8 @@ DEFAULTS = yaml.safe_load((ROLES / "data_disk/defaults/main.yml").read_text())["
 class Accounts:
     """The accounts of a machine, and what groupadd, useradd and usermod make of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, shadow: Path) -> None:
+        self.shadow = shadow
         self.users: dict[str, int] = {}
         self.groups: dict[str, int] = {}
         self.members: dict[str, list[str]] = {}
@@ -54,13 +55,17 @@ class Accounts:
             self.groups[command[-1]] = int(command[2])
         elif command[0] == "useradd":
             self.users[command[-1]] = int(command[2].removeprefix("--uid="))
+        elif command[1].startswith("--expiredate"):
+            self.shadow.write_text(f"root:*:19000:0:99999:7:::\n{command[-1]}:!:20786:::::1:\n")
         else:
             self.members.setdefault(command[2].removeprefix("--groups="), []).append(command[-1])
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Accounts:
-    known = Accounts()
+def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Accounts:
+    known = Accounts(tmp_path / "shadow")
+    known.shadow.write_text("root:*:19000:0:99999:7:::\ntpuops:!:20786::::::\n")
+    monkeypatch.setattr(accounts, "SHADOW", str(known.shadow))
     by_name, by_number = known.users, known.groups
     monkeypatch.setattr(pwd, "getpwnam", lambda name: known.user([n for n in by_name if n == name]))
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: known.user([n for n, i in by_name.items() if i == uid]))
@@ -96,12 +101,15 @@ def test_a_user_that_nobody_can_log_in_as(
     assert (foretold["created"], known.calls, home.exists()) == (["tpuops"], [], False)
     assert run(home, capsys)["created"] == ["tpuops"]
     assert (known.users, known.groups) == ({"tpuops": 60801}, {"tpuops": 60801})
-    assert {"--shell=/usr/sbin/nologin", "--expiredate=1970-01-02"} <= set(known.calls[1])
+    assert "--shell=/usr/sbin/nologin" in known.calls[1]
+    assert known.calls[2] == ["usermod", "--expiredate=1970-01-02", "tpuops"]
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
 def test_another_run_changes_nothing(known: Accounts, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known.users["tpuops"] = known.groups["tpuops"] = 60801
+    known.call(["usermod", "--expiredate=1970-01-02", "tpuops"])
+    known.calls.clear()
     home.mkdir(parents=True, mode=0o700)
     if os.geteuid() == 0:
         os.lchown(home, 60801, 60801)
