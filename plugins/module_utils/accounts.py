@@ -55,8 +55,8 @@ class Account:
             home = ["--no-create-home", f"--home-dir={self.home}", f"--shell={NOLOGIN}"]
             steps.append(["useradd", "--system", *numbers, *home, self.name])
         if not has_expired(self.name):
-            # Or else sshd takes a key that a job has put into its home, and forwards ports for it. useradd sets no
-            # date for a user of the system.
+            # Or else sshd takes a key that a job has put into its home, and forwards ports for it. With
+            # --system, useradd sets no date.
             steps.append(["usermod", f"--expiredate={EXPIRED}", self.name])
         return steps
 

@@ -37,15 +37,15 @@ class Accounts:
         self.calls: list[list[str]] = []
 
     def user(self, found: list[str]) -> SimpleNamespace:
-        (name,) = found or [None]
-        if name is None:
+        if not found:
             raise KeyError
+        (name,) = found
         return SimpleNamespace(pw_name=name, pw_uid=self.users[name])
 
     def group(self, found: list[str]) -> SimpleNamespace:
-        (name,) = found or [None]
-        if name is None:
+        if not found:
             raise KeyError
+        (name,) = found
         number, members = self.groups[name], self.members.get(name, [])
         return SimpleNamespace(gr_name=name, gr_gid=number, gr_mem=members)
 
