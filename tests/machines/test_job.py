@@ -479,7 +479,7 @@ def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: 
 def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
     cloud.ssh(vm, f"touch {DISK}/hold")
     doomed = new_controller().start(train(10, 0.3))
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     os.killpg(doomed.process.pid, signal.SIGKILL)
     doomed.finish()
     refused = new_controller().fail(train(11, 0.3))
@@ -495,7 +495,7 @@ def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller
 
 def test_a_daemon_reload_does_not_lose_the_record(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     running = controller.start(train(10, 0.5))
-    wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 2' {RECORDS}/train.log")
     cloud.ssh(vm, "sudo systemctl daemon-reload")
     told, status = running.finish()
     assert status == 0, told
@@ -556,7 +556,7 @@ def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Cont
 
 def test_a_killed_runner_is_a_failure(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     playbook = controller.start(train(100, 0.3), "-vvv")
-    wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 2' {RECORDS}/train.log")
     cloud.ssh(vm, "sudo systemctl kill --kill-who=main --signal=KILL tpuops-train.service")
     told, status = playbook.finish()
     assert status == 2
@@ -566,7 +566,7 @@ def test_a_killed_runner_is_a_failure(cloud: Cloud, vm: Machine, controller: Con
 
 def test_the_secret_is_found_nowhere(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     told = controller.run({**train(200, 0.3), "state": "started"}, "-vvv")
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     while_running = search(cloud, vm)
     told += controller.run({"name": "train", "state": "stopped"}, "-vvv")
     afterwards = search(cloud, vm)
@@ -612,7 +612,7 @@ def test_a_job_of_an_earlier_boot_is_interrupted_and_runs_again(
     cloud: Cloud, vm: Machine, controller: Controller, reboot: str, reason: str
 ) -> None:
     playbook = controller.start(train(500, 0.3), "-vvv")
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     restart(cloud, vm, reboot)
     told, status = playbook.finish()
     assert status == 2, told
@@ -630,7 +630,7 @@ def test_an_interrupted_job_goes_on_where_that_is_allowed(
 ) -> None:
     cloud.ssh(vm, f"touch {DISK}/hold")
     playbook = controller.start({**train(20, 0.1), "restart": {"interrupted": 1}})
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     restart(cloud, vm, "reboot --force --force")
     # The disk may be mounted between the rm and the check: then it is tried again.
     wait_for(cloud, vm, f"rm -f {DISK}/hold && mountpoint --quiet {DISK} && ! test -e {DISK}/hold")
