@@ -105,6 +105,13 @@ class Controller:
         playbook.write_text(
             json.dumps([{"hosts": "vm", "become": True, "gather_facts": False, "tasks": tasks}])
         )
+        return self.begin(playbook, *arguments)
+
+    def play(self, playbook: Path, *arguments: str) -> None:
+        told, status = self.begin(playbook, *arguments).finish()
+        assert status == 0, told
+
+    def begin(self, playbook: Path, *arguments: str) -> Playbook:
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -113,7 +120,7 @@ class Controller:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.home),
             "ANSIBLE_NOCOLOR": "1",
         }
-        log = self.home / f"play-{self.number}.log"
+        log = playbook.with_suffix(".log")
         with log.open("a") as out:  # as a terminal takes it: where the last one ended, whoever writes
             process = subprocess.Popen(
                 [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
