@@ -404,6 +404,27 @@ def test_the_users_are_created_once(cloud: Cloud, vm: Machine, controller: Contr
     assert ids.split() == ["60801", "60801", "60802", JOBS, "700"]
 
 
+def test_a_disk_of_an_older_version_is_taken_over_when_its_job_has_ended(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    """Its jobs ran as the user who logs in."""
+    old = f"{DISK}/old"
+    cloud.ssh(vm, f"mkdir {old} && touch {old}/file")
+    cloud.ssh(vm, f"sudo systemd-run --collect --unit=tpuops-old --property=User={USER} sleep infinity")
+    options = {"paths": [], "shared": [old], "owner": JOBS, "recursive": True}
+    refused, status = controller.start(options, module="directories").finish()
+    told = " ".join(refused.split())
+    assert status == 2
+    assert "while tpuops-old.service runs, a job of its former owner" in told
+    printed = re.search(r"or stop it \((.*?) on the machine\)", told)
+    assert printed
+    cloud.ssh(vm, printed[1])
+    assert "changed=1" in controller.run(options, module="directories")
+    assert cloud.ssh(vm, f"stat -c %U {old} {old}/file").split() == ["root", JOBS]
+    assert "changed=0" in controller.run(options, module="directories")
+    cloud.ssh(vm, f"sudo rm -r {old}")
+
+
 def test_the_login_user_reads_the_log_as_printed(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     told = controller.fail({"name": "bad", "argv": ["sh", "-c", "echo a line of the log; exit 1"]})
     printed = re.search(r"follow its log with: (.*)", told)
