@@ -255,6 +255,35 @@ MUTANTS = (
         "return True",
         ("tests/unit/localcloud/test_google_metadata.py",),
     ),
+    # ---- users
+    Mutant(
+        "jobs that run together have no group in common",
+        "plugins/module_utils/job/launch.py",
+        "    if user != accounts.JOBS_USER:\n        return None\n",
+        "    if user:\n        return None\n",
+        ("tests/unit/plugins/job/test_job.py", "-k", "no_group_in_common"),
+    ),
+    Mutant(
+        "the users of the jobs have expired",
+        "plugins/module_utils/accounts.py",
+        "        if not has_expired(self.name):\n",
+        "        if not self.name:\n",
+        ("tests/unit/plugins/disk/test_system_users.py",),
+    ),
+    Mutant(
+        "a running job keeps its files",
+        "plugins/modules/directories.py",
+        "    if unit := job_of(former.st_uid):\n",
+        "    if unit := None:\n",
+        ("tests/unit/plugins/disk/test_directories.py",),
+    ),
+    Mutant(
+        "a directory of root's is no link",
+        "plugins/modules/directories.py",
+        "        if roots and os.path.islink(path):\n",
+        "        if False:\n",
+        ("tests/unit/plugins/disk/test_directories.py",),
+    ),
     # ---- the local cloud
     Mutant(
         "the Hub compares what it got with what was announced",

@@ -50,7 +50,7 @@ UNNEEDED = (
     "CAP_SYS_TTY_CONFIG",
 )
 GUEST_UV_CACHE = "/var/cache/uv"
-FIRST_USER = 1000  # uid of the first account that is made in a machine
+JOBS_USER = 60801  # uid of whom the collection's jobs run as in a machine
 BOOT_SECONDS = 90.0
 STOP_SECONDS = 30.0  # an orderly shutdown's time before it is cut short
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -147,7 +147,7 @@ class Machines:
             guest.seed_runtime(Path(scratch) / "upper", image, runtime)
             check_runtime(image, Path(scratch), runtime)
         self._uv_cache.mkdir(parents=True, exist_ok=True)
-        os.chown(self._uv_cache, FIRST_USER, FIRST_USER)
+        os.chown(self._uv_cache, JOBS_USER, JOBS_USER)
         self._prepared = (image, runtime, host_wheel_directories())
         self._network.prepare()
         for record in self._records():
@@ -377,7 +377,7 @@ class Machines:
 
     @property
     def _uv_cache(self) -> Path:
-        return self._config.cache_dir / "uv"
+        return self._config.cache_dir / "uv-jobs"  # "uv" was the first account's
 
     def _home(self, name: str) -> Path:
         return self._directory / name

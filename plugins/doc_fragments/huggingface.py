@@ -40,7 +40,7 @@ options:
   user:
     description:
       - Whom that Python runs as when the module runs as root.
-      - The default is the user who became root by C(sudo), or root where nobody did.
+      - The default is C(tpuops), the user that the role C(data_disk) creates for the jobs.
     type: str
 requirements:
   - huggingface_hub 0.36 or later in the environment of O(python)

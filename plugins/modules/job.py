@@ -21,7 +21,11 @@ description:
   - Each run leaves a record, a small JSON file, and a log in O(records_dir). M(tpuops.maxtext.job_info) reads
     them.
   - The command of a user other than root runs in a sandbox. It gets no new privileges and no capabilities,
-    reads C(/usr), C(/boot) and C(/etc) only, and has a C(/tmp) of its own.
+    cannot write to C(/usr), C(/boot) and C(/etc), sees no home directory below C(/home) and C(/root) and no
+    process of other users, and has a C(/tmp) of its own. C(HOME) is the user's home directory, or C(/tmp)
+    where that is out of reach.
+  - Each job of the default O(user) has a group of its own while it runs. So no other job can read its memory,
+    its environment or its O(secrets).
   - Needs root on the target (C(become)) and systemd 247 or later.
 options:
   name:
@@ -48,15 +52,17 @@ options:
       - They reach the command through credentials of its service, files in memory that only the service can
         read. They are part of no command line, unit file, record, log or return value, nor of the
         fingerprint.
+      - Another job of the default O(user) cannot read them either. Jobs of another user can.
     type: dict
     default: {}
   chdir:
-    description: Directory to run the command in. It must exist. The default is the root directory.
+    description: Directory to run the command in. It must exist, and not lie below C(/home) or C(/root). The
+      default is the root directory.
     type: path
   user:
     description:
       - Whom the command runs as.
-      - The default is the user who became root by C(sudo), or root where nobody did.
+      - The default is C(tpuops), the user that the role C(data_disk) creates for the jobs.
     type: str
   inputs:
     description:
@@ -335,7 +341,7 @@ job:
       description: Whom it ran as.
       type: str
       returned: always
-      sample: tpu
+      sample: tpuops
     timeout:
       description: Limit of its time in seconds.
       type: int

@@ -371,7 +371,7 @@ def failure(record: Result, log_tail: list[str], host: str) -> str:
     again = "Run the same command again to run it again." if status == "interrupted" else None
     if what_to_do := remedy(reason if status == "failed" else None, log_tail) or again:
         lines.append(what_to_do)
-    lines.append(f"unit {record['unit']} on {host}; follow its log with: tail -n 100 -F {record['log']}")
+    lines.append(f"unit {record['unit']} on {host}; follow its log with: sudo tail -n 100 -F {record['log']}")
     if log_tail:
         lines.append("Its last lines:")
         lines.extend(f"  {line}" for line in log_tail)

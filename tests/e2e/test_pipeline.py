@@ -113,7 +113,7 @@ def test_the_second_run_changes_nothing(cloud: Cloud, records: Records) -> None:
     played = cloud.play()
     assert played.status == 0, played.output[-5000:]
     assert played.recap["changed"] == 0
-    assert len(played.tasks) < 69
+    assert len(played.tasks) < 72
     assert cloud.records() == records
     assert commits(cloud) == before
 
@@ -137,6 +137,18 @@ def test_hf_downloads_what_was_exported(cloud: Cloud, first_run: str, tmp_path: 
     assert "model.safetensors" in exported
     downloaded = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in exported}
     assert downloaded == exported
+
+
+def test_what_is_on_the_disk_belongs_to_root_and_to_the_two_users_alone(cloud: Cloud, first_run: str) -> None:
+    find = f"sudo -n find {MOUNT} -xdev"
+    others = "-not -user root -not -user tpuops -not -user tpuops-serve"
+    assert cloud.ssh(f"{find} {others}") == ""
+    assert cloud.ssh(f"{find} -user tpuops-serve -not -path '{MOUNT}/cache/vllm/*'") == ""
+    programs = f"{MOUNT}/env/programs {MOUNT}/.tpuops {MOUNT}/cache/vllm"
+    assert cloud.ssh(f"sudo -n find {programs} -maxdepth 0 -not -user root") == ""
+    assert cloud.ssh(f"sudo -n find {MOUNT}/env/programs {MOUNT}/.tpuops -not -user root") == ""
+    home = cloud.inventory()["ansible_user"]
+    assert cloud.ssh(f"sudo -n find /home -newer /etc/machine-id -user tpuops; id -un {home}") == f"{home}\n"
 
 
 def test_the_token_is_found_nowhere(cloud: Cloud, first_run: str, command_lines: CommandLines) -> None:

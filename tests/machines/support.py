@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -44,8 +45,13 @@ class Cloud:
         self.machines.set_authorized_keys(spec.name, {USER: [self.public_key]})
         return machine
 
-    def try_ssh(self, machine: Machine, command: str, user: str = USER) -> subprocess.CompletedProcess[str]:
-        """Run a command over SSH, with the host key that the machine was announced with and no other."""
+    def try_ssh(
+        self, machine: Machine, command: str, user: str = USER, more: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command over SSH, or none where it is empty.
+
+        With the host key that the machine was announced with and no other.
+        """
         known = self.config.state_dir / "known_hosts"
         known.write_text(
             "".join(f"{machine.address} {kind} {key}\n" for kind, key in machine.host_keys.items())
@@ -59,9 +65,8 @@ class Cloud:
         }
         argv = ["ssh", "-F", "none", "-i", str(self.key)]
         argv += [f"-o{name}={value}" for name, value in options.items()]
-        return subprocess.run(
-            [*argv, f"{user}@{machine.address}", command], capture_output=True, text=True, check=False
-        )
+        argv += [*more, f"{user}@{machine.address}", *([command] if command else [])]
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
     def ssh(self, machine: Machine, command: str) -> str:
         """Standard output of a command that must succeed."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,8 +30,17 @@ PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 DISK = "/mnt/disks/checkpoints"
 RECORDS = f"{DISK}/.tpuops/jobs"
 BY_ID = "/dev/disk/by-id/google-persistent-disk-1"
+CHIP = "/dev/accel0"  # stands for one; in fact /dev/null by another name
 MOUNT_UNIT = f"[Mount]\\nWhat={BY_ID}\\nWhere={DISK}\\n[Install]\\nWantedBy=multi-user.target\\n"
 SECRET = "hf_thisisnottobefoundanywhere"
+JOBS, SERVER = "tpuops", "tpuops-serve"
+USERS = {
+    "users": [
+        {"name": JOBS, "number": 60801, "home": f"/var/lib/{JOBS}"},
+        {"name": SERVER, "number": 60802, "home": f"/var/lib/{SERVER}"},
+    ],
+    "devices": ["/dev/vfio/*", "/dev/accel*"],
+}
 # Says each step as MaxText does, then leaves its output; stands still at a step while the file hold is there.
 # arguments: steps, seconds a step
 TRAIN = f"""
@@ -88,13 +98,20 @@ class Controller:
     home: Path
     number: int = field(default=0)
 
-    def start(self, job: dict[str, Any], *arguments: str) -> Playbook:
+    def start(self, options: dict[str, Any], *arguments: str, module: str = "job") -> Playbook:
         self.number += 1
         playbook = self.home / f"play-{self.number}.json"
-        tasks = [{"name": "Run the job", "tpuops.maxtext.job": job}]
+        tasks = [{"name": "Run the job", f"tpuops.maxtext.{module}": options}]
         playbook.write_text(
             json.dumps([{"hosts": "vm", "become": True, "gather_facts": False, "tasks": tasks}])
         )
+        return self.begin(playbook, *arguments)
+
+    def play(self, playbook: Path, *arguments: str) -> None:
+        told, status = self.begin(playbook, *arguments).finish()
+        assert status == 0, told
+
+    def begin(self, playbook: Path, *arguments: str) -> Playbook:
         environment = {
             **os.environ,
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -103,7 +120,7 @@ class Controller:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.home),
             "ANSIBLE_NOCOLOR": "1",
         }
-        log = self.home / f"play-{self.number}.log"
+        log = playbook.with_suffix(".log")
         with log.open("a") as out:  # as a terminal takes it: where the last one ended, whoever writes
             process = subprocess.Popen(
                 [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
@@ -115,9 +132,9 @@ class Controller:
             )
         return Playbook(process, log)
 
-    def run(self, job: dict[str, Any], *arguments: str) -> str:
+    def run(self, options: dict[str, Any], *arguments: str, module: str = "job") -> str:
         """What ansible-playbook printed; it must succeed."""
-        told, status = self.start(job, *arguments).finish()
+        told, status = self.start(options, *arguments, module=module).finish()
         assert status == 0, told
         return told
 
@@ -148,15 +165,18 @@ def cloud(new_cloud: CloudFactory) -> Cloud:
 
 
 @pytest.fixture(scope="module")
-def vm(cloud: Cloud) -> Machine:
+def vm(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A machine with its data disk, the users, and a device of a group as chips may be."""
     cloud.machines.create_disk("data", 1)
     machine = cloud.boot(MachineSpec("job-0", "t1v-n-job-w-0", (DiskAttachment("data", 1),)))
     cloud.ssh(
         machine,
         f"sudo mkfs.ext4 -q -m 0 {BY_ID} && printf '{MOUNT_UNIT}' | "
         f"sudo tee /etc/systemd/system/mnt-disks-checkpoints.mount && "
-        f"sudo systemctl enable --now mnt-disks-checkpoints.mount && sudo chown {USER}: {DISK}",
+        f"sudo systemctl enable --now mnt-disks-checkpoints.mount && sudo chmod 777 {DISK}",
     )
+    cloud.ssh(machine, f"sudo mknod -m 660 {CHIP} c 1 3 && sudo chgrp video {CHIP}")
+    Controller(cloud, machine, tmp_path_factory.mktemp("users")).run(USERS, module="system_users")
     return machine
 
 
@@ -249,7 +269,7 @@ def test_a_job_runs_once_shows_its_steps_and_leaves_nothing_but_its_record(
     assert "changed=0" in second
     assert "step" not in second
     left = record(cloud, vm)
-    assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, USER, 1)
+    assert (left["status"], left["exit_code"], left["user"], left["runs"]) == ("finished", 0, JOBS, 1)
     assert left["peak_memory_bytes"] > 1_000_000
     assert 5 <= left["seconds"] < took
     assert runs(cloud, vm) == 1
@@ -265,7 +285,7 @@ def test_a_record_is_for_root_and_a_log_for_the_jobs_user_as_well(
     controller.run({**train(200, 0.3), "state": "started"})
     while_running = cloud.ssh(vm, stat).splitlines()
     controller.run({"name": "train", "state": "stopped"})
-    assert while_running == ["root root 600", f"root {USER} 640"]
+    assert while_running == ["root root 600", f"root {JOBS} 640"]
     assert cloud.ssh(vm, stat).splitlines() == while_running
 
 
@@ -295,6 +315,10 @@ for path in ("/etc/tpuops-test", "/usr/tpuops-test"):
         print(path, error.strerror)
 print(open("/proc/self/status").read())
 os.stat("/dev/sdb")
+open("{CHIP}", "r+b", buffering=0).write(b"x")
+home = os.environ["HOME"]
+open(home + "/writable", "w").close()
+print("home", home, "in reach", [path for path in ("/home", "/root") if os.access(path, os.X_OK)])
 """
 
 
@@ -306,9 +330,107 @@ def test_a_job_runs_in_a_sandbox(cloud: Cloud, vm: Machine, controller: Controll
     assert "/usr/tpuops-test Read-only file system" in log
     assert re.search(r"^NoNewPrivs:\s+1$", log, re.MULTILINE)
     assert re.search(r"^CapBnd:\s+0+$", log, re.MULTILINE)
+    assert f"home /var/lib/{JOBS} in reach []" in log
     temporary = cloud.ssh(vm, f"cat {DISK}/out")
     assert temporary.startswith("/tmp/")
     cloud.ssh(vm, f"test ! -e {temporary}")
+
+
+# Reads what it can of the processes that are named: their environment, and their credentials by the two ways.
+SPY = """
+import os, sys
+print("I see myself:", "PATH=" in open("/proc/self/environ").read())
+ways = [f"/proc/{pid}/{way}" for pid in sys.argv[1:] for way in (
+    "environ", "mem", "maps", "root/run/credentials/tpuops-train.service/HF_TOKEN")]
+for path in [*ways, "/run/credentials/tpuops-train.service/HF_TOKEN"]:
+    try:
+        text = open(path, "rb").read(100000)
+    except OSError as error:
+        print("closed", path, error.strerror)
+    else:
+        print("OPEN", path, b"HF_TOKEN" in text)
+print("listed", set(sys.argv[1:]) & set(os.listdir("/proc")))
+"""
+# As hf_repo runs the Hub's client.
+CLIENT = f"""
+import subprocess
+env = dict(HF_TOKEN=bytes.fromhex("{SECRET.encode().hex()}").decode())
+options = dict(user=60801, group=60801, extra_groups=[], stdin=-3, stdout=-3, stderr=-3)
+print(subprocess.Popen(["sleep", "1000"], env=env, **options).pid)
+"""
+
+
+def test_a_job_reads_no_token_of_another_process_of_its_user(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    controller.run({**train(200, 0.3), "state": "started"})
+    pids = cloud.ssh(vm, "cat /sys/fs/cgroup/unified/system.slice/tpuops-train.service/cgroup.procs").split()
+    client = cloud.ssh(vm, f"sudo python3 -c {shlex.quote(CLIENT)}").strip()
+    spy = {"name": "spy", "argv": ["/usr/bin/python3", "-c", SPY, *pids, client]}
+    controller.run(spy)
+    owners = cloud.ssh(vm, f"ps -o user= -p {','.join([*pids, client])}").split()
+    cloud.ssh(vm, f"sudo kill {client}")
+    controller.run({"name": "train", "state": "stopped"})
+    told = cloud.ssh(vm, f"sudo cat {RECORDS}/spy.log")
+    assert len(pids) == 2, "the runner and the command"
+    assert owners == [JOBS] * 3
+    assert "I see myself: True" in told
+    assert "OPEN" not in told
+    assert told.count("closed") == 4 * 3 + 1
+    assert "listed set()" in told
+
+
+FORWARD = ("-W", "127.0.0.1:22")  # sshd's own banner, over a forwarded port
+
+
+def test_nobody_logs_in_as_the_user_of_the_jobs(cloud: Cloud, vm: Machine) -> None:
+    """Also with a key that a job has put there, and also not to forward a port."""
+    assert "SSH-2.0" in cloud.try_ssh(vm, "", more=FORWARD).stdout
+    for user in (JOBS, SERVER):
+        place = f"/var/lib/{user}/.ssh"
+        cloud.ssh(
+            vm,
+            f"sudo install -d -o {user} -m 700 {place} && "
+            f"sudo install -o {user} -m 600 ~/.ssh/authorized_keys {place}/authorized_keys",
+        )
+        assert cloud.try_ssh(vm, "", user=user, more=FORWARD).stdout == ""
+        assert cloud.try_ssh(vm, f"sudo -u {user} sudo -n true").returncode != 0
+        assert cloud.ssh(vm, f"sudo getent shadow {user}").split(":")[1:2] == ["!"]
+
+
+def test_the_users_are_created_once(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    assert "changed=0" in controller.run(USERS, module="system_users")
+    ids = cloud.ssh(vm, f"id -u {JOBS}; id -g {JOBS}; id -u {SERVER}; stat -c '%U %a' /var/lib/{JOBS}")
+    assert ids.split() == ["60801", "60801", "60802", JOBS, "700"]
+
+
+def test_a_disk_of_an_older_version_is_taken_over_when_its_job_has_ended(
+    cloud: Cloud, vm: Machine, controller: Controller
+) -> None:
+    """Its jobs ran as the user who logs in."""
+    old = f"{DISK}/old"
+    cloud.ssh(vm, f"mkdir {old} && touch {old}/file")
+    cloud.ssh(vm, f"sudo systemd-run --collect --unit=tpuops-old --property=User={USER} sleep infinity")
+    options = {"paths": [], "shared": [old], "owner": JOBS, "recursive": True}
+    refused, status = controller.start(options, module="directories").finish()
+    told = " ".join(refused.split())
+    assert status == 2
+    assert "while tpuops-old.service runs, a job of its former owner" in told
+    printed = re.search(r"or stop it \((.*?) on the machine\)", told)
+    assert printed
+    cloud.ssh(vm, printed[1])
+    assert "changed=1" in controller.run(options, module="directories")
+    assert cloud.ssh(vm, f"stat -c %U {old} {old}/file").split() == ["root", JOBS]
+    assert "changed=0" in controller.run(options, module="directories")
+    cloud.ssh(vm, f"sudo rm -r {old}")
+
+
+def test_the_login_user_reads_the_log_as_printed(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    told = controller.fail({"name": "bad", "argv": ["sh", "-c", "echo a line of the log; exit 1"]})
+    printed = re.search(r"follow its log with: (.*)", told)
+    assert printed
+    follow = f"timeout --foreground 300 {printed[1]} | grep -m 1 'a line of the log'"
+    assert cloud.ssh(vm, follow) == "a line of the log"
 
 
 def test_a_jobs_exposure_is_what_the_documents_say(cloud: Cloud, vm: Machine, controller: Controller) -> None:
@@ -327,9 +449,13 @@ def test_a_job_is_refused_beside_what_it_conflicts_with(
 ) -> None:
     controller.run({**train(200, 0.3), "state": "started"})
     other = {"name": "serve", "argv": ["true"], "conflicts": ["vllm.service", "tpuops-*"]}
-    told = controller.fail(other)
-    controller.run({"name": "train", "state": "stopped"})
-    assert "job serve cannot run beside tpuops-train.service: wait until that has ended" in told
+    told = " ".join(controller.fail(other).split())
+    printed = re.search(
+        r"cannot run beside tpuops-train.service: .*? or stop it first: (.*? \S+\.service)", told
+    )
+    assert printed
+    cloud.ssh(vm, printed[1])
+    assert record(cloud, vm)["status"] == "stopped"
     assert "changed=1" in controller.run(other)
 
 
@@ -367,7 +493,9 @@ def test_a_failure_names_its_cause(cloud: Cloud, vm: Machine, controller: Contro
     job = {"name": "bad", "argv": ["/usr/bin/python3", "-c", code], "secrets": {"HF_TOKEN": SECRET}}
     told = controller.fail(job, "-vvv")
     assert re.search(r"job bad failed after \d+ s with exit status 1: ValueError: no column named mess", told)
-    assert f"unit tpuops-bad.service on vm; follow its log with: tail -n 100 -F {RECORDS}/bad.log" in told
+    assert (
+        f"unit tpuops-bad.service on vm; follow its log with: sudo tail -n 100 -F {RECORDS}/bad.log" in told
+    )
     assert record(cloud, vm, "bad")["status"] == "failed"
     assert (search(cloud, vm), SECRET in told) == ("[] []", False)
 
@@ -383,7 +511,7 @@ def test_two_controllers_get_one_run(cloud: Cloud, vm: Machine, new_controller: 
 def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller: MakeController) -> None:
     cloud.ssh(vm, f"touch {DISK}/hold")
     doomed = new_controller().start(train(10, 0.3))
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     os.killpg(doomed.process.pid, signal.SIGKILL)
     doomed.finish()
     refused = new_controller().fail(train(11, 0.3))
@@ -399,7 +527,7 @@ def test_a_job_outlives_its_controller(cloud: Cloud, vm: Machine, new_controller
 
 def test_a_daemon_reload_does_not_lose_the_record(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     running = controller.start(train(10, 0.5))
-    wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 2' {RECORDS}/train.log")
     cloud.ssh(vm, "sudo systemctl daemon-reload")
     told, status = running.finish()
     assert status == 0, told
@@ -418,10 +546,11 @@ def test_ctrl_c_says_that_the_job_goes_on(cloud: Cloud, vm: Machine, controller:
     where = f"-e job_name=train -i {controller.home}/hosts.json -e tpu_vm_name=vm"
     assert f"ansible-playbook playbooks/follow.yml {where}\n" in told
     assert f"ansible-playbook playbooks/stop.yml {where}, or" in told
-    assert "sudo systemctl stop tpuops-train.service" in told
     assert "not-to-be-shown" not in told
     assert record(cloud, vm)["status"] == "running"
-    controller.run({"name": "train", "state": "stopped"})
+    printed = re.search(r"or on the machine: (.*)", told)
+    assert printed
+    cloud.ssh(vm, printed[1])
     left = record(cloud, vm)
     assert (left["status"], left["signal"]) == ("stopped", "SIGTERM")
     assert "changed=0" in controller.run({"name": "train", "state": "stopped"})
@@ -460,7 +589,7 @@ def test_a_cut_network_is_waited_out(cloud: Cloud, vm: Machine, controller: Cont
 
 def test_a_killed_runner_is_a_failure(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     playbook = controller.start(train(100, 0.3), "-vvv")
-    wait_for(cloud, vm, f"grep -q 'step: 2' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 2' {RECORDS}/train.log")
     cloud.ssh(vm, "sudo systemctl kill --kill-who=main --signal=KILL tpuops-train.service")
     told, status = playbook.finish()
     assert status == 2
@@ -470,7 +599,7 @@ def test_a_killed_runner_is_a_failure(cloud: Cloud, vm: Machine, controller: Con
 
 def test_the_secret_is_found_nowhere(cloud: Cloud, vm: Machine, controller: Controller) -> None:
     told = controller.run({**train(200, 0.3), "state": "started"}, "-vvv")
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     while_running = search(cloud, vm)
     told += controller.run({"name": "train", "state": "stopped"}, "-vvv")
     afterwards = search(cloud, vm)
@@ -516,7 +645,7 @@ def test_a_job_of_an_earlier_boot_is_interrupted_and_runs_again(
     cloud: Cloud, vm: Machine, controller: Controller, reboot: str, reason: str
 ) -> None:
     playbook = controller.start(train(500, 0.3), "-vvv")
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     restart(cloud, vm, reboot)
     told, status = playbook.finish()
     assert status == 2, told
@@ -534,7 +663,7 @@ def test_an_interrupted_job_goes_on_where_that_is_allowed(
 ) -> None:
     cloud.ssh(vm, f"touch {DISK}/hold")
     playbook = controller.start({**train(20, 0.1), "restart": {"interrupted": 1}})
-    wait_for(cloud, vm, f"grep -q 'step: 1' {RECORDS}/train.log")
+    wait_for(cloud, vm, f"sudo grep -q 'step: 1' {RECORDS}/train.log")
     restart(cloud, vm, "reboot --force --force")
     # The disk may be mounted between the rm and the check: then it is tried again.
     wait_for(cloud, vm, f"rm -f {DISK}/hold && mountpoint --quiet {DISK} && ! test -e {DISK}/hold")

@@ -229,9 +229,12 @@ def test_pythons_for_maxtext_and_vllm_run_as_the_user(cloud: Cloud, vm: Machine)
         assert cloud.ssh(vm, f"{venv} && /tmp/venv/bin/python -c '{check.format(least)}'") == "/tmp/venv"
 
 
-def test_the_uv_cache_belongs_to_the_first_user(cloud: Cloud, vm: Machine) -> None:
+def test_the_uv_cache_belongs_to_the_user_of_the_jobs(cloud: Cloud, vm: Machine) -> None:
+    """By its number: no role has created the user."""
     cache = cloud.machines.uv_cache_dir
-    assert cloud.ssh(vm, f"touch {cache}/.probe && rm {cache}/.probe && stat -c %U {cache}") == "tpu"
+    probe = f"touch {cache}/.probe && rm {cache}/.probe && stat -c %u {cache}"
+    user = "sudo setpriv --reuid=60801 --regid=60801 --clear-groups"
+    assert cloud.ssh(vm, f"{user} sh -c '{probe}'") == "60801"
 
 
 def test_the_hosts_wheels_are_there(cloud: Cloud, vm: Machine) -> None:

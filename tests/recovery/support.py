@@ -185,7 +185,7 @@ class Site:
 
     def finished(self) -> list[str]:
         """The programs that came to their end, in turn."""
-        return self.cloud.ssh(f"touch {fakes.FINISHED}; cat {fakes.FINISHED}").split()
+        return self.cloud.ssh(f"cat {fakes.FINISHED} 2>/dev/null || true").split()
 
 
 def recover_role() -> dict[str, str]:

@@ -27,27 +27,53 @@ def test_no_blocks_are_reserved_and_the_label_is_set(vm: Host) -> None:
     assert fields["Filesystem volume name"].strip() == "checkpoints"
 
 
-def test_the_tree_belongs_to_the_user_and_the_disk_to_root(vm: Host, mount_point: str) -> None:
-    for directory in ("/maxtext", "/huggingface", "/env", "/cache"):
-        assert vm.file(mount_point + directory).user == "tpu"
-    assert (vm.file(mount_point).user, vm.file(mount_point).mode) == ("root", 0o755)
+def test_the_tree_belongs_to_the_user_of_the_jobs_and_the_disk_to_root(vm: Host, mount_point: str) -> None:
+    def state(directory: str) -> tuple[str, str, int]:
+        file = vm.file(mount_point + directory)
+        return file.user, file.group, file.mode
+
+    for directory in ("/maxtext", "/huggingface"):
+        assert state(directory)[0] == "tpuops"
+    for directory in ("/env", "/cache"):
+        assert state(directory) == ("root", "tpuops", 0o1775)
+    for directory in ("", "/env/programs", "/cache/vllm"):
+        assert state(directory) == ("root", "root", 0o755)
+
+
+def test_the_users_have_their_numbers_and_cannot_log_in(vm: Host) -> None:
+    for name, number in (("tpuops", 60801), ("tpuops-serve", 60802)):
+        user = vm.user(name)
+        assert (user.uid, user.gid, user.shell) == (number, number, "/usr/sbin/nologin")
+        assert (user.home, user.groups) == (f"/var/lib/{name}", [name])
+        assert vm.run(f"sudo -n -u {name} sudo -n true").failed
 
 
 def test_the_files_of_a_former_user_become_the_users(
     vm: Host, mount_point: str, play: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """As on a disk that another machine had, where the user had another number."""
-    file = f"{mount_point}/maxtext/of-a-former-user"
-    vm.check_output(f"sudo -n touch {file} && sudo -n chown 54321 {file} {mount_point}/maxtext")
+    """As an older version left it, whose jobs ran as the user who logs in."""
+    tops = [f"{mount_point}/{name}" for name in ("maxtext", "env", "cache")]
+    files = [f"{top}/of-a-former-user" for top in tops]
+    vm.check_output(f"sudo -n touch {' '.join(files)} && sudo -n chown tpu {' '.join(files + tops)}")
     played = play("--tags=data_disk")
     assert played.returncode == 0, played.stdout[-5000:]
-    assert vm.file(file).user == "tpu"
-    vm.check_output(f"rm {file}")
+    assert {vm.file(file).user for file in files} == {"tpuops"}
+    assert [vm.file(top).user for top in tops] == ["tpuops", "root", "root"]
+    vm.check_output(f"sudo -n rm {' '.join(files)}")
+    again = play("--tags=data_disk")
+    assert "changed=0" in again.stdout.rpartition("PLAY RECAP")[2]
 
 
 def test_the_user_cannot_put_other_records_in_the_place_of_roots(vm: Host, mount_point: str) -> None:
+    """Nor other programs, or a place of its own for the server's cache, which root makes."""
     vm.check_output(f"sudo -n mkdir -p {mount_point}/.tpuops")
-    assert vm.run(f"mv {mount_point}/.tpuops {mount_point}/old").failed
+    vm.check_output(f"sudo -n touch {mount_point}/env/programs/x.py")
+    for path in (".tpuops", "env", "env/programs", "env/programs/x.py", "cache", "cache/vllm"):
+        assert vm.run(f"sudo -n -u tpuops mv {mount_point}/{path} {mount_point}/maxtext/old").failed, path
+        assert vm.run(f"sudo -n -u tpuops rm -rf {mount_point}/{path}").failed, path
+    assert vm.run(f"sudo -n -u tpuops sh -c 'echo >> {mount_point}/env/programs/x.py'").failed
+    vm.check_output(f"sudo -n -u tpuops sh -c 'mkdir {mount_point}/env/x && rmdir {mount_point}/env/x'")
+    vm.check_output(f"sudo -n rm {mount_point}/env/programs/x.py")
 
 
 def test_the_file_system_grows_with_the_disk(

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,32 @@ def test_it_refuses_without_its_key(vm: Host) -> None:
         "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:8000/v1/models"
     )
     assert status == "401"
+
+
+def test_it_sees_its_program_its_model_and_its_cache_and_writes_to_the_last(
+    vm: Host, mount_point: str
+) -> None:
+    pid = vm.check_output("systemctl show --property=MainPID --value vllm")
+    assert vm.check_output(f"ps -o user:20= -p {pid}") == "tpuops-serve"
+    user = "setpriv --reuid=tpuops-serve --regid=tpuops-serve --clear-groups"
+
+    def inside(command: str) -> str:
+        """What a shell says that the server would start."""
+        script = shlex.quote(f"cd {mount_point} && {command}")
+        return str(vm.check_output(f"sudo -n nsenter --target={pid} --mount {user} sh -c {script}"))
+
+    assert inside("ls -A").split() == ["cache", "env"]
+    assert re.fullmatch(r"programs (python )?serve-\w{12}", " ".join(inside("ls -A env").split()))
+    found = inside("ls -A cache; ls -A cache/hf; ls -A cache/hf/hub").split()
+    assert [name for name in found if name != "blobs"] == [
+        *("hf", "vllm", "hub", "manifests", "models--local--qwen3-4b-sft")
+    ]
+    assert "Permission denied" in inside("ls /home 2>&1 | cat")
+    its_own = "grep -v -e ^./cache/vllm/ -e ^/var/tmp | cat"
+    writable = f"find . /var /etc /usr -writable -not -type l 2>/dev/null | {its_own}"
+    assert inside(writable).split() == []
+    cache = inside("ls -d cache/vllm/*")
+    inside(f"touch {cache}/x && rm {cache}/x")
 
 
 def test_its_exposure_is_what_the_documents_say(vm: Host) -> None:

@@ -14,6 +14,7 @@ import os
 import subprocess
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils import accounts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import hub
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records
@@ -56,7 +57,7 @@ def call(params: dict[str, Any], action: str, request: dict[str, Any]) -> dict[s
     variables = {**os.environ, **environment(params), "HF_TOKEN": params["token"]}
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:  # the environment belongs to a user, who must not become root through it
-        account = launch.account(params["user"] or records.default_user())
+        account = launch.account(params["user"] or accounts.JOBS_USER)
         variables["HOME"] = account.pw_dir
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     answer = subprocess.run(

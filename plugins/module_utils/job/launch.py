@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import pwd
@@ -13,15 +14,17 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils import accounts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records, runner, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
 STOP_TIMEOUT = 60  # seconds between SIGTERM and SIGKILL
 START_LOCK = ".start.lock"
+GROUP_FILE = "group"  # in the run directory: the group that the job has for itself
 UNIT_GONE_WITHIN = 10.0  # seconds from the record's last word to the end of its unit
 LET_GO_WITHIN = STOP_TIMEOUT + UNIT_GONE_WITHIN  # seconds that a unit which is stopping is waited for
 LOOK_EVERY = 0.5  # seconds between two looks at it
@@ -97,7 +100,7 @@ def check_conflicts(paths: Paths, patterns: list[str]) -> None:
         if set(running.values()) != {"deactivating"} or time.monotonic() > deadline:
             raise JobError(
                 f"job {paths.name} cannot run beside {', '.join(running)}: wait until that has ended, or "
-                f"stop it first: systemctl stop {' '.join(running)}"
+                f"stop it first: sudo systemctl stop {' '.join(running)}"
             )
         time.sleep(LOOK_EVERY)
 
@@ -112,7 +115,7 @@ def refuse(paths: Paths, reason: str) -> JobError:
     """The error for a job that runs with other inputs than are wanted now."""
     return JobError(
         f"job {paths.name} is running and {reason}: wait until it has ended, or stop it first "
-        f"(state: stopped, or systemctl stop {paths.unit})"
+        f"(state: stopped, or sudo systemctl stop {paths.unit})"
     )
 
 
@@ -126,7 +129,10 @@ def start(
     """Write the record and start the unit."""
     wait_until_gone(paths)
     user = account(record["user"])
-    check_chdir(record["chdir"])
+    check_chdir(record["chdir"], record["user"])
+    group = own_group(paths, record["user"])
+    if group:
+        files = {**files, GROUP_FILE: group}
     make_log(paths.log, user)
     try:
         write_run_directory(paths, record, secrets, files, user)
@@ -136,7 +142,14 @@ def start(
         shutil.rmtree(paths.directory, ignore_errors=True)
         raise
     properties = systemd.unit_properties(
-        record, paths.directory, paths.records_dir, sys.executable, sorted(secrets), stop_timeout
+        record,
+        paths.directory,
+        paths.records_dir,
+        sys.executable,
+        sorted(secrets),
+        stop_timeout,
+        user,
+        group,
     )
     try:
         systemd.start(paths.unit, properties, [sys.executable, "-I", f"{paths.directory}/runner.py", "run"])
@@ -174,7 +187,7 @@ def wait_until_gone(paths: Paths) -> None:
         if time.monotonic() > deadline:
             raise JobError(
                 f"job {paths.name}: {paths.unit} runs, but its record is not {paths.record}: "
-                f"name the records_dir it was started with, or stop it with: systemctl stop {paths.unit}"
+                f"name the records_dir it was started with, or stop it with: sudo systemctl stop {paths.unit}"
             )
         time.sleep(0.1)
 
@@ -183,12 +196,40 @@ def account(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except KeyError as error:
-        raise JobError(f"user: there is no user {user} on this machine") from error
+        raise JobError(
+            f"user: there is no user {user} on this machine. "
+            + (
+                "The role data_disk creates it: ansible-playbook site.yml --tags data_disk"
+                if user == accounts.JOBS_USER
+                else "Create it, or name another one"
+            )
+        ) from error
 
 
-def check_chdir(path: str | None) -> None:
+def own_group(paths: Paths, user: str) -> str | None:
+    """A group for this job alone, which its run directory has to name. The caller holds the start lock.
+
+    Only for the user that all stages share: the next job with that group may read what it was let into.
+    """
+    if user != accounts.JOBS_USER:
+        return None
+    taken = []
+    for path in glob.glob(os.path.join(records.RUN_DIR, "*", GROUP_FILE)):
+        with suppress(FileNotFoundError), open(path, encoding="ascii") as handle:  # it may end meanwhile
+            taken.append(handle.read())
+    try:
+        return accounts.job_group(taken)
+    except accounts.AccountError as error:
+        raise JobError(f"job {paths.name}: {error}") from error
+
+
+def check_chdir(path: str | None, user: str) -> None:
     if path and not os.path.isdir(path):
         raise JobError(f"chdir: {path} is not a directory: create it first")
+    if path and user != "root" and systemd.out_of_reach(path):
+        raise JobError(
+            f"chdir: {path} is out of reach of jobs, as are all home directories: name another directory"
+        )
 
 
 def make_log(path: str, user: pwd.struct_passwd) -> None:

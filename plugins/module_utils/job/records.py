@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.tpuops.maxtext.plugins.module_utils import manifest
+from ansible_collections.tpuops.maxtext.plugins.module_utils import accounts, manifest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import runner, systemd
 
 RECORDS_DIR = "/mnt/disks/checkpoints/.tpuops/jobs"
@@ -98,7 +98,7 @@ def new(
 ) -> dict[str, Any]:
     """The record of a job that is about to start, as the runner's documentation describes it.
 
-    Without a user, the one who became root by sudo is taken, or root where nobody did.
+    Without a user it is the one of the jobs.
     """
     variables = {name: str(value) for name, value in environment.items()}
     options = progress or {}
@@ -115,7 +115,7 @@ def new(
         "outputs": outputs,
         "manifests": manifests or {},
         "chdir": chdir,
-        "user": user or default_user(),
+        "user": user or accounts.JOBS_USER,
         "timeout": timeout,
         "restarts": restarts,
         "attempts": 1,
@@ -137,10 +137,6 @@ def new(
         "machine_id": machine_id(),
         "runs": 1,
     }
-
-
-def default_user() -> str:
-    return os.environ.get("SUDO_USER") or "root"
 
 
 def size_of(path: str) -> int:

@@ -149,6 +149,8 @@ def child_environment(spec: dict[str, Any], credentials: str) -> dict[str, str]:
     """The unit's own environment, then the job's, then its secrets."""
     environment = {name: value for name, value in os.environ.items() if name not in UNIT_VARIABLES}
     environment.setdefault("PYTHONUNBUFFERED", "1")  # or the log lags behind what is followed
+    if not os.access(environment.get("HOME", ""), os.W_OK):  # the sandbox has no home directories
+        environment["HOME"] = "/tmp"
     environment.update(spec["record"]["environment"])
     for name in spec["secrets"]:
         with open(os.path.join(credentials, name), encoding="utf-8") as handle:

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import subprocess
 from typing import Any
 
-# What a job of an unprivileged user never needs. It keeps its home, as programs have their caches there, and
-# every directory that it may write to anyway. PrivateDevices, ProtectClock and DeviceAllow would take the
-# chips away (/dev/vfio, /dev/accel*), and MemoryDenyWriteExecute the compilers.
+# What a job of an unprivileged user never needs. It keeps every directory that it may write to anyway, except
+# the homes of those who log in. PrivateDevices, ProtectClock and DeviceAllow would take the chips away
+# (/dev/vfio, /dev/accel*), and MemoryDenyWriteExecute the compilers.
 SANDBOX = (
     "NoNewPrivileges=yes",
     "CapabilityBoundingSet=",
     "ProtectSystem=full",
+    "ProtectHome=yes",
+    "ProtectProc=invisible",
     "PrivateTmp=yes",
     "ProtectKernelTunables=yes",
     "ProtectKernelModules=yes",
@@ -30,6 +33,7 @@ SANDBOX = (
     "LockPersonality=yes",
     "SystemCallArchitectures=native",
 )
+HOMES = ("/home", "/root", "/run/user")  # what ProtectHome takes away
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 UNSAFE = re.compile(r"[^A-Za-z0-9:_.]")
 
@@ -138,8 +142,14 @@ def unit_properties(
     python: str,
     secrets: list[str],
     stop_timeout: int,
+    user: pwd.struct_passwd,
+    group: str | None = None,
 ) -> list[str]:
-    """The properties of a job's unit. Secrets appear by the names of their files, never by value."""
+    """The properties of a job's unit. Secrets appear by the names of their files, never by value.
+
+    group: one that no other running job has. The kernel lets a process read another one's memory and
+    environment only where user and group are the same.
+    """
     properties = [
         f"Description=tpuops job {os.path.basename(directory)}",
         f"User={record['user']}",
@@ -162,7 +172,16 @@ def unit_properties(
         properties.append(f"RuntimeMaxSec={record['timeout']}")
     if record["user"] != "root":
         properties.extend(SANDBOX)
+    if group:
+        # The log, and what several users share on the disk, belong to the user's own group.
+        properties += [f"Group={group}", f"SupplementaryGroups={user.pw_gid}"]
     return properties
+
+
+def out_of_reach(path: str) -> bool:
+    """Whether a job in the sandbox cannot get there."""
+    real = os.path.realpath(path)
+    return any(real == home or real.startswith(home + "/") for home in HOMES)
 
 
 def ask(command: list[str]) -> str:

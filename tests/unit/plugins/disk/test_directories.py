@@ -131,6 +131,77 @@ def test_without_asking_only_the_named_directories_change(
     assert FORMER in owners(former)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives directories to another user")
+def test_in_a_shared_directory_the_owner_creates_and_renames_only_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = tmp_path / "env"
+    options = {"parents": [str(env / "programs")], "shared": [str(env)], "paths": [], "owner": "nobody"}
+    assert run(capsys, **options)["created"] == [str(env), str(env / "programs")]
+    state = env.stat()
+    assert (state.st_uid, state.st_gid, state.st_mode & 0o7777) == (0, pwd.getpwnam("nobody").pw_gid, 0o1775)
+    assert ((env / "programs").owner(), (env / "programs").stat().st_mode & 0o777) == ("root", 0o755)
+    assert run(capsys, **options)["changed"] is False
+
+
+def test_a_shared_directory_of_a_former_user_becomes_roots_and_its_files_the_owners(
+    former: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"paths": [], "shared": [str(former)], "owner": "nobody", "recursive": True}
+    assert run(capsys, **options)["changed"] is True
+    assert former.owner() == "root"
+    assert owners(former) == {0, pwd.getpwnam("nobody").pw_uid}
+    os.chown(former / "a", FORMER, FORMER)  # what another user leaves there later is that user's
+    assert run(capsys, **options)["changed"] is False
+    assert (former / "a").stat().st_uid == FORMER
+
+
+@pytest.mark.parametrize("option", ["parents", "shared"])
+def test_a_link_in_the_place_of_a_directory_of_roots_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a").symlink_to(tmp_path / "elsewhere")
+    told = run(capsys, **{"paths": [], "owner": "nobody", option: [str(tmp_path / "a")]})
+    assert told["msg"] == f"paths: {tmp_path / 'a'} is a symbolic link. Remove it; it has to be a directory."
+
+
+@pytest.mark.parametrize(
+    ("unit", "refused"),
+    [
+        ("system.slice/tpuops-sft-x.service", True),
+        ("system.slice/vllm.service", False),
+        ("user.slice", False),
+    ],
+)
+def test_a_job_of_the_former_owner_keeps_its_files_while_it_runs(
+    former: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    unit: str,
+    refused: bool,
+) -> None:
+    process = tmp_path / "proc" / "12"
+    process.mkdir(parents=True)
+    (process / "cgroup").write_text(f"1:name=systemd:/{unit}\n0::/{unit}\n")
+    os.chown(process, FORMER, FORMER)
+    monkeypatch.setattr(directories, "PROC", str(tmp_path / "proc"))
+    result = run(capsys, paths=[str(former)], owner="nobody", recursive=True)
+    assert result.get("failed", False) is refused
+    assert (owners(former) == {FORMER}) is refused
+    if refused:
+        assert "cannot become nobody's while tpuops-sft-x.service runs, a job of its former" in result["msg"]
+
+
+def test_a_check_run_foretells_directories_of_a_user_that_is_not_there_yet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"paths": [str(tmp_path)], "owner": "tpuops-is-not-here"}
+    assert run(capsys, **options, _ansible_check_mode=True)["changed"] is True
+    assert run(capsys, **options)["failed"]
+
+
 def test_check_mode_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, paths=[str(tmp_path / "a")], _ansible_check_mode=True)
     assert result["changed"] is True

@@ -7,10 +7,11 @@ import importlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from ipaddress import IPv4Network
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import uvicorn
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.tpuops.maxtext.plugins.module_utils import accounts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records, systemd
 
 from localcloud.config import CloudConfig
@@ -41,6 +43,12 @@ class ModuleExit(BaseException):
 
 
 RunModule = Callable[..., Json]
+
+
+@pytest.fixture(autouse=True)
+def _no_user_of_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has none, so whoever is not named is root."""
+    monkeypatch.setattr(accounts, "JOBS_USER", "root")
 
 
 @pytest.fixture
@@ -79,6 +87,11 @@ class Systemd:
     files: dict[str, list[str]] = field(default_factory=dict)  # the lines of a unit's file
     refuses: systemd.SystemdError | None = None
     seen_secrets: dict[str, str] = field(default_factory=dict)
+
+    def job_group(self, taken: Iterable[str]) -> str:
+        """The first group that is not taken; groupadd is not run."""
+        used = set(taken)
+        return next(f"group-{number}" for number in count(1) if f"group-{number}" not in used)
 
     def is_active(self, unit: str) -> bool:
         return unit in self.active
@@ -127,7 +140,7 @@ def fake_systemd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name in ("chown", "fchown"):
         monkeypatch.setattr(os, name, lambda *_arguments: None)
-    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setattr(accounts, "job_group", fake.job_group)
     return fake
 
 

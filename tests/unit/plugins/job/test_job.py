@@ -6,11 +6,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pwd
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils import accounts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import (
     launch,
     records,
@@ -93,6 +97,7 @@ def test_a_user_is_kept_in_a_sandbox_with_the_chips_in_it(
     run_module("job", **{**job, "user": "nobody"})
     properties = set(fake_systemd.started[0][1])
     assert {"User=nobody", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "PrivateTmp=yes"} <= properties
+    assert {"ProtectHome=yes", "ProtectProc=invisible"} <= properties
     names = {item.partition("=")[0] for item in properties}
     assert not names & {"PrivateDevices", "ProtectClock", "DevicePolicy", "DeviceAllow"}
 
@@ -306,12 +311,77 @@ def test_nothing_is_decided_before_the_disk_is_mounted(
     assert run_module("job", **job)["action"] == "skip"
 
 
-def test_the_default_user_is_who_became_root(
+@pytest.fixture
+def shared(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A job of the user that all stages share."""
+    monkeypatch.setattr(accounts, "JOBS_USER", "nobody")
+    return {**job, "user": None}
+
+
+def test_the_default_user_is_the_one_of_the_jobs_whoever_became_root(
+    run_module: RunModule, fake_systemd: Systemd, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "me")
+    assert run_module("job", **shared)["job"]["user"] == "nobody"
+
+
+def groups(fake_systemd: Systemd) -> list[list[str]]:
+    return [
+        [item for item in properties if re.match("(Supplementary)?Groups?=", item)]
+        for _, properties, _ in fake_systemd.started
+    ]
+
+
+def test_jobs_that_run_together_have_no_group_in_common(
+    run_module: RunModule, fake_systemd: Systemd, shared: dict[str, Any]
+) -> None:
+    """With the same user and group, one could read the memory and the environment of the other."""
+    run_module("job", **shared)
+    run_module("job", **{**shared, "name": "other"})
+    shutil.rmtree(Path(records.RUN_DIR, "sft"))  # the first one ends
+    run_module("job", **{**shared, "name": "third"})
+    own = f"SupplementaryGroups={pwd.getpwnam('nobody').pw_gid}"
+    assert groups(fake_systemd) == [[f"Group=group-{number}", own] for number in (1, 2, 1)]
+
+
+def test_a_job_of_another_user_has_that_users_group(
+    run_module: RunModule, fake_systemd: Systemd, shared: dict[str, Any]
+) -> None:
+    run_module("job", **{**shared, "user": "root"})
+    assert groups(fake_systemd) == [[]]
+
+
+def test_too_many_jobs_at_once_are_refused_and_leave_no_secret(
+    run_module: RunModule, fake_systemd: Systemd, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_taken: object) -> str:
+        raise accounts.AccountError("64 jobs run on this machine. Wait until one has ended")
+
+    monkeypatch.setattr(accounts, "job_group", refuse)
+    assert run_module("job", **shared)["msg"].startswith("job sft: 64 jobs run on this machine. Wait until")
+    assert not Path(records.RUN_DIR, "sft").exists()
+
+
+def test_the_user_of_the_jobs_is_missing_on_a_machine_that_was_not_prepared(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SUDO_USER", "nobody")
-    result = run_module("job", **{**job, "user": None})
-    assert result["job"]["user"] == "nobody"
+    monkeypatch.setattr(accounts, "JOBS_USER", "tpuops-is-not-here")
+    told = run_module("job", **{**job, "user": None})["msg"]
+    assert told == (
+        "user: there is no user tpuops-is-not-here on this machine. The role data_disk creates it: "
+        "ansible-playbook site.yml --tags data_disk"
+    )
+
+
+@pytest.mark.parametrize("user", ["nobody", "root"])
+def test_a_directory_that_the_sandbox_does_not_have_is_refused(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], user: str
+) -> None:
+    result = run_module("job", **{**job, "user": user, "chdir": "/root"})
+    if user == "root":
+        assert result["action"] == "run"
+    else:
+        assert result["msg"].startswith("chdir: /root is out of reach of jobs, as are all home directories")
 
 
 def test_a_secret_reaches_systemd_and_nothing_else(

@@ -112,6 +112,17 @@ def test_the_command_gets_its_environment_and_its_secrets(make_unit: MakeUnit) -
     assert "INVOCATION_ID" not in environment
 
 
+@pytest.mark.parametrize("reachable", [True, False])
+def test_a_home_that_the_sandbox_does_not_have_is_tmp(
+    make_unit: MakeUnit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reachable: bool
+) -> None:
+    home = tmp_path if reachable else tmp_path / "away"
+    monkeypatch.setenv("HOME", str(home))
+    unit = make_unit(["true"])
+    assert runner.child_environment(unit.spec(), "")["HOME"] == (str(home) if reachable else "/tmp")
+    assert runner.child_environment(unit.spec(environment={"HOME": "/x"}), "")["HOME"] == "/x"
+
+
 def test_exit_status_and_peak_memory_are_kept(make_unit: MakeUnit) -> None:
     unit = make_unit([sys.executable, "-c", "import sys; x = bytearray(80_000_000); sys.exit(3)"])
     process = unit.start()
