@@ -32,7 +32,7 @@ help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: up ## From nothing to a served, fine-tuned model on the local cloud.
-	ansible-playbook site.yml $(ANSIBLE_ARGS)
+	ansible-playbook -i inventories/local site.yml $(ANSIBLE_ARGS)
 
 up: system-packages deps ## Start the local cloud.
 	python -m localcloud up

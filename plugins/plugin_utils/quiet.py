@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 
 ARGUMENTS = re.compile(r"(_execute_module \([\w.]+), .*", re.DOTALL)
 
@@ -24,7 +25,11 @@ class Quiet(ActionBase):  # type: ignore[misc]
 
     def _execute_module(self, *arguments: Any, **options: Any) -> Any:
         with arguments_hidden():
-            return super()._execute_module(*arguments, **options)
+            result = super()._execute_module(*arguments, **options)
+        # A module does not know how it was called.
+        if isinstance(result.get("msg"), str):
+            result["msg"] = as_started(result["msg"])
+        return result
 
 
 def hidden(debug: Callable[..., None]) -> Callable[..., None]:
