@@ -51,6 +51,7 @@ class GalaxyUser:
 
     home: Path
     environment: Mapping[str, str]
+    programs: Path = Path(sys.executable).parent
 
     @property
     def directory(self) -> Path:
@@ -67,7 +68,7 @@ class GalaxyUser:
 
     def run(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [program(name), *arguments],
+            [str(self.programs / name), *arguments],
             cwd=self.directory,
             env={**without_clone(self.environment), "HOME": str(self.home), **environment},
             capture_output=True,

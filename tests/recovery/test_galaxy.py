@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests import artifact, readme
+from tests import artifact, readme, versions
 from tests.e2e.support import ROOT
 
 from .support import Site, words
@@ -20,9 +21,14 @@ Play = Callable[..., str]
 BEFORE = re.compile("provided hosts list is empty|API has not been used in project")
 
 
-@pytest.fixture(scope="module")
-def user(site: Site, tmp_path_factory: pytest.TempPathFactory) -> artifact.GalaxyUser:
-    """A user with the artifact and the README's inventory. What `localcloud env` exports is the cloud."""
+@pytest.fixture(scope="module", params=["locked", "oldest"])
+def user(
+    request: pytest.FixtureRequest, site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> artifact.GalaxyUser:
+    """A user with a version of ansible-core, the artifact and the README's inventory.
+
+    What `localcloud env` exports is the cloud.
+    """
     base = tmp_path_factory.mktemp("galaxy")
     exports = subprocess.run(
         ["sh", "-c", 'eval "$("$0" -m localcloud env)" && env -0', sys.executable],
@@ -33,7 +39,10 @@ def user(site: Site, tmp_path_factory: pytest.TempPathFactory) -> artifact.Galax
         check=True,
     ).stdout
     environment = dict(line.split("=", 1) for line in exports.split("\0") if line)
-    user = artifact.GalaxyUser(base / "home", environment)
+    programs = Path(sys.executable).parent
+    if request.param != "locked":
+        programs = versions.environment(request.param)
+    user = artifact.GalaxyUser(base / "home", environment, programs)
     user.install(artifact.build(base))
     for name, text in readme.galaxy_inventory().items():
         (user.directory / name).parent.mkdir(parents=True, exist_ok=True)
