@@ -41,6 +41,17 @@ def build(directory: Path) -> Path:
     return artifact
 
 
+def install(artifact: Path, directory: Path) -> Path:
+    """The directory, in which Ansible finds the collection now."""
+    options = ["--offline", "--collections-path", str(directory)]
+    command = [program("ansible-galaxy"), "collection", "install", *options, str(artifact)]
+    directory.mkdir(parents=True)
+    # Elsewhere the ansible.cfg of a clone would tell that the collection is there already.
+    subprocess.run(command, cwd=directory, env=without_clone(os.environ), capture_output=True, check=True)
+    assert (directory / "ansible_collections/tpuops/maxtext").is_dir()
+    return directory
+
+
 def without_clone(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(OF_A_CLONE)}
 

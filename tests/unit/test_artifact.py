@@ -50,6 +50,7 @@ def test_it_holds_the_collection_alone(files: set[str]) -> None:
     assert not [name for name in files if "/tests/" in name or "__pycache__" in name]
     assert {name for name in files if name.startswith("inventories/")} == {
         "inventories/gcp/group_vars/all.yml",
+        "inventories/gcp/localhost.yml",
         "inventories/gcp/tpu_vm.yml",
     }
     assert {Path(name).suffix for name in files if name.startswith("environments/")} == {".txt", ".md"}
