@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+SETTINGS = sorted((ROOT / "inventories").rglob("*.yml"))
 DOCUMENTS = (
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -16,6 +18,7 @@ DOCUMENTS = (
 )
 FILE = re.compile(r"^`([^`]+\.yml)`:\n\n```yaml\n(.*?)```", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMENT = re.compile(r"^# +(ansible-playbook .*)$", re.MULTILINE)
 INLINE = re.compile(r"`(ansible[a-z-]* [^`]+)`", re.DOTALL)
 
 
@@ -32,7 +35,13 @@ def galaxy_inventory() -> dict[str, str]:
 
 
 def commands() -> Iterator[Command]:
-    """Every command of the documents: lines of shell blocks, and what stands between backquotes."""
+    """Every command of the documents: lines of shell blocks, and what stands between backquotes.
+
+    The comments of playbooks and inventories are documents too.
+    """
+    for source in (*PLAYBOOKS, *SETTINGS):
+        for line in COMMENT.findall(source.read_text()):
+            yield Command(str(source.relative_to(ROOT)), line)
     for document in DOCUMENTS:
         text = document.read_text()
         name = str(document.relative_to(ROOT))
