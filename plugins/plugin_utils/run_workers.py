@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 #: The variable in which each source of the inventory plugin says what it lists: {file, project, zones,
 #: nodes}.
-LISTED = "tpu_vm_sources"
+LISTED = "_tpu_vm_sources"
 EXAMPLES = "The README shows one of a few lines; a clone has inventories/gcp and inventories/local"
 
 

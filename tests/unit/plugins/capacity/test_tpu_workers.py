@@ -66,7 +66,7 @@ def listed(**source: Any) -> Json:
     """A check that a run would find its node n-1, in zone A or B of the project p."""
     given = {"name": "n-1", "project": "p", "zones": [A, B], "owner": "me"}
     sources = [{"file": FILE, "project": "p", "zones": [A, B], "nodes": ["n-1"], **source}]
-    variables = {"groups": {}, "hostvars": {}, "tpu_vm_sources": sources}
+    variables = {"groups": {}, "hostvars": {}, "_tpu_vm_sources": sources}
     result: Json = Action(given).run(task_vars=variables)
     return result
 
@@ -97,7 +97,7 @@ def test_an_inventory_of_something_else_is_named() -> None:
             Action({"project": project}).run(task_vars={"groups": {}, "hostvars": {}})
     with pytest.raises(AnsibleActionFail, match=r"^project: is not set\..*GCP_PROJECT"):
         sources = [{"file": FILE, "project": "", "zones": [], "nodes": []}]
-        Action({"project": ""}).run(task_vars={"groups": {}, "hostvars": {}, "tpu_vm_sources": sources})
+        Action({"project": ""}).run(task_vars={"groups": {}, "hostvars": {}, "_tpu_vm_sources": sources})
 
 
 def test_a_node_whose_name_makes_the_same_group_is_another_one() -> None:

@@ -603,7 +603,7 @@ def test_what_the_file_does_not_set_follows_the_variables_of_the_run(api: Api, s
     assert data.groups["tpu_vm"].get_vars()["ansible_ssh_private_key_file"] == "/keys/mine"
     assert api.sent[0].headers["Authorization"] == "Bearer of-the-run"
     listed = {"project": "my-project", "zones": ["us-west1-c"], "nodes": ["mine"]}
-    assert data.groups["all"].get_vars() == {"tpu_vm_sources": [{"file": str(source.path), **listed}]}
+    assert data.groups["all"].get_vars() == {"_tpu_vm_sources": [{"file": str(source.path), **listed}]}
 
 
 def test_the_candidates_say_where_the_nodes_of_the_run_are(api: Api, source: Source) -> None:
@@ -624,7 +624,7 @@ def test_what_the_file_sets_is_a_setting_of_the_run(api: Api, source: Source) ->
     source.write(nodes=["us-west1-c/mine"], timeout=9.0, **key)
     listing(api, node("mine", state="STOPPED"))
     variables = source.read().groups["all"].get_vars()
-    assert variables.pop("tpu_vm_sources")
+    assert variables.pop("_tpu_vm_sources")
     assert variables == {
         "project": "my-project",
         "zone": "us-west1-c",
