@@ -26,7 +26,7 @@ CHAOS_ARGS ?=
 BENCH_ARGS ?=
 
 .PHONY: help run up deps system-packages test-packages clean distclean soak chaos bench
-.PHONY: test lint unit compatible contract machines recovery molecule e2e cuts damage
+.PHONY: test lint unit compatible sanity contract machines recovery molecule e2e cuts damage
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,7 +68,7 @@ lint: deps ## What ruff, mypy and Ansible's linters say: about two minutes.
 	python -m tests.run $@
 
 # One stage of make test by itself.
-compatible contract machines recovery molecule e2e cuts damage: test-packages deps
+compatible sanity contract machines recovery molecule e2e cuts damage: test-packages deps
 	python -m tests.run $@
 
 soak: test-packages deps ## The long tests: two to three hours. Writes docs/reliability.md and docs/performance.md.

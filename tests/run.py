@@ -154,6 +154,11 @@ def compatible() -> Count:
     )
 
 
+def sanity() -> Count:
+    """All of ansible-test's sanity tests: two minutes of a core."""
+    return check([sys.executable, "-m", "tests.sanity", "--python", "default"])
+
+
 def contract() -> Count:
     return pytest("tests/contract")
 
@@ -213,6 +218,7 @@ STAGES = {
     "damage": Stage(damage, heavy=True, after=("e2e",)),
     "molecule": Stage(molecule, heavy=True, after=("e2e",)),
     "compatible": Stage(compatible),
+    "sanity": Stage(sanity),
     "machines": Stage(machines),
     "contract": Stage(contract),
     "soak": Stage(soak, heavy=True),
