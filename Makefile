@@ -26,13 +26,13 @@ CHAOS_ARGS ?=
 BENCH_ARGS ?=
 
 .PHONY: help run up deps system-packages test-packages clean distclean soak chaos bench
-.PHONY: test lint unit contract machines recovery molecule e2e cuts damage
+.PHONY: test lint unit compatible sanity contract machines recovery molecule e2e cuts damage
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: up ## From nothing to a served, fine-tuned model on the local cloud.
-	ansible-playbook site.yml $(ANSIBLE_ARGS)
+	ansible-playbook -i inventories/local site.yml $(ANSIBLE_ARGS)
 
 up: system-packages deps ## Start the local cloud.
 	python -m localcloud up
@@ -68,7 +68,7 @@ lint: deps ## What ruff, mypy and Ansible's linters say: about two minutes.
 	python -m tests.run $@
 
 # One stage of make test by itself.
-contract machines recovery molecule e2e cuts damage: test-packages deps
+compatible sanity contract machines recovery molecule e2e cuts damage: test-packages deps
 	python -m tests.run $@
 
 soak: test-packages deps ## The long tests: two to three hours. Writes docs/reliability.md and docs/performance.md.

@@ -28,6 +28,8 @@ from xml.etree import ElementTree
 
 import click
 
+from tests import versions
+
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "tests"
 AT_ONCE = 3  # stages
@@ -103,10 +105,12 @@ def read_junit(report: Path) -> Count:
     return count
 
 
-def pytest(*arguments: str) -> Count:
-    report = REPORTS / (re.sub(r"\W+", "-", arguments[0]) + ".xml")
+def pytest(*arguments: str, python: Path | None = None, report_of: str = "") -> Count:
+    """python: the directory of another interpreter; report_of: what its results are called."""
+    report = REPORTS / (re.sub(r"\W+", "-", report_of or arguments[0]) + ".xml")
     report.unlink(missing_ok=True)
-    status = run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments])
+    program = str(python / "python") if python else sys.executable
+    status = run([program, "-m", "pytest", "-q", f"--junitxml={report}", *arguments])
     count = read_junit(report) if report.exists() else Count()
     # A run that broke outside of any test must not count as passed.
     if count.failed or (report.exists() and not status):
@@ -136,6 +140,23 @@ def lint() -> Count:
 
 def unit() -> Count:
     return pytest("tests/unit", "--numprocesses=2", "--dist=worksteal")
+
+
+def compatible() -> Count:
+    """The unit tests of the plugins on the oldest and the newest versions that users may have."""
+    left_out = [f"--ignore={path}" for path in versions.LEFT_OUT]
+    return sum(
+        (
+            pytest("tests/unit/plugins", *left_out, python=versions.environment(name), report_of=name)
+            for name in versions.NAMES
+        ),
+        start=Count(),
+    )
+
+
+def sanity() -> Count:
+    """All of ansible-test's sanity tests: two minutes of a core."""
+    return check([sys.executable, "-m", "tests.sanity", "--python", "default"])
 
 
 def contract() -> Count:
@@ -196,6 +217,8 @@ STAGES = {
     "cuts": Stage(cuts, heavy=True, after=("e2e",)),
     "damage": Stage(damage, heavy=True, after=("e2e",)),
     "molecule": Stage(molecule, heavy=True, after=("e2e",)),
+    "compatible": Stage(compatible),
+    "sanity": Stage(sanity),
     "machines": Stage(machines),
     "contract": Stage(contract),
     "soak": Stage(soak, heavy=True),

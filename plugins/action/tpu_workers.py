@@ -18,6 +18,8 @@ OPTIONS = {
     "nodes": {"type": "list", "elements": "dict"},
     "labels": {"type": "dict", "default": {}},
     "owner": {"type": "str"},
+    "project": {"type": "str"},
+    "zones": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -30,9 +32,18 @@ class ActionModule(Quiet):
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(
-            argument_spec=OPTIONS, required_one_of=[("name", "nodes")], mutually_exclusive=[("name", "nodes")]
+            argument_spec=OPTIONS,
+            required_one_of=[("name", "nodes", "project")],
+            mutually_exclusive=[("name", "nodes"), ("nodes", "project")],
         )
         variables = task_vars or {}
+        if options["project"] is not None:
+            sources = variables.get(run_workers.LISTED, [])
+            why = run_workers.unlisted(sources, options["project"], options["zones"], options["name"])
+            if why:
+                raise AnsibleActionFail(why)
+            if options["name"] is None:
+                return {"hosts": [], "others": [], "missing": "", "changed": False}
         groups, hostvars = variables["groups"], variables["hostvars"]
         if options["nodes"] is not None:
             found = run_workers.of_nodes(groups, hostvars, options["nodes"])

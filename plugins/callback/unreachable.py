@@ -21,6 +21,7 @@ author:
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -35,7 +36,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 
 def advice(host: str) -> str:
-    return (
+    return as_started(
         f"{host} cannot be reached. Jobs on it go on. Run the same command again: if Google took the TPU VM "
         "away, it is made again with the same disk, and what had ended is not repeated. If it stays silent, "
         "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk, and run it once more."

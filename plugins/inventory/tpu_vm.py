@@ -23,6 +23,15 @@ description:
   - SSH trusts the host keys that the workers publish through Google's API and nothing else. The name under
     which it knows them holds the node's unique id, so a node made again is not mistaken for the old one.
   - The file's name ends in C(tpu_vm.yml) or C(tpu_vm.yaml).
+  - The playbooks of this collection need one inventory source of this plugin, and no more. What it lists
+    follows the variables of a run. An option that the file does not set takes its value from them.
+    O(project) is the variable C(project). O(zones) are those of C(tpu_vm_candidates), else C(zone). O(nodes)
+    are C(tpu_vm_listed), else C(leftovers_delete), else C(tpu_vm_name). O(user), O(ssh_key_file),
+    O(os_login) and O(os_login_email) are the variables of these names that begin with C(tpu_vm_). The
+    credentials and endpoints are the entries of C(gcp_auth).
+  - What the file does set becomes a variable of the group C(all), where no other source sets it. So it is
+    enough to set C(project), the zone, the node, the user and the key in the file.
+  - There is an empty group C(workers), which the playbooks fill.
   - While the project is not known or its TPU API is not enabled yet there are no hosts, which C(-v) tells.
 notes:
   - Every option may be a template. It sees extra variables, the variables of the group C(all) that stand in
@@ -87,7 +96,15 @@ options:
   user:
     description: Whom Ansible logs in as; not set on the hosts if it is empty.
     type: str
-    default: ""
+    default: tpu
+  ssh_key_file:
+    description:
+      - The private key that Ansible logs in with; not set if it is empty.
+      - One that this file does not set is a variable of the group C(tpu_vm), so that C(group_vars) come
+        before it.
+    type: str
+    default: ~/.ssh/google_compute_engine
+    version_added: 0.2.0
   os_login:
     description:
       - Whether Ansible logs in as the POSIX account that OS Login has for O(os_login_email) in the project,
@@ -196,8 +213,13 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError, AnsibleValueOmittedError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.template import trust_as_template
 from ansible.vars.plugins import get_vars_from_path
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, connect
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import (
+    check_names,
+    connect,
+    gcp_argument_spec,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     ApiDisabled,
@@ -207,7 +229,27 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, workers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_workers import LISTED
 
+# Where the options are taken from that the file does not set: the variables of a run, as templates.
+OF_RUN = {
+    "project": "{{ project | default(omit, true) }}",
+    "zones": "{{ (tpu_vm_candidates | map(attribute='zone') | unique) if tpu_vm_candidates is defined"
+    " else [zone] if zone is defined else omit }}",
+    "nodes": "{{ tpu_vm_listed | default(leftovers_delete | default(tpu_vm_name | default(omit))) }}",
+    "user": "{{ tpu_vm_user | default(omit) }}",
+    "ssh_key_file": "{{ tpu_vm_ssh_key_file | default(omit) }}",
+    "os_login": "{{ tpu_vm_os_login | default(omit) }}",
+    "os_login_email": "{{ tpu_vm_os_login_email | default(omit) }}",
+}
+AUTH = tuple(gcp_argument_spec())[1:]
+OF_RUN |= {option: f"{{{{ (gcp_auth | default({{}}))['{option}'] | default(omit) }}}}" for option in AUTH}
+# What must not become a variable: every program that lists the inventory would print it.
+SECRETS = {"service_account_contents", "access_token"}
+KEY = "ansible_ssh_private_key_file"
+# Of the group, so that group_vars come before them. Without pipelining the arguments of modules, secrets
+# among them, lie in files on the machine.
+SHARED = {"ansible_pipelining": True, "ansible_python_interpreter": "auto_silent"}
 # These are expressions for later, which are evaluated for each host.
 NOT_TEMPLATES = {"compose", "groups", "keyed_groups", "hostnames"}
 # What an answer depends on: the cache keeps one for each set of values.
@@ -240,6 +282,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         with private_files():
             self._read_config_data(path)  # which makes the cache's directory
         options = dict(self.get_options())
+        # Filled by the playbooks.
+        self.inventory.add_group("workers")
+        self._tell_run(options, path)
         if not options["project"]:
             self.display.v(f"{path}: the project is not known yet, so there are no TPU VMs")
             return
@@ -278,8 +323,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         """Evaluate templates first, so that types and choices are checked on what they give."""
+        self._given = {name for name in direct or {} if name in OF_RUN}
         evaluated = {}
-        for name, value in (direct or {}).items():
+        for name, value in {**of_run(), **(direct or {})}.items():
             try:
                 evaluated[name] = value if name in NOT_TEMPLATES else self.templar.template(value)
             except AnsibleValueOmittedError:
@@ -287,6 +333,38 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             except Exception as error:
                 raise AnsibleParserError(f"The option {name} cannot be evaluated: {error}") from error
         super().set_options(task_keys=task_keys, var_options=var_options, direct=evaluated)
+
+    # The run
+
+    def _tell_run(self, options: Json, path: str) -> None:
+        """Let the roles know what the file sets, and what it lists: a run refuses to make what it could not
+        find."""
+        given = {name: options[name] for name in self._given if options[name] not in (None, "", [])}
+        auth = {name: given[name] for name in AUTH if name in given and name not in SECRETS}
+        one = {"zones": "zone", "nodes": "tpu_vm_name"}
+        variables = {
+            **({"project": given["project"]} if "project" in given else {}),
+            **{
+                variable: short_name(given[name][0])
+                for name, variable in one.items()
+                if len(given.get(name, ())) == 1
+            },
+            **{f"tpu_vm_{name}": given[name] for name in ("user", "ssh_key_file") if name in given},
+            **{f"tpu_vm_{name}": given[name] for name in ("os_login", "os_login_email") if name in given},
+            **({"gcp_auth": auth} if auth else {}),
+        }
+        everybody = self.inventory.groups["all"]
+        for name, value in variables.items():
+            if name not in everybody.get_vars():
+                everybody.set_variable(name, value)
+        listed: Json = {
+            "file": path,
+            **{
+                name: options[name] or default
+                for name, default in (("project", ""), ("zones", []), ("nodes", []))
+            },
+        }
+        everybody.set_variable(LISTED, [*everybody.get_vars().get(LISTED, []), listed])
 
     # What Google has
 
@@ -399,7 +477,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         self._made: dict[str, str] = {}
         hosts = [host for node in found["nodes"] for host in self._hosts(node, options)]
         expected = [self._expected(node) for node in found["waiting"]]
-        self._group("tpu_vm")
+        shared = self._group("tpu_vm")
+        for name, value in SHARED.items():
+            self.inventory.set_variable(shared, name, value)
+        if "ssh_key_file" not in self._given and options["ssh_key_file"]:
+            self.inventory.set_variable(shared, KEY, os.path.expanduser(options["ssh_key_file"]))
         # Ansible would take a host of such a name for the group, or for the controller.
         groups = {group for host in hosts + expected for group in host["groups"]}
         taken = {*RESERVED, *self.inventory.groups, *groups}
@@ -419,6 +501,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             }
             if user := found["os_login_user"] or options["user"]:
                 connection["ansible_user"] = user
+            if "ssh_key_file" in self._given and options["ssh_key_file"]:
+                connection[KEY] = os.path.expanduser(options["ssh_key_file"])
             self._add_host(host, connection, options)
         for host in expected:
             self._add_host(host, {}, options)
@@ -498,6 +582,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             if value is not None:
                 return value
         return super()._compose(template, variables, *arguments)
+
+
+def of_run() -> Json:
+    """OF_RUN as Ansible evaluates it: it takes nothing for a template that does not come from its user."""
+    return {name: trust_as_template(template) for name, template in OF_RUN.items()}
 
 
 def plain(path: str, variables: Json) -> Any:

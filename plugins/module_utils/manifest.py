@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # it is a program of its own too
 """What a stage left on the disk, by content, so that the next stage can compare before it uses it.
 
 A manifest is a JSON file beside a tree of files: ``files`` maps each path, relative to the tree, to its
@@ -34,7 +35,7 @@ def files_below(root: str, parts: list[str] | None = None) -> list[str]:
     """
     found = []
     for top in [root] if parts is None else [os.path.join(root, part) for part in parts]:
-        for directory, _, names in os.walk(top):
+        for directory, _below, names in os.walk(top):
             found += [os.path.relpath(os.path.join(directory, name), root) for name in names]
     return sorted(found)
 

@@ -148,7 +148,7 @@ class Tpus:
         found: list[Json] = []
         for operation in self._operations():
             data = operation.get("metadata", {})
-            kind, _, target = (
+            kind, _slash, target = (
                 str(data.get("target", "")).partition(f"/locations/{self.zone}/")[2].partition("/")
             )
             if target == name and kind in ("nodes", "queuedResources"):

@@ -203,7 +203,7 @@ def call(params: dict[str, Any], path: str, body: dict[str, Any] | None = None) 
         reason = getattr(error, "reason", error)
         raise ChatError(
             f"url: {url} cannot be reached ({reason}): is the server running? If it is vLLM of the role "
-            "vllm_serve, site.yml --tags vllm_serve starts it"
+            "vllm_serve, ansible-playbook site.yml --tags vllm_serve starts it"
         ) from error
     except ValueError as error:
         raise ChatError(f"url: {url} did not answer in JSON: is it a chat completions interface?") from error

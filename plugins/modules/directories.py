@@ -14,7 +14,7 @@ description:
   - Makes each directory that is missing, with its parents, and sets owner, group and mode of those named.
   - One call for the whole list; a loop over M(ansible.builtin.file) costs a connection's round trip for each.
 author:
-  - The tpuops.maxtext maintainers
+  - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:
   - tpuops.maxtext.attributes
 attributes:

@@ -22,7 +22,7 @@ description:
     not grow a mounted one (a container without C(CAP_SYS_RESOURCE)), it is unmounted for that when it is not
     in use.
 author:
-  - The tpuops.maxtext maintainers
+  - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:
   - tpuops.maxtext.attributes
 attributes:

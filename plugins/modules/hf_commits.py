@@ -159,7 +159,7 @@ def main() -> None:
             "jobs": {"type": "list", "elements": "dict", "default": []},
             "checkpoint": {"type": "dict"},
             "model": {**repository, "required": True},
-            "tokenizer": repository,
+            "tokenizer": {**repository, "no_log": False},
             "dataset": repository,
             "token": {"type": "str", "no_log": True},
             "endpoint": {"type": "str", "default": "https://huggingface.co"},

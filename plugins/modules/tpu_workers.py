@@ -14,6 +14,8 @@ description:
   - Finds the workers of a node among the hosts of the inventory plugin P(tpuops.maxtext.tpu_vm#inventory).
   - The workers of somebody else's node of the same name are not among them. So nothing trains on that node,
     stops its jobs or deletes it.
+  - With O(project) it first checks that the inventory lists the nodes of that project, and fails otherwise.
+    A run that creates a node which the inventory does not show would pay for it and could not use it.
   - Asks neither Google nor a machine.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
@@ -22,7 +24,7 @@ extends_documentation_fragment:
   - tpuops.maxtext.attributes.info_module
 options:
   name:
-    description: Name of the node of the run. It is this or O(nodes).
+    description: Name of the node of the run. It is this, O(nodes) or O(project).
     type: str
   nodes:
     description: Nodes, whoever's they are, as RV(tpuops.maxtext.tpu_leftovers#module:deleted) has them. Of
@@ -36,6 +38,15 @@ options:
   owner:
     description: Whose the run is, as O(tpuops.maxtext.tpu_capacity#module:owner), with the same default.
     type: str
+  project:
+    description: Id of the project whose nodes the inventory must list. Not with O(nodes).
+    type: str
+  zones:
+    description: Zones in which the run may create the node O(name). With O(project) and O(name) the inventory
+      must list them, and a node of this name.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""

@@ -21,6 +21,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     zone_of,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import elsewhere
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import Elsewhere
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
@@ -207,9 +208,11 @@ class Ladder:
         self.served_elsewhere = [item for item in others if state_of(item) == "ACTIVE"]
         for item in [] if down else self.served_elsewhere:
             self._warn(
-                f"The queued resource {self.name} in {zone_of(item)}, where no candidate is, has its "
-                "node, which costs money. Add a candidate there, or delete it with ansible-playbook "
-                f"playbooks/leftovers.yml -e leftovers_delete=queued:{zone_of(item)}/{self.name}"
+                as_started(
+                    f"The queued resource {self.name} in {zone_of(item)}, where no candidate is, has its "
+                    "node, which costs money. Add a candidate there, or delete it with ansible-playbook "
+                    f"playbooks/leftovers.yml -e leftovers_delete=queued:{zone_of(item)}/{self.name}"
+                )
             )
         here.sort(key=lambda item: self.zones.index(zone_of(item)))
         return here + [item for item in others if item not in self.served_elsewhere]
@@ -652,8 +655,11 @@ class Ladder:
         elsewhere = [disk["zone"] for disk in disks if disk not in found and self._ours(disk)]
         if elsewhere:
             self.left.append(
-                f"The disk {name} is in {', '.join(elsewhere)}, where no candidate is, and stays. Delete it: "
-                f"ansible-playbook playbooks/leftovers.yml -e leftovers_delete=disk:{elsewhere[0]}/{name}"
+                as_started(
+                    f"The disk {name} is in {', '.join(elsewhere)}, where no candidate is, and stays. "
+                    "Delete it: ansible-playbook "
+                    f"playbooks/leftovers.yml -e leftovers_delete=disk:{elsewhere[0]}/{name}"
+                )
             )
         elif missing:
             self.left.append(

@@ -1,33 +1,86 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of the running command's arguments another one needs, to find the same machine."""
+"""The commands in messages, as the user of the running command can type them.
+
+A message names a playbook as a clone has it, ``ansible-playbook playbooks/teardown.yml``. What the user reads
+finds the same playbook, from a clone or from Galaxy, and acts on the same cloud, node and disk.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
-from ansible import constants, context
+from ansible import context
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 
-#: Extra variables that say where a job is. No other is repeated: it may be a secret.
-PLACE = ("tpu_vm_name", "data_disk_mount_point")
+COLLECTION = "tpuops.maxtext"
+#: Where this collection is: what a link leads to, in a clone.
+ROOT = Path(__file__).resolve().parents[2]
+#: Extra variables that say where something is, and whose. No other is repeated: it may be a secret.
+PLACE = (
+    "project",
+    "zone",
+    "tpu_vm_candidates",
+    "tpu_vm_name",
+    "tpu_vm_owner",
+    "tpu_vm_labels",
+    "data_disk_mount_point",
+)
 # Ansible splits, unquotes and expands other values of NAME=VALUE.
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]+")
+COMMAND = re.compile(r"ansible-playbook\s+(?:playbooks/)?([a-z_]+)\.yml\b")
 
 
-def same_place(loader: DataLoader) -> str:
-    """The inventory that was given and the variables that say where, to be put behind a command."""
-    inventory = list(context.CLIARGS.get("inventory") or [])
-    given = [] if inventory == constants.DEFAULT_HOST_LIST else inventory
-    variables = load_extra_vars(loader)
-    parts = [f"-i {shlex.quote(source)}" for source in given]
-    parts += [extra_variable(name, variables[name]) for name in PLACE if name in variables]
-    return " ".join(parts)
+def as_started(text: str) -> str:
+    """A message in which each command has the inventory and the place of the running command.
+
+    What the message itself says after a command's playbook is not said twice.
+    """
+    parts = COMMAND.split(text)
+    told = parts[0]
+    for name, rest in zip(parts[1::2], parts[2::2], strict=True):
+        told += playbook_command(name, rest) + rest
+    return told
+
+
+def playbook_command(name: str, rest: str = "") -> str:
+    """The command that plays one of our playbooks. rest: what follows in the message."""
+    variables = load_extra_vars(DataLoader())
+    given = [each for each in PLACE if each in variables and f"-e {each}=" not in rest]
+    place = [extra_variable(each, variables[each]) for each in given]
+    return " ".join(["ansible-playbook", *sources(), shlex.quote(playbook(name)), *place])
+
+
+def sources() -> list[str]:
+    """The options that give the same inventory, and open what is encrypted in it."""
+    asked = context.CLIARGS
+    options = [("-i", source) for source in asked.get("inventory") or [] if source != "/etc/ansible/hosts"]
+    options += [("--vault-id", each) for each in asked.get("vault_ids") or []]
+    options += [("--vault-password-file", each) for each in asked.get("vault_password_files") or []]
+    told = [f"{option} {shlex.quote(shortest(value))}" for option, value in options]
+    return [*told, *(["--ask-vault-pass"] if asked.get("ask_vault_pass") else [])]
+
+
+def playbook(name: str) -> str:
+    """A playbook of ours as the running one was named: by its path in a clone, else by its full name."""
+    running = next(iter(context.CLIARGS.get("args") or []), "")
+    if not Path(running).is_file() or ROOT not in Path(running).resolve().parents:
+        return f"{COLLECTION}.{name}"
+    path = ROOT / f"{name}.yml"
+    return shortest(str(path if path.is_file() else ROOT / "playbooks" / f"{name}.yml"))
+
+
+def shortest(path: str) -> str:
+    """A path below the working directory, from there on; anything else as it is."""
+    beside = os.path.relpath(path, Path.cwd()) if os.path.isabs(path) else path
+    return path if beside.startswith("..") else beside
 
 
 def extra_variable(name: str, value: Any) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, zone_of
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 
 Json = dict[str, Any]
 
@@ -63,7 +64,7 @@ def stays(item: Json) -> str:
     kind, path = ("queued resource", "queued") if queued else ("TPU VM", "node")
     state = item["state"]["state"] if queued else item["state"]
     name, zone = short_name(item["name"]), zone_of(item)
-    return (
+    return as_started(
         f"Your {kind} {name} is in {zone}, {state}, where no candidate is, and stays. Delete it: "
         f"ansible-playbook playbooks/leftovers.yml -e leftovers_delete={path}:{zone}/{name}"
     )

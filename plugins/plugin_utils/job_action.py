@@ -25,7 +25,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     duration,
     parser,
 )
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import extra_variable, same_place
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started, extra_variable
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import HOST_KEY_REFUSED, Quiet
@@ -234,7 +234,7 @@ class JobAction(Quiet):
         It sends them SIGTERM right after SIGINT, and whichever Python handles first would end the worker
         within the handler of the other.
         """
-        told = f"\n{goes_on(job, same_place(self._loader))}\n".encode()
+        told = f"\n{goes_on(job)}\n".encode()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def handle(handlers: dict[signal.Signals, Any]) -> None:
@@ -334,13 +334,13 @@ def terminal() -> Iterator[int]:
 
 
 def failed(message: str) -> Result:
-    return {"failed": True, "msg": message}
+    return {"failed": True, "msg": as_started(message)}
 
 
-def goes_on(job: Result, place: str) -> str:
-    """What becomes of a job that nobody follows any more; ``place`` are arguments that find its machine."""
-    arguments = f"{extra_variable('job_name', job['name'])} {place}".strip()
-    return (
+def goes_on(job: Result) -> str:
+    """What becomes of a job that nobody follows any more."""
+    arguments = extra_variable("job_name", job["name"])
+    return as_started(
         f"Job {job['name']} goes on without this command.\n"
         "To follow it, run the same command again, or: "
         f"ansible-playbook playbooks/follow.yml {arguments}\n"

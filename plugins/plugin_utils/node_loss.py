@@ -15,6 +15,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_ho
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.worker import NODE
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, Tpus, workers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 
 Json = dict[str, Any]
 
@@ -38,7 +39,7 @@ class NodeLost(Exception):
     def __init__(self, name: str, state: str) -> None:
         self.name, self.state = name, state
         self.kind = "preempted" if state in DEAD else "lost"
-        first = f"{DELETE.capitalize()}, and run" if state in UNWELL else "Run"
+        first = f"{DELETE[0].upper()}{as_started(DELETE[1:])}, and run" if state in UNWELL else "Run"
         verb = "starts" if state in STOPPED else "makes"
         super().__init__(
             f"the TPU VM {name} is {state}. {first} the same command again: it {verb} the TPU VM again, with "
@@ -111,8 +112,8 @@ class Watch:
     def silent(self) -> str:
         """What to do when the machine does not answer and Google calls the node READY."""
         return (
-            f"Google says that the TPU VM {self.name} is READY: if it stays silent, {DELETE}, and run the "
-            "same command again"
+            f"Google says that the TPU VM {self.name} is READY: if it stays silent, {as_started(DELETE)}, "
+            "and run the same command again"
         )
 
 

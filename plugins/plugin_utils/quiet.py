@@ -19,6 +19,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
 HOST_KEY_REFUSED = "Host key verification failed"  # how OpenSSH says it
@@ -37,6 +38,14 @@ class Quiet(ActionBase):  # type: ignore[misc]
     """
 
     def _execute_module(self, *arguments: Any, **options: Any) -> Any:
+        result = self._played(*arguments, **options)
+        # A module does not know how it was called.
+        if isinstance(result.get("msg"), str):
+            result["msg"] = as_started(result["msg"])
+        return result
+
+    def _played(self, *arguments: Any, **options: Any) -> Any:
+        """What the module returned. A host key that Google has published since is trusted first."""
         watch: Watch | None = None
         until = 0.0
         while True:

@@ -10,8 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 
 Json = dict[str, Any]
+
+#: The variable in which each source of the inventory plugin says what it lists: {file, project, zones,
+#: nodes}.
+LISTED = "_tpu_vm_sources"
+EXAMPLES = "The README shows one of a few lines; a clone has inventories/gcp and inventories/local"
 
 
 def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], name: str, labels: Json) -> Json:
@@ -46,14 +52,63 @@ def of_nodes(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], n
     return {"hosts": list(dict.fromkeys(hosts)), "others": [], "missing": ""}
 
 
+def unlisted(
+    sources: Sequence[Mapping[str, Any]], project: str, zones: Sequence[str], name: str | None
+) -> str:
+    """Why the inventory would not show the node that a run makes in one of the zones; "" where it would.
+
+    Without a name and zones only the project counts. A run that finds this out later has paid for the node.
+    """
+    if not sources:
+        return (
+            "inventory: no source of the plugin tpuops.maxtext.tpu_vm was given. Give one with -i. "
+            f"{EXAMPLES}."
+        )
+    if not project:
+        return (
+            "project: is not set. Set it in group_vars/all.yml beside the inventory, with -e project=ID, or "
+            "in the environment variable GCP_PROJECT."
+        )
+    problems = [problem(source, project, zones, name) for source in sources]
+    return "" if "" in problems else problems[0]
+
+
+def problem(source: Mapping[str, Any], project: str, zones: Sequence[str], name: str | None) -> str:
+    """Why one source would not show the node; "" where it would."""
+    file = source["file"]
+    if source["project"] != project:
+        shown = source["project"] or "no project"
+        return (
+            f"project: is {project}, but {file} lists the nodes of {shown}. Remove the option project from "
+            "the file, or set the same project in both."
+        )
+    hidden = [zone for zone in zones if source["zones"] and zone not in source["zones"]]
+    if name is not None and hidden:
+        return (
+            f"zone: the node may be created in {', '.join(hidden)}, but {file} lists "
+            f"{', '.join(source['zones'])}. Remove the option zones from the file, or name the same zones "
+            "in both."
+        )
+    nodes = [str(node).rpartition("/")[2] for node in source["nodes"]]
+    if name is not None and nodes and name not in nodes:
+        return (
+            f"tpu_vm_name: is {name}, but {file} lists {', '.join(nodes)}. Remove the option nodes from the "
+            "file, or name the same node in both."
+        )
+    return ""
+
+
 def missing(name: str, others: Sequence[str]) -> str:
-    make = "ansible-playbook site.yml --tags tpu_vm"
     if others:
-        return f"{' '.join(others)} Else make your own with {make} -e tpu_vm_name=NAME."
+        return f"{' '.join(others)} Else make your own with {make('NAME')}."
     return (
-        f"The inventory has no worker of the node {name}. Make it with {make}, or name another with "
+        f"The inventory has no worker of the node {name}. Make it with {make(name)}, or name another with "
         "-e tpu_vm_name=NAME."
     )
+
+
+def make(name: str) -> str:
+    return as_started(f"ansible-playbook site.yml --tags tpu_vm -e tpu_vm_name={name}")
 
 
 def group_of(name: str) -> str:

@@ -252,6 +252,9 @@ def ssh_arguments(known_hosts_file: str, bastion: str) -> str:
         "UserKnownHostsFile": one_path(known_hosts_file),
         "GlobalKnownHostsFile": "/dev/null",
         "CheckHostIP": "no",
+        # A machine that falls silent is noticed within a minute, unless ssh_args say otherwise.
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
         **({"ProxyCommand": proxy_command(bastion)} if bastion else {}),
     }
     return "".join(f"-o {shlex.quote(f'{name}={value}')} " for name, value in settings.items())

@@ -118,7 +118,10 @@ def test_a_base_model_that_rotted_is_not_trained(cloud: Cloud) -> None:
     assert "The converted base model is damaged" in told
     assert "has other content than was recorded" in told
     record = root(cloud, f"echo {MODEL}/manifest.json").strip()
-    assert f"Remove {record} and convert it again: ansible-playbook site.yml --tags convert" in told
+    assert (
+        f"Remove {record} and convert it again: ansible-playbook -i inventories/local site.yml --tags convert"
+        in told
+    )
     root(cloud, f"rm {record}")
     play(cloud, "convert")
     assert whole(cloud, record, root(cloud, f"echo {MODEL}/0").strip())
@@ -239,7 +242,7 @@ def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud, pinned: str) -> None:
     rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/{newest}/model_params")
     told = play(cloud, "export", "-e", f"sft_steps={newest}", status=2)
     assert "The checkpoint is damaged" in told
-    assert "ansible-playbook site.yml --tags sft,export" in told
+    assert "ansible-playbook -i inventories/local site.yml --tags sft,export" in told
     play(cloud, "sft,export", "-e", f"sft_steps={newest}", "-e", f"dataset_revision={pinned}")
     assert f"Restored params from step: {before}" in log(cloud, f"sft-{RUN}")
     assert whole(cloud, f"{EXPORT}.manifest.json", EXPORT)

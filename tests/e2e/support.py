@@ -206,6 +206,7 @@ def local_cloud(base: Path, place: Mapping[str, str] | None = None) -> Iterator[
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_INVENTORY": str(ROOT / "inventories" / "local"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_HOME": str(base / "ansible"),
         "LOCALCLOUD_STATE_DIR": str(base / "cloud"),

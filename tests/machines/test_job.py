@@ -543,9 +543,12 @@ def test_ctrl_c_says_that_the_job_goes_on(cloud: Cloud, vm: Machine, controller:
     told, status = playbook.finish()
     assert status == 99
     assert "Job train goes on without this command" in told
-    where = f"-e job_name=train -i {controller.home}/hosts.json -e tpu_vm_name=vm"
-    assert f"ansible-playbook playbooks/follow.yml {where}\n" in told
-    assert f"ansible-playbook playbooks/stop.yml {where}, or" in told
+    command, where = (
+        f"ansible-playbook -i {controller.home}/hosts.json",
+        "-e tpu_vm_name=vm -e job_name=train",
+    )
+    assert f"{command} tpuops.maxtext.follow {where}\n" in told
+    assert f"{command} tpuops.maxtext.stop {where}, or" in told
     assert "not-to-be-shown" not in told
     assert record(cloud, vm)["status"] == "running"
     printed = re.search(r"or on the machine: (.*)", told)

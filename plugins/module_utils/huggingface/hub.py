@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # parts of it are a program of its own, which prints
 """What needs a Python that has huggingface_hub (0.36 to 2.x), as a program: ``hub.py ACTION REQUEST``.
 
 The modules send this file to the Python of the training environment; nothing but huggingface_hub and the

@@ -287,7 +287,7 @@ def parquet_rows(source: Ranges, names: list[str]) -> Iterator[Row]:
     """The rows of a Parquet file with these columns; none without pyarrow or where it cannot read them."""
     try:
         import pyarrow
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ImportError:
         return
     try:

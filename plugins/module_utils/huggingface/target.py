@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # it needs no module, and run_command is a module's
 """Run hub.py with the Python of an environment that has huggingface_hub.
 
 The Python that Ansible uses on a target need not have it. The program goes through standard input and the

@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # it is a program of its own
 """The program inside a job's systemd unit, and the record that it leaves.
 
 The module copies this file to the machine as it is, so it needs nothing but Python 3.9 and its standard

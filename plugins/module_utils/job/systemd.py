@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # it needs no module, and run_command is a module's
 """The few things that a job needs of systemd (247 or later: credentials)."""
 
 from __future__ import annotations

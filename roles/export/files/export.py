@@ -71,7 +71,7 @@ def record_of(output: Path) -> Path:
 def check_arguments(arguments: list[str]) -> None:
     """Refuse a setting that is given twice: the last one would win over what the role and its checks know."""
     values: dict[str, str] = {}
-    for name, _, value in (each.lstrip("-").partition("=") for each in arguments):
+    for name, _equals, value in (each.lstrip("-").partition("=") for each in arguments):
         if values.setdefault(name, value) != value:
             raise ExportError(
                 f"export_arguments: {name} is given as {values[name]} and as {value}. Leave it out of "
@@ -216,7 +216,9 @@ def base_tensors(base: str, revision: str) -> Tensors | None:
 
 def chosen_dtype(theirs: Tensors | None, trained_in: str | None) -> str:
     """What is published where nobody says: what the base is in, where the training kept that."""
-    finer = any(dtype in FINER for name, (dtype, _) in (theirs or {}).items() if not name.endswith(COMPUTED))
+    finer = any(
+        dtype in FINER for name, (dtype, _shape) in (theirs or {}).items() if not name.endswith(COMPUTED)
+    )
     return "float32" if finer and trained_in != "bfloat16" else "bfloat16"
 
 
@@ -353,7 +355,7 @@ def assemble(
         print(f"{base} has no safetensors: the converted weights cannot be compared with it", flush=True)
     else:
         check_names(set(shapes), set(theirs), base, is_tied(config))
-        check_shapes(shapes, {name: shape for name, (_, shape) in theirs.items()}, base)
+        check_shapes(shapes, {name: shape for name, (_dtype, shape) in theirs.items()}, base)
     keep_weights_alone(draft)
     copy_files(base_files, tokenizer_files, draft)
     wanted = changed_config(config, data_type(tensors), vocabulary(shapes))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Install a locked Python environment on this machine; run as a job by the role locked_env.
 
@@ -158,7 +157,7 @@ def add_alias(prefix: Path, alias: str) -> None:
     A program that was renamed for its platform asks for its version by its first name, and vLLM takes its
     platform from the local part of that version.
     """
-    name, _, source = alias.partition("=")
+    name, _equals, source = alias.partition("=")
     distribution, plus, local = source.partition("+")
     code = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
     version = output_of([str(prefix / "bin" / "python"), "-c", code, distribution])

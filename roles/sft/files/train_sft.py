@@ -399,7 +399,7 @@ def change_data(trainer: ModuleType) -> None:
                 self.begun = True
                 if train_ctx.iter_steps:
                     print(f"passing over the data of {train_ctx.iter_steps} batches", flush=True)
-                for _ in range(train_ctx.iter_steps):
+                for _batch in range(train_ctx.iter_steps):
                     if super().load_next_train_batch(train_ctx) is None:
                         return None  # the data ends before
             return super().load_next_train_batch(train_ctx)

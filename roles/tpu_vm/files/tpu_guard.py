@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Delete the node that this machine is a worker of, once its time is up; a systemd timer runs it there.
 

@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -I
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The vLLM service on this machine: how it runs, and how it is started and waited for.
 

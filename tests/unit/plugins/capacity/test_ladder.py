@@ -763,7 +763,7 @@ def test_a_node_of_ours_where_no_candidate_is_is_left_and_named(state: str) -> N
     assert result["told"] == f"Deleted nothing: there is no TPU VM n of yours in {A}, {B}."
     assert result["left"] == [
         f"Your TPU VM n is in {C}, {state}, where no candidate is, and stays. Delete it: ansible-playbook "
-        f"playbooks/leftovers.yml -e leftovers_delete=node:{C}/n"
+        f"tpuops.maxtext.leftovers -e leftovers_delete=node:{C}/n"
     ]
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 
 from .fakes import OURS, Task
 
@@ -55,6 +57,47 @@ def test_the_workers_of_ones_own_node_alone() -> None:
     found = find(hosts)
     assert (found["hosts"], found["missing"], found["changed"]) == (["n-1-0", "n-1-1"], "", False)
     assert [f"The TPU VM n-1 in {B}, READY, is not ours" in told for told in found["others"]] == [True]
+
+
+FILE = "/inventory/tpu_vm.yml"
+
+
+def listed(**source: Any) -> Json:
+    """A check that a run would find its node n-1, in zone A or B of the project p."""
+    given = {"name": "n-1", "project": "p", "zones": [A, B], "owner": "me"}
+    sources = [{"file": FILE, "project": "p", "zones": [A, B], "nodes": ["n-1"], **source}]
+    variables = {"groups": {}, "hostvars": {}, "_tpu_vm_sources": sources}
+    result: Json = Action(given).run(task_vars=variables)
+    return result
+
+
+def test_a_node_that_the_inventory_will_show_may_be_made() -> None:
+    sources: list[Json] = [{}, {"zones": [], "nodes": []}, {"nodes": [f"{A}/n-1"]}]
+    for source in sources:
+        assert not listed(**source).get("failed")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"project": "q"}, f"project: is p, but {FILE} lists the nodes of q."),
+        ({"project": ""}, f"project: is p, but {FILE} lists the nodes of no project."),
+        ({"zones": [A]}, f"zone: the node may be created in {B}, but {FILE} lists {A}."),
+        ({"nodes": ["n-2"]}, f"tpu_vm_name: is n-1, but {FILE} lists n-2."),
+    ],
+)
+def test_a_node_that_the_inventory_would_not_show_is_not_paid_for(source: Json, message: str) -> None:
+    with pytest.raises(AnsibleActionFail, match=re.escape(message)):
+        listed(**source)
+
+
+def test_an_inventory_of_something_else_is_named() -> None:
+    for project, message in (("p", "-i"), ("", "-i")):
+        with pytest.raises(AnsibleActionFail, match=f"^inventory: .*{message}"):
+            Action({"project": project}).run(task_vars={"groups": {}, "hostvars": {}})
+    with pytest.raises(AnsibleActionFail, match=r"^project: is not set\..*GCP_PROJECT"):
+        sources = [{"file": FILE, "project": "", "zones": [], "nodes": []}]
+        Action({"project": ""}).run(task_vars={"groups": {}, "hostvars": {}, "_tpu_vm_sources": sources})
 
 
 def test_a_node_whose_name_makes_the_same_group_is_another_one() -> None:

@@ -151,11 +151,18 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
         "ansible_user": "tpu",
     }
     assert {name: variables[name] for name in known} == known
+    assert data.groups["tpu_vm"].get_vars() == {
+        "ansible_ssh_private_key_file": str(Path("~/.ssh/google_compute_engine").expanduser()),
+        "ansible_pipelining": True,
+        "ansible_python_interpreter": "auto_silent",
+    }
     assert [value for value in ssh if value != "-o"] == [
         "StrictHostKeyChecking=yes",
         f"UserKnownHostsFile={source.known_hosts}",
         "GlobalKnownHostsFile=/dev/null",
         "CheckHostIP=no",
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=4",
         "HostKeyAlias=tpu.id-tpu-0",
     ]
     assert source.known_hosts.read_text() == f"tpu.id-tpu-0 ssh-ed25519 {public_key('AAAA')}\n"
@@ -574,6 +581,58 @@ def test_options_may_be_templates_on_variables_beside_the_file(api: Api, source:
     listing(api, node("tpu", state="STOPPED"), call=LIST.replace("tpu/", "local/", 1))
     assert list(source.read().hosts) == ["tpu"]
     assert api.sent[0].headers["Authorization"] == "Bearer another-token"
+
+
+def test_what_the_file_does_not_set_follows_the_variables_of_the_run(api: Api, source: Source) -> None:
+    """A file of one line, as the README has it for users of Galaxy."""
+    variables = {
+        "project": "my-project",
+        "zone": "us-west1-c",
+        "tpu_vm_name": "mine",
+        "tpu_vm_user": "me",
+        "tpu_vm_ssh_key_file": "/keys/mine",
+        "gcp_auth": {"auth_kind": "accesstoken", "access_token": "of-the-run"},
+    }
+    everybody = source.directory / "group_vars"
+    everybody.mkdir()
+    (everybody / "all.yml").write_text(yaml.safe_dump(variables))
+    source.path.write_text(f"plugin: tpuops.maxtext.tpu_vm\nknown_hosts_file: {source.known_hosts}\n")
+    listing(api, node("mine"), node("other")).on(keys_call("mine"), keys(public_key("AAAA")), body={})
+    data = source.read()
+    assert data.get_host("mine").get_vars()["ansible_user"] == "me"
+    assert data.groups["tpu_vm"].get_vars()["ansible_ssh_private_key_file"] == "/keys/mine"
+    assert api.sent[0].headers["Authorization"] == "Bearer of-the-run"
+    listed = {"project": "my-project", "zones": ["us-west1-c"], "nodes": ["mine"]}
+    assert data.groups["all"].get_vars() == {"_tpu_vm_sources": [{"file": str(source.path), **listed}]}
+
+
+def test_the_candidates_say_where_the_nodes_of_the_run_are(api: Api, source: Source) -> None:
+    everybody = source.directory / "group_vars"
+    everybody.mkdir()
+    candidates = [{"zone": "us-west1-c"}, {"zone": "us-west1-c", "provisioning": "spot"}]
+    variables = {"zone": "us-east5-a", "tpu_vm_candidates": candidates}
+    (everybody / "all.yml").write_text(yaml.safe_dump(variables))
+    source.write(zones=None)
+    listing(api)
+    source.read()
+    assert len(api.calls) == 1
+
+
+def test_what_the_file_sets_is_a_setting_of_the_run(api: Api, source: Source) -> None:
+    """The file alone is enough; a secret in it becomes no variable, which any program would print."""
+    key = {"user": "me", "ssh_key_file": "/keys/mine"}
+    source.write(nodes=["us-west1-c/mine"], timeout=9.0, **key)
+    listing(api, node("mine", state="STOPPED"))
+    variables = source.read().groups["all"].get_vars()
+    assert variables.pop("_tpu_vm_sources")
+    assert variables == {
+        "project": "my-project",
+        "zone": "us-west1-c",
+        "tpu_vm_name": "mine",
+        "tpu_vm_user": "me",
+        "tpu_vm_ssh_key_file": "/keys/mine",
+        "gcp_auth": {"auth_kind": "accesstoken", "timeout": 9.0},
+    }
 
 
 def test_a_template_that_cannot_be_evaluated_names_its_option(api: Api, source: Source) -> None:

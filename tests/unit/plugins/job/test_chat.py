@@ -169,7 +169,10 @@ def test_nobody_listens(run_module: RunModule) -> None:
         port = listener.getsockname()[1]
     result = run_module("chat", url=f"http://127.0.0.1:{port}/v1", prompt="Hi")
     assert "cannot be reached" in result["msg"]
-    assert "is the server running? If it is vLLM of the role vllm_serve, site.yml --tags" in result["msg"]
+    assert (
+        "is the server running? If it is vLLM of the role vllm_serve, ansible-playbook site.yml --tags"
+        in result["msg"]
+    )
 
 
 def test_an_answer_that_does_not_come(run_module: RunModule) -> None:

@@ -8,23 +8,20 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible import constants, context
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
-from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
-from ansible.utils.vars import load_extra_vars
 from ansible_collections.tpuops.maxtext.plugins.action import hf_upload
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, job_action, node_loss
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action, node_loss
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
@@ -390,8 +387,8 @@ def test_an_interruption_is_explained_and_then_goes_on_its_way(
     words = told.read_text()
     assert words.count("Job sft goes on") == 1
     assert "run the same command again" in words
-    assert "ansible-playbook playbooks/follow.yml -e job_name=sft\n" in words
-    assert "ansible-playbook playbooks/stop.yml -e job_name=sft," in words
+    assert "ansible-playbook tpuops.maxtext.follow -e job_name=sft\n" in words
+    assert "ansible-playbook tpuops.maxtext.stop -e job_name=sft," in words
     assert "systemctl stop tpuops-sft.service" in words
 
 
@@ -418,42 +415,6 @@ def test_a_terminal_that_nobody_reads_holds_up_no_interruption(monkeypatch: pyte
         os.close(reader)
         os.close(writer)
     assert signals == [signal.SIGINT]
-
-
-Given = Callable[..., str]
-
-
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> Given:
-    """What the playbook's command line makes of the place, from its arguments."""
-
-    def place(**arguments: Any) -> str:
-        monkeypatch.setattr(context, "CLIARGS", ImmutableDict(arguments))
-        monkeypatch.setattr(load_extra_vars, "extra_vars", {}, raising=False)
-        return command_line.same_place(DataLoader())
-
-    return place
-
-
-def test_the_inventory_and_the_node_that_were_named_are_named_again(given: Given, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.yml"
-    secrets.write_text("hf_token: hf_secret\ntpu_vm_name: other-vm\n")
-    default = constants.DEFAULT_HOST_LIST
-    assert given() == ""
-    assert given(inventory=default, extra_vars=("sft_steps=3", "hf_token=hf_secret")) == ""
-    assert given(inventory=["/my inventory", "a,"]) == "-i '/my inventory' -i a,"
-    assert given(inventory=default, extra_vars=(f"@{secrets}",)) == "-e tpu_vm_name=other-vm"
-    assert given(extra_vars=("tpu_vm_name=a", '{"data_disk_mount_point": "/a b"}')) == (
-        """-e tpu_vm_name=a -e '{"data_disk_mount_point": "/a b"}'"""
-    )
-
-
-def test_the_commands_that_follow_and_stop_a_job_find_its_machine() -> None:
-    told = job_action.goes_on({**RECORD, "name": "it's sft"}, "-i inventories/gcp -e tpu_vm_name=other-vm")
-    name = """-e '{"job_name": "it'"'"'s sft"}'"""
-    place = "-i inventories/gcp -e tpu_vm_name=other-vm"
-    assert f"ansible-playbook playbooks/follow.yml {name} {place}\n" in told
-    assert f"ansible-playbook playbooks/stop.yml {name} {place}, or" in told
 
 
 class Nodes:
@@ -522,7 +483,9 @@ def test_a_machine_that_is_there_but_silent_is_no_lost_node(
     with pytest.raises(AnsibleConnectionFailure, match="could not be reached for 60 s") as silent:
         action.run(task_vars={})
     assert "Google says that the TPU VM tpu is READY" in str(silent.value)
-    assert "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk" in str(silent.value)
+    assert "delete it with ansible-playbook tpuops.maxtext.teardown, which keeps the disk" in str(
+        silent.value
+    )
 
 
 @pytest.mark.parametrize("word", ["TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"])
@@ -533,7 +496,7 @@ def test_a_machine_that_is_silent_and_unwell_is_lost_once_the_wait_is_over(
     action = Action({"node": NODE, "reconnect_timeout": 60}, [started(), *[CUT] * 100])
     result = action.run(task_vars={})
     assert (result["failure"]["kind"], result["failure"]["reason"]) == ("lost", word)
-    assert "Delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk" in result["msg"]
+    assert "Delete it with ansible-playbook tpuops.maxtext.teardown, which keeps the disk" in result["msg"]
     assert 60 <= clock[0] <= 70
     action = Action({"node": NODE}, [started(), CUT, CUT, look(status="finished")])
     assert action.run(task_vars={})["job"]["status"] == "finished"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m tests.sanity`: all of ansible-test's sanity tests on the artifact, without an ignore file.
+
+They need no container, and of the network only a package index. Each Python version that this machine has is
+one of those for which the files are compiled and imported.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from tests import artifact
+
+#: What ansible-test fetches from a host of its own: an installer of pip, which Python has too.
+INSTALL_PIP = "import ensurepip\nensurepip.bootstrap()\n"
+PIP_VERSIONS = ("25_2", "25_3", "26_0", "24_2")
+
+
+def interpreters() -> dict[str, Path]:
+    """{python3.N: its program}, no shim of a version manager."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    here = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    found = [*Path("/usr/bin").glob("python3.*[0-9]"), *pyenv.glob("3.*/bin/python3.*[0-9]"), here]
+    return {path.name: path for path in found if path.exists()}
+
+
+def main() -> int:
+    # A short path: ansible-test's own files end in sockets and programs.
+    with tempfile.TemporaryDirectory(prefix="sanity-") as base:
+        home, programs = Path(base) / "home", Path(base) / "bin"
+        cache = home / ".ansible/test/cache"
+        cache.mkdir(parents=True)
+        for version in PIP_VERSIONS:
+            (cache / f"get_pip_{version}.py").write_text(INSTALL_PIP)
+        programs.mkdir()
+        for name, path in interpreters().items():
+            (programs / name).symlink_to(path)
+        collection = Path(base) / "ansible_collections/tpuops/maxtext"
+        with tarfile.open(artifact.build(Path(base))) as archive:
+            archive.extractall(collection, filter="data")
+        environment = {
+            **artifact.without_clone(os.environ),
+            "HOME": str(home),
+            "PATH": f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin",
+        }
+        command = [artifact.program("ansible-test"), "sanity", "--venv", "--color", "no", *sys.argv[1:]]
+        return subprocess.run(command, cwd=collection, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands in messages: the same inventory, place and kind of name as the running command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible import context
+from ansible.module_utils.common.collections import ImmutableDict
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, job_action
+
+Given = Callable[..., str]
+ROOT = Path(__file__).resolve().parents[3]
+FOLLOW = "ansible-playbook playbooks/follow.yml"
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    """What a message becomes under a command with these arguments."""
+
+    def started(text: str = FOLLOW, **arguments: Any) -> str:
+        monkeypatch.setattr(context, "CLIARGS", ImmutableDict(arguments))
+        monkeypatch.setattr(load_extra_vars, "extra_vars", {}, raising=False)
+        return command_line.as_started(text)
+
+    return started
+
+
+def test_the_inventory_is_named_again(given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    follow = "tpuops.maxtext.follow"
+    assert given() == f"ansible-playbook {follow}"
+    assert given(inventory=["/etc/ansible/hosts"]) == f"ansible-playbook {follow}"
+    here = [str(tmp_path / "inventories/gcp")]
+    assert given(inventory=here) == f"ansible-playbook -i inventories/gcp {follow}"
+    assert given(inventory=["/my inventory", "a,"]) == f"ansible-playbook -i '/my inventory' -i a, {follow}"
+
+
+def test_what_opens_the_inventory_is_named_again(given: Given) -> None:
+    told = given(vault_ids=["me@/key"], vault_password_files=["/pass word"], ask_vault_pass=True)
+    assert "--vault-id me@/key --vault-password-file '/pass word' --ask-vault-pass" in told
+
+
+def test_the_variables_that_say_where_are_named_again_and_no_secret(given: Given, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text("hf_token: hf_secret\nproject: other\n")
+    told = given(
+        extra_vars=("steps=3", "hf_token=hf_secret", f"@{secrets}", '{"data_disk_mount_point": "/a b"}')
+    )
+    place = """-e project=other -e '{"data_disk_mount_point": "/a b"}'"""
+    assert told == f"ansible-playbook tpuops.maxtext.follow {place}"
+
+
+def test_what_the_message_says_is_not_said_twice(given: Given) -> None:
+    text = f"Wait: {FOLLOW} -e tpu_vm_name=a, or delete it: ansible-playbook playbooks/teardown.yml."
+    assert given(text, extra_vars=("tpu_vm_name=b",)) == (
+        "Wait: ansible-playbook tpuops.maxtext.follow -e tpu_vm_name=a, or delete it: "
+        "ansible-playbook tpuops.maxtext.teardown -e tpu_vm_name=b."
+    )
+
+
+def test_a_playbook_is_named_as_the_running_one_was(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = f"{FOLLOW}; ansible-playbook site.yml --tags sft"
+    paths = "ansible-playbook playbooks/follow.yml; ansible-playbook site.yml --tags sft"
+    names = "ansible-playbook tpuops.maxtext.follow; ansible-playbook tpuops.maxtext.site --tags sft"
+    monkeypatch.chdir(ROOT)
+    for playbook in ("site.yml", "playbooks/teardown.yml", str(ROOT / "site.yml")):
+        assert given(both, args=(playbook,)) == paths
+    own = tmp_path / "own.yml"
+    own.write_text("- import_playbook: tpuops.maxtext.site\n")
+    for playbook in ("tpuops.maxtext.site", str(own)):
+        assert given(both, args=(playbook,)) == names
+    monkeypatch.chdir(tmp_path)
+    assert given(args=(str(ROOT / "site.yml"),)) == f"ansible-playbook {ROOT}/playbooks/follow.yml"
+
+
+def test_a_job_whose_name_needs_quotes_is_followed_and_stopped_by_it(given: Given) -> None:
+    given(inventory=["a,"])
+    told = job_action.goes_on({"name": "it's sft", "unit": "u"})
+    name = """-e '{"job_name": "it'"'"'s sft"}'"""
+    assert f"ansible-playbook -i a, tpuops.maxtext.follow {name}\n" in told
+    assert f"ansible-playbook -i a, tpuops.maxtext.stop {name}, or" in told
+
+
+# Every message with a command goes through as_started
+
+COMMAND = re.compile(r"ansible-playbook\b")
+#: Programs of the TPU VM, whose messages the task shows, and modules: quiet.py and job_action.py see to them.
+ELSEWHERE = ("roles/*/files/*.py", "plugins/modules/*.py", "plugins/module_utils/**/*.py")
+
+
+def values(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        return [text for each in node.values() for text in values(each)]
+    if isinstance(node, list):
+        return [text for each in node for text in values(each)]
+    return [node] if isinstance(node, str) else []
+
+
+def test_no_task_prints_a_command_as_it_stands() -> None:
+    files = [
+        *ROOT.glob("roles/*/tasks/*.yml"),
+        *ROOT.glob("roles/*/vars/*.yml"),
+        *ROOT.glob("playbooks/**/*.yml"),
+    ]
+    assert files
+    bare = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in files
+        for text in values(yaml.safe_load(path.read_text()))
+        if COMMAND.search(re.sub(r"\{\{.*?as_started.*?\}\}", "", text, flags=re.DOTALL))
+    ]
+    assert bare == []
+
+
+def test_no_plugin_prints_a_command_as_it_stands() -> None:
+    """A source that has a command calls as_started; the modules' are rendered where their results arrive."""
+    elsewhere = {path for pattern in ELSEWHERE for path in ROOT.glob(pattern)}
+    own = {ROOT / "plugins/plugin_utils/command_line.py", ROOT / "plugins/filter/as_started.py"}
+    bare = [
+        str(path.relative_to(ROOT))
+        for path in {*ROOT.glob("plugins/**/*.py")} - elsewhere - own
+        if COMMAND.search(path.read_text()) and "as_started(" not in path.read_text()
+    ]
+    assert bare == []
