@@ -115,10 +115,10 @@ options:
     type: int
     default: 2
   base_dtype:
-    description: Data type of the converted model on the disk.
+    description: Data type of the converted model on the disk; V(auto) is that of the model on the Hub.
     type: str
-    choices: [bfloat16, float32]
-    default: bfloat16
+    choices: [auto, bfloat16, float32]
+    default: auto
   run:
     description:
       - Name of a run that may have begun. A run keeps the commits that it began with, and they are not known
@@ -274,7 +274,7 @@ def main() -> None:
             platform={**text, "choices": ["tpu", "cpu"], "default": "tpu"},
             disk_size_gb={**number, "default": 0},
             checkpoints_kept={**number, "default": 2},
-            base_dtype={**text, "choices": ["bfloat16", "float32"], "default": "bfloat16"},
+            base_dtype={**text, "choices": ["auto", "bfloat16", "float32"], "default": "auto"},
             run=text,
         ),
         supports_check_mode=True,

@@ -20,6 +20,7 @@ USABLE = 0.98 * 2**30  # of each GB that Google counts, in the file system (mkfs
 TRAINING, SERVING = 4 * GB, 9 * GB  # the environments on a TPU VM
 PUBLISHED = 2  # bytes of a weight on the Hub, in the export, and in what is served: bfloat16
 COPIES = 3  # in a checkpoint: the weights and two moments
+BASE_BYTES = {**BYTES, "auto": PUBLISHED}  # auto: as on the Hub
 STEP_GB = 10  # to which a recommended size is rounded
 
 
@@ -34,10 +35,10 @@ def needed(model: str, dtype: str, base_dtype: str, kept: int) -> float | None:
     dtype, base_dtype: of the weights in training, and of the converted model. kept: how many checkpoints.
     While one is written there is one more. At the end the export and its download for serving are there.
     """
-    if model not in MODELS or dtype not in BYTES or base_dtype not in BYTES:
+    if model not in MODELS or dtype not in BYTES or base_dtype not in BASE_BYTES:
         return None
     published = float(PUBLISHED * MODELS[model].parameters)
-    base = published + BYTES[base_dtype] * MODELS[model].parameters
+    base = published + BASE_BYTES[base_dtype] * MODELS[model].parameters
     trained = TRAINING + base + (kept + 1) * checkpoint(model, dtype)
     served = TRAINING + SERVING + base + kept * checkpoint(model, dtype) + 2 * published
     return max(trained, served)

@@ -21,6 +21,7 @@ ROLES = Path(__file__).parents[4] / "roles"
         # checkpoints, each with the weights and two moments.
         # At the end: both environments, the export, its download for serving and the kept checkpoints.
         ("qwen3-4b", "float32", "bfloat16", 2, 4 + 8.04 + 8.04 + 3 * 48.3),
+        ("qwen3-4b", "float32", "auto", 2, 4 + 8.04 + 8.04 + 3 * 48.3),
         ("qwen3-4b", "bfloat16", "bfloat16", 2, 13 + 4 * 8.04 + 2 * 24.1),
         ("qwen3-4b", "float32", "float32", 2, 4 + 8.04 + 16.1 + 3 * 48.3),
         ("qwen3-4b", "float32", "bfloat16", 1, 4 + 8.04 + 8.04 + 2 * 48.3),
@@ -82,14 +83,14 @@ def test_the_size_of_the_disk_is_that_of_the_role_that_makes_it() -> None:
     )
 
 
-@pytest.mark.parametrize("base", ["bfloat16", "float32"])
+@pytest.mark.parametrize("base", ["auto", "bfloat16", "float32"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_job_on_the_node_expects_no_less(dtype: str, base: str) -> None:
     """It goes by the base model's files, which are packed: to 0.78 in bfloat16; of float32 that came from
     bfloat16 1.09 GB of 2.38 were left (Qwen3 0.6B's shape, MaxText 0.2.5)."""
     from ...roles.test_sft_checks import variable
 
-    packed = {"bfloat16": 0.78 * 2, "float32": 1.09 / 2.38 * 4}[base]
+    packed = {"auto": 0.78 * 2, "bfloat16": 0.78 * 2, "float32": 1.09 / 2.38 * 4}[base]
     times = float(variable("sft_checkpoint_size", sft_weight_dtype=dtype, common_base_dtype=base))
     assert packed * times == pytest.approx(3 * {"bfloat16": 2, "float32": 4}[dtype], rel=0.06)
     assert packed * times >= 3 * {"bfloat16": 2, "float32": 4}[dtype] * 0.99
