@@ -62,7 +62,7 @@ BAD = {
     ),
     "a model that is too large to serve on one chip": (
         {**REAL, "model": "qwen3-8b"},
-        ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
+        ["vllm_serve_tensor_parallel_size: 1", "qwen3-8b", "Set vllm_serve_tensor_parallel_size to 2"],
     ),
     "an adapter, which cannot be exported": (
         {"sft_arguments": ["lora.enable_lora=True"]},
