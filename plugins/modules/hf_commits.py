@@ -54,16 +54,8 @@ options:
     description: The data set.
     type: dict
     suboptions: *repository
-  token:
-    description: Token of the Hub, for repositories that are not public.
-    type: str
-  endpoint:
-    description: Address of the Hub.
-    type: str
-    default: https://huggingface.co
-requirements:
-  - huggingface_hub 0.36 or later on the controller
 extends_documentation_fragment:
+  - tpuops.maxtext.hub
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
 seealso:
@@ -136,57 +128,47 @@ dataset:
   contains: *chosen
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
+    REPOSITORY,
+    answer,
+    hub_argument_spec,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.commits import choose, moved
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
 
 
+def look(params: dict[str, Any]) -> dict[str, Any]:
+    hub = Preflight(params["endpoint"], params["token"])
+    result: dict[str, Any] = {"warnings": []}
+    for kind in ("model", "tokenizer", "dataset"):
+        wanted = params[kind]
+        if kind == "tokenizer" and wanted == params["model"]:
+            result[kind] = result["model"]
+            continue
+        known = params["jobs"], hub.commit, params["checkpoint"]
+        result[kind] = wanted and choose(kind, wanted, params["run"], *known)
+        warning = wanted and moved(kind, result[kind], params["run"])
+        result["warnings"] += [warning] if warning else []
+    return result
+
+
 def main() -> None:
-    repository = {
-        "type": "dict",
-        "options": {
-            "repo_id": {"type": "str", "required": True},
-            "revision": {"type": "str", "default": "main"},
-        },
-    }
+    repository = {"type": "dict", "options": REPOSITORY}
     module = AnsibleModule(
-        argument_spec={
-            "run": {"type": "str", "required": True},
-            "jobs": {"type": "list", "elements": "dict", "default": []},
-            "checkpoint": {"type": "dict"},
-            "model": {**repository, "required": True},
-            "tokenizer": {**repository, "no_log": False},
-            "dataset": repository,
-            "token": {"type": "str", "no_log": True},
-            "endpoint": {"type": "str", "default": "https://huggingface.co"},
-        },
+        argument_spec=hub_argument_spec(
+            run={"type": "str", "required": True},
+            jobs={"type": "list", "elements": "dict", "default": []},
+            checkpoint={"type": "dict"},
+            model={**repository, "required": True},
+            tokenizer={**repository, "no_log": False},
+            dataset=repository,
+        ),
         supports_check_mode=True,
     )
-    params = module.params
-    result: dict[str, Any] = {}
-    try:
-        hub = Preflight(params["endpoint"], params["token"])
-        for kind in ("model", "tokenizer", "dataset"):
-            wanted = params[kind]
-            if kind == "tokenizer" and wanted == params["model"]:
-                result[kind] = result["model"]
-                continue
-            known = params["jobs"], hub.commit, params["checkpoint"]
-            result[kind] = wanted and choose(kind, wanted, params["run"], *known)
-            warning = wanted and moved(kind, result[kind], params["run"])
-            if warning:
-                module.warn(warning)
-    except ImportError as error:
-        module.fail_json(
-            msg=missing_required_lib(error.name or "huggingface_hub"), exception=traceback.format_exc()
-        )
-    except HubError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **result)
+    answer(module, lambda: look(module.params))
 
 
 if __name__ == "__main__":

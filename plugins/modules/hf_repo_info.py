@@ -15,13 +15,6 @@ description:
   - Meant for the controller, before any machine is created. Reads a few kilobytes, whatever the size of the
     repositories.
 options:
-  token:
-    description: Token of the Hub. Required with O(write_to); without one, only public repositories are seen.
-    type: str
-  endpoint:
-    description: Address of the Hub.
-    type: str
-    default: https://huggingface.co
   models:
     description: Models that must be there and readable.
     type: list
@@ -63,8 +56,9 @@ options:
         elements: str
         default: []
   write_to:
-    description: A repository, existing or not, that the token must be allowed to write. Its name must be one
-      that the Hub takes. One that exists must not have files of others, as of M(tpuops.maxtext.hf_upload).
+    description: A repository, existing or not, that the token must be allowed to write; needs O(token). Its
+      name must be one that the Hub takes. One that exists must not have files of others, as of
+      M(tpuops.maxtext.hf_upload).
     type: str
   replace:
     description: Whether O(write_to) may have files of others, as they will be replaced. See
@@ -75,10 +69,8 @@ options:
 notes:
   - Splits and columns come from the card of the data set or from a file of it (Parquet, JSON, CSV). Where
     neither tells, they are null and count as there.
-requirements:
-  - huggingface_hub 0.36 or later
-  - requests
 extends_documentation_fragment:
+  - tpuops.maxtext.hub
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
 seealso:
@@ -180,11 +172,14 @@ datasets:
       sample: [messages]
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
+    REPOSITORY,
+    answer,
+    hub_argument_spec,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
 
 
@@ -200,40 +195,23 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    repository = {
-        "repo_id": {"type": "str", "required": True},
-        "revision": {"type": "str", "default": "main"},
+    dataset = {
+        **REPOSITORY,
+        "config": {"type": "str"},
+        "split": {"type": "str"},
+        "columns": {"type": "list", "elements": "str", "default": []},
     }
+    repositories = {"type": "list", "elements": "dict", "default": []}
     module = AnsibleModule(
-        argument_spec={
-            "token": {"type": "str", "no_log": True},
-            "endpoint": {"type": "str", "default": "https://huggingface.co"},
-            "models": {"type": "list", "elements": "dict", "default": [], "options": repository},
-            "datasets": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    **repository,
-                    "config": {"type": "str"},
-                    "split": {"type": "str"},
-                    "columns": {"type": "list", "elements": "str", "default": []},
-                },
-            },
-            "write_to": {"type": "str"},
-            "replace": {"type": "bool", "default": False},
-        },
+        argument_spec=hub_argument_spec(
+            models={**repositories, "options": REPOSITORY},
+            datasets={**repositories, "options": dataset},
+            write_to={"type": "str"},
+            replace={"type": "bool", "default": False},
+        ),
         supports_check_mode=True,
     )
-    try:
-        result = look(module.params)
-    except ImportError as error:
-        module.fail_json(
-            msg=missing_required_lib(error.name or "huggingface_hub"), exception=traceback.format_exc()
-        )
-    except HubError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **result)
+    answer(module, lambda: look(module.params))
 
 
 if __name__ == "__main__":

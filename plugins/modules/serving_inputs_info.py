@@ -27,6 +27,10 @@ options:
     type: list
     elements: str
     required: true
+  names:
+    description: What the user calls an option, where it is not its name here; for the messages.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
@@ -48,8 +52,10 @@ EXAMPLES = r"""
 RETURN = r"""
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import NAMES, answer
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import inputs
 
 
@@ -59,15 +65,17 @@ def main() -> None:
             "model": {"type": "str", "required": True},
             "tensor_parallel_size": {"type": "int", "default": 1},
             "accelerator_types": {"type": "list", "elements": "str", "required": True},
+            "names": NAMES,
         },
         supports_check_mode=True,
     )
     given = module.params
-    try:
+
+    def look() -> dict[str, Any]:
         inputs.check_serving(given["model"], given["accelerator_types"], given["tensor_parallel_size"])
-    except HubError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False)
+        return {}
+
+    answer(module, look)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,6 @@ description:
     error then, and its learning rate, whose warm-up is a share of the steps, was never what was asked for.
   - Meant for the controller, before any machine is created. What is not known is a warning.
 options:
-  token:
-    description: Token of the Hub; without one, only public repositories are seen.
-    type: str
-  endpoint:
-    description: Address of the Hub.
-    type: str
-    default: https://huggingface.co
   model:
     description: Name of the model in MaxText.
     type: str
@@ -113,14 +106,30 @@ options:
     type: str
     choices: [tpu, cpu]
     default: tpu
+  disk_size_gb:
+    description: Size of the data disk, which the run must fit; V(0) where it is not known, or does not count.
+    type: int
+    default: 0
+  checkpoints_kept:
+    description: How many checkpoints are kept. One more is on the disk while it is written.
+    type: int
+    default: 2
+  base_dtype:
+    description: Data type of the converted model on the disk; V(auto) is that of the model on the Hub.
+    type: str
+    choices: [auto, bfloat16, float32]
+    default: auto
+  run:
+    description:
+      - Name of a run that may have begun. A run keeps the commits that it began with, and they are not known
+        before there is a machine that reads them. A message about the data then says what to set.
+    type: str
 notes:
   - Rows of Parquet files need pyarrow; without it their number is known and not what is in them.
   - Tokens are counted with the library tokenizers when the characters of the rows leave open whether they
     last; without it that is a warning.
-requirements:
-  - huggingface_hub 0.36 or later
-  - requests
 extends_documentation_fragment:
+  - tpuops.maxtext.hub
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
 seealso:
@@ -181,13 +190,39 @@ not_known:
   sample: []
 """
 
-import traceback
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
+    answer,
+    hub_argument_spec,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import data, inputs, maxtext_settings
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight, as_named
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import (
+    data,
+    disk,
+    inputs,
+    maxtext_settings,
+)
+
+# What the Hub's reader calls them.
+NAMES = {
+    "datasets": "dataset",
+    "datasets.revision": "dataset_revision",
+    "datasets.config": "dataset_config",
+    "datasets.split": "train_split",
+    "datasets.columns": "train_data_columns",
+    "models": "tokenizer",
+}
+
+
+def judged(params: dict[str, Any]) -> dict[str, Any]:
+    try:
+        result = look(params)
+    except HubError as error:
+        raise HubError(inputs.for_a_run(as_named(str(error), NAMES), params["run"])) from error
+    return {**result, "warnings": result["not_known"]}
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +233,9 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     params = {**params, "arguments": shared + params["arguments"]}
     given, types = inputs.settings(params), params["accelerator_types"]
     warnings = inputs.check(given, types)
+    if given.platform == "tpu" and given.own_shape:
+        kept, size = params["checkpoints_kept"], params["disk_size_gb"]
+        disk.check(given.model, given.dtype, params["base_dtype"], kept, size)
     hub = Preflight(params["endpoint"], params["token"])
     tokenizer = data.Tokenizer(hub, params["tokenizer"], params["tokenizer_revision"])
     tokenizer.check_chat_template()
@@ -213,43 +251,35 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     text, number = {"type": "str"}, {"type": "int"}
     module = AnsibleModule(
-        argument_spec={
-            "token": {"type": "str", "no_log": True},
-            "endpoint": {**text, "default": "https://huggingface.co"},
-            "model": {**text, "required": True},
-            "tokenizer": {**text, "required": True, "no_log": False},
-            "tokenizer_revision": {**text, "default": "main", "no_log": False},
-            "dataset": {**text, "required": True},
-            "dataset_revision": {**text, "default": "main"},
-            "dataset_config": text,
-            "train_split": {**text, "default": "train"},
-            "train_data_columns": {"type": "list", "elements": "str", "default": ["messages"]},
-            "steps": {**number, "required": True},
-            "num_epoch": {**number, "default": 1},
-            "per_device_batch_size": {"type": "float", "default": 1},
-            "max_target_length": {**number, "default": 1024},
-            "weight_dtype": {**text, "choices": ["bfloat16", "float32"], "default": "float32"},
-            "learning_rate": {**text, "default": ""},
-            "maxtext_arguments": {"type": "list", "elements": "str", "default": []},
-            "convert_arguments": {"type": "list", "elements": "str", "default": []},
-            "arguments": {"type": "list", "elements": "str", "default": []},
-            "environment": {"type": "dict", "default": {}},
-            "accelerator_types": {"type": "list", "elements": "str", "required": True},
-            "platform": {**text, "choices": ["tpu", "cpu"], "default": "tpu"},
-        },
+        argument_spec=hub_argument_spec(
+            model={**text, "required": True},
+            tokenizer={**text, "required": True, "no_log": False},
+            tokenizer_revision={**text, "default": "main", "no_log": False},
+            dataset={**text, "required": True},
+            dataset_revision={**text, "default": "main"},
+            dataset_config=text,
+            train_split={**text, "default": "train"},
+            train_data_columns={"type": "list", "elements": "str", "default": ["messages"]},
+            steps={**number, "required": True},
+            num_epoch={**number, "default": 1},
+            per_device_batch_size={"type": "float", "default": 1},
+            max_target_length={**number, "default": 1024},
+            weight_dtype={**text, "choices": ["bfloat16", "float32"], "default": "float32"},
+            learning_rate={**text, "default": ""},
+            maxtext_arguments={"type": "list", "elements": "str", "default": []},
+            convert_arguments={"type": "list", "elements": "str", "default": []},
+            arguments={"type": "list", "elements": "str", "default": []},
+            environment={"type": "dict", "default": {}},
+            accelerator_types={"type": "list", "elements": "str", "required": True},
+            platform={**text, "choices": ["tpu", "cpu"], "default": "tpu"},
+            disk_size_gb={**number, "default": 0},
+            checkpoints_kept={**number, "default": 2},
+            base_dtype={**text, "choices": ["auto", "bfloat16", "float32"], "default": "auto"},
+            run=text,
+        ),
         supports_check_mode=True,
     )
-    try:
-        result = look(module.params)
-    except ImportError as error:
-        module.fail_json(
-            msg=missing_required_lib(error.name or "huggingface_hub"), exception=traceback.format_exc()
-        )
-    except HubError as error:
-        module.fail_json(msg=str(error))
-    for warning in result["not_known"]:
-        module.warn(warning)
-    module.exit_json(changed=False, **result)
+    answer(module, lambda: judged(module.params))
 
 
 if __name__ == "__main__":

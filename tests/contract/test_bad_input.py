@@ -15,22 +15,30 @@ from tests.contract.conftest import ROOT, Play
 from tests.contract.served import Served
 
 # Of a TPU, with the whole model; the repository is one that the local Hub has.
-REAL = {"platform": "tpu", "hf_model": "Qwen/Qwen3-4B", "maxtext_arguments": []}
+REAL = {
+    "platform": "tpu",
+    "hf_model": "Qwen/Qwen3-4B",
+    "maxtext_arguments": [],
+    "tpu_vm_disk_size_gb": 256,
+}
 
 BAD = {
     "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),
     "a refused token": ({"hf_token": "hf_wrong"}, ["token", "refuse"]),
-    "an unknown model": ({"hf_model": "Qwen/Qwen9-4B"}, ["Qwen/Qwen9-4B", "models"]),
+    "an unknown model": ({"hf_model": "Qwen/Qwen9-4B"}, ["hf_model: there is no Qwen/Qwen9-4B"]),
     "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),
     "a column that is not there": ({"train_data_columns": ["text"]}, ["text", "messages"]),
-    "a split that is not there": ({"train_split": "validation"}, ["validation", "train"]),
+    "a split that is not there": (
+        {"train_split": "validation"},
+        ["train_split", "has no split 'validation': it has train"],
+    ),
     "a name that no repository can have": (
         {"hf_repo": "local/my run"},
-        ["write_to", "local/my run", "is not the name of a repository"],
+        ["hf_repo: 'local/my run'", "is not the name of a repository"],
     ),
     "more steps than the data last for": (
         {"sft_steps": 100000},
-        ["steps: 100000 steps need more data", "read 10 times", "Set steps to"],
+        ["sft_steps: 100000 steps need more data", "read 10 times", "Set sft_steps to"],
     ),
     "columns that MaxText does not train on": (
         {"train_data_columns": ["id"]},
@@ -54,7 +62,7 @@ BAD = {
     ),
     "a model that is too large to serve on one chip": (
         {**REAL, "model": "qwen3-8b"},
-        ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
+        ["vllm_serve_tensor_parallel_size: 1", "qwen3-8b", "Set vllm_serve_tensor_parallel_size to 2"],
     ),
     "an adapter, which cannot be exported": (
         {"sft_arguments": ["lora.enable_lora=True"]},
@@ -71,6 +79,35 @@ BAD = {
     "a run without a name": ({"run_name": ""}, ["run_name: ''"]),
     "a model above its directory": ({"model": "..", "hf_model": "local/tiny-qwen3"}, ["model: '..'"]),
     "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
+    # From the command line each value is a string.
+    "steps that are no number": ({"sft_steps": "abc"}, ["sft_steps: 'abc' is not a whole number above 0"]),
+    "a learning rate that is no number": (
+        {"sft_learning_rate": "fast"},
+        ["sft_learning_rate: 'fast' is not a number above 0"],
+    ),
+    "a batch that is no number": (
+        {"per_device_batch_size": "many"},
+        ["per_device_batch_size: 'many' is not a whole number above 0"],
+    ),
+    "a string in place of a list": (
+        {"maxtext_arguments": "base_emb_dim=64"},
+        ["maxtext_arguments: 'base_emb_dim=64' is not a list", "-e '{"],
+    ),
+    "chips that are no number": (
+        {"tensor_parallel_size": "two"},
+        ["tensor_parallel_size: 'two' is not a whole number above 0"],
+    ),
+    "a data type that there is not": ({"sft_weight_dtype": "fp32"}, ["sft_weight_dtype", "fp32", "float32"]),
+    "a model at no revision": ({"hf_revision": "v9"}, ["hf_revision: ", "no branch, tag or commit 'v9'"]),
+    "a data set at no revision": (
+        {"dataset_revision": "v9"},
+        ["dataset_revision: ", "no branch, tag or commit 'v9'"],
+    ),
+    "a result without a place": ({"hf_username": ""}, ["hf_username: is empty", "HF_USERNAME", "hf_repo"]),
+    "a disk that is too small": (
+        {**REAL, "tpu_vm_disk_size_gb": "100"},
+        ["tpu_vm_disk_size_gb: 100 is too small", "3 checkpoints of 48 GB", "Set tpu_vm_disk_size_gb to 160"],
+    ),
     "checkpoints by steps and by minutes": (
         {"sft_checkpoint_period": 10, "sft_checkpoint_minutes": 5},
         ["sft_checkpoint_period: 10", "sft_checkpoint_minutes: 5", "one of the two"],

@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from localcloud.hub.store import HubStore
+from localcloud.tiny.dataset import dataset_files
+from localcloud.tiny.questions import rows
+from localcloud.tiny.seed import DATASET, publish
 from tests.e2e.support import RECORDS, ROOT
 
 from . import fakes
@@ -89,6 +93,30 @@ def test_a_run_ends_by_itself_when_its_node_is_preempted_twice(site: Site) -> No
         refused = site.play(f"playbooks/{playbook}.yml", "-e", "job_name=sft-wrong", status=2)
         assert "job_name: " in refused.output and "sft-wrong" in refused.output
     assert site.cloud.records() == jobs
+
+
+def test_a_run_goes_on_with_its_own_data_and_data_type(site: Site) -> None:
+    """What preflight judges is what the run keeps; only the node that runs can tell it."""
+    site.ready("tpu_vm,data_disk,maxtext_env,convert")
+    site.train(run_name="kept", steps=PERIOD, sft_num_epoch=STEPS, sft_weight_dtype="bfloat16").succeed()
+    store = HubStore(Path(site.cloud.settings["state_dir"]) / "hub")
+    publish(store, DATASET, dataset_files([{"messages": []}]))
+    try:
+        run = site.train(run_name="kept", steps=2 * PERIOD, sft_num_epoch=STEPS)
+        run.succeed()
+        assert "Check model, tokenizer and data of the training" in run.text.partition("PLAY [Train]")[2]
+        assert "has changed on the Hub since run kept began" in run.words
+        assert "Run kept goes on with weights in bfloat16, as its checkpoints have them." in run.words
+        other = site.train(run_name="kept", steps=3 * PERIOD, sft_num_epoch=STEPS, sft_weight_dtype="float32")
+        other.fail()
+        assert "Run kept began with another weight_dtype" in other.words
+        fresh = site.train(run_name="fresh")
+        fresh.fail()
+        assert "dataset: row 0 of llm-jp/Synthetic-JP-EN-Coding-Dataset: it has no messages" in fresh.words
+        assert "If run fresh has begun, it keeps its commit: set dataset_revision to that" in fresh.words
+        assert not [each for each in (other, fresh) if "PLAY [Convert" in each.text]
+    finally:
+        publish(store, DATASET, dataset_files(rows()))
 
 
 def test_another_stage_and_a_run_without_recoveries_left_say_what_to_do(site: Site) -> None:

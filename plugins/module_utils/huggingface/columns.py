@@ -13,6 +13,7 @@ import fnmatch
 import json
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +28,15 @@ SUFFIXES = tuple(
     for suffix in (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
     for packed in ("", *PACKED)
 )
+# Which reader of the datasets library takes a file, in the order in which it prefers them.
+READERS = {
+    ".parquet": "parquet",
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".ndjson": "json",
+}
 # What the datasets library never takes for data.
 IGNORED = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json")
 # As the datasets library tells splits from the names of files.
@@ -90,7 +100,33 @@ def card_rows(info: dict[str, Any], names: list[str]) -> int | None:
 
 
 def split_files(config: dict[str, Any], files: Iterable[str]) -> dict[str, list[str]]:
-    """The data files of each split: by the configuration's patterns, else by their names."""
+    """The data files of each split: by the configuration's patterns, else by their names.
+
+    The library reads one format of a split, the one that most of its files have. It leaves out the others,
+    but not those that a configuration names.
+    """
+    found = all_split_files(config, files)
+    if declared_patterns(config):
+        return found
+    return {split: of_one_format(paths) for split, paths in found.items()}
+
+
+def of_one_format(paths: list[str]) -> list[str]:
+    counts = Counter(suffix for path in paths for suffix in suffixes(path) if suffix in READERS)
+    if not counts:
+        return paths
+    preferred = list(READERS)
+    reader = READERS[max(counts, key=lambda suffix: (counts[suffix], -preferred.index(suffix)))]
+    return [path for path in paths if any(READERS.get(suffix) == reader for suffix in suffixes(path))]
+
+
+def suffixes(path: str) -> list[str]:
+    """Of train.jsonl.gz both."""
+    return [f".{part}" for part in path.lower().rpartition("/")[2].split(".")[1:]]
+
+
+def all_split_files(config: dict[str, Any], files: Iterable[str]) -> dict[str, list[str]]:
+    """The data files of each split, of every format."""
     below = f"{config['data_dir'].strip('/')}/" if isinstance(config.get("data_dir"), str) else ""
     data = [path for path in files if is_data(path) and path.startswith(below)]
     declared = declared_patterns(config)

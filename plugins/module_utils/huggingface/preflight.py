@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -120,14 +121,21 @@ class Preflight:
         names = columns.split_names(wanted["split"]) if wanted["split"] else []
         if names is None:
             raise HubError(
-                f"datasets: {wanted['split']!r} is a part of a split, which cannot be streamed: "
+                f"datasets.split: {wanted['split']!r} is a part of a split, which cannot be streamed: "
                 "name whole splits, such as train or train+test"
             )
-        require("datasets", repo_id, "split", names, splits)
+        require("datasets.split", repo_id, "split", names, splits)
         paths = [path for name in names or ["train"] for path in files.get(name, [])]
+        mixed = [path for path in paths if path not in columns.of_one_format(paths)]
+        if mixed:
+            raise HubError(
+                f"datasets.config: {repo_id} names files of several formats for one split, such as "
+                f"{mixed[0]}: the datasets library reads all of them as one format. Name files of one format "
+                "in its card"
+            )
         first = paths or next(iter(files.values()), [])
         has = columns.card_columns(known) or self.columns_of(repo_id, info.sha, first)
-        require("datasets", repo_id, "column", wanted["columns"], has)
+        require("datasets.columns", repo_id, "column", wanted["columns"], has)
         return {
             "repo_id": repo_id,
             "revision": info.sha,
@@ -201,17 +209,24 @@ class Preflight:
         return str(self.info(option, repo_type, repo_id, revision).sha)
 
     def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:
-        info = self.asked(
-            lambda: self.api.repo_info(
-                repo_id,
-                repo_type=repo_type,
-                revision=revision,
-                timeout=TIMEOUT,
-                files_metadata=repo_type == "model",  # of a data set with many files that is too much
-            ),
-            repo_id,
-            option,
-        )
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        def ask() -> Any:
+            try:
+                return self.api.repo_info(
+                    repo_id,
+                    repo_type=repo_type,
+                    revision=revision,
+                    timeout=TIMEOUT,
+                    files_metadata=repo_type == "model",  # of a data set with many files that is too much
+                )
+            except RevisionNotFoundError as error:
+                raise HubError(
+                    f"{option}.revision: {repo_id} at {self.endpoint} has no branch, tag or commit "
+                    f"{revision!r}: set one that it has, such as main"
+                ) from error
+
+        info = self.asked(ask, repo_id, option)
         if info.gated:
             self.check_gate(option, repo_type, repo_id)
         return info
@@ -246,6 +261,15 @@ class Preflight:
         return patiently(once)
 
 
+def as_named(message: str, names: dict[str, str]) -> str:
+    """The message with the user's names of options, at its start and where it says what to set."""
+    for option, name in names.items():
+        own = re.escape(option)
+        places = rf"^{own}(?=: )|(?<=[Ss]et ){own}(?= to )" + (rf"|\b{own}\b" if "_" in option else "")
+        message = re.sub(places, name.replace("\\", ""), message)
+    return message
+
+
 def chosen(card: dict[str, Any], name: str | None, repo_id: str) -> dict[str, Any]:
     """The configuration that is loaded; HubError where the card leaves that open or has no such one."""
     config = columns.card_config(card, name)
@@ -253,10 +277,9 @@ def chosen(card: dict[str, Any], name: str | None, repo_id: str) -> dict[str, An
         return config
     names = ", ".join(columns.config_names(card)) or "default"
     if name:
-        raise HubError(f"datasets: {repo_id} has no configuration {name!r}: it has {names}")
+        raise HubError(f"datasets.config: {repo_id} has no configuration {name!r}: it has {names}")
     raise HubError(
-        f"datasets: {repo_id} has several configurations and no default one: {names}. "
-        "Name one with dataset_config (in hf_repo_info config)"
+        f"datasets.config: {repo_id} has several configurations and no default one: {names}. Set one of them"
     )
 
 

@@ -14,6 +14,7 @@ import csv
 import io
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,6 +34,17 @@ FOOTERS = 16  # of Parquet files of which no rows are read; the others count as 
 BATCH = 500  # rows of Parquet that are decoded at once
 LINES = (".jsonl", ".ndjson", ".json")
 TABLES = (".csv", ".tsv")
+TABLE_ROWS = 10_000  # of CSV that the datasets library reads at once; it tells their types from them
+# What pandas takes for nothing, in CSV.
+NOTHING = {
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+    *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+}
+# What it takes for a number or a truth value.
+NUMBER = re.compile(
+    r"\s*([+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?)\s*|true|false",
+    re.IGNORECASE | re.ASCII,
+)
 # Of a JSON array that it streams the datasets library tells no columns. These MaxText knows itself.
 ARRAY_COLUMNS = {"question", "answer"}
 
@@ -96,6 +108,10 @@ class Reader:
         name, before = given.path.lower(), len(self.rows)
         if name.endswith(".parquet"):
             return self.parquet(given)
+        if name.endswith(".zst"):
+            raise HubError(
+                f"dataset: {given.path}: the training environment cannot unpack it. Pack it with gzip (.gz)"
+            )
         plain, packing = name, ""
         for suffix in UNPACKERS:
             if name.endswith(suffix):
@@ -114,6 +130,8 @@ class Reader:
                 break
         self.budget -= text.consumed
         count = len(self.rows) - before
+        if plain.endswith(TABLES):
+            check_text(given.path, self.rows[before:], text.ended)
         if text.ended:
             return count, True
         return (count * given.size / text.share if text.share else None), False
@@ -161,6 +179,22 @@ def sample(files: list[DataFile], names: list[str], budget: int = BUDGET, limit:
     return Sample(reader.rows, round(counted * everything / counted_bytes) if counted_bytes else None, False)
 
 
+def check_text(path: str, table: list[Row], ended: bool) -> None:
+    """That a column of text stays one: of a part with numbers alone the datasets library makes numbers."""
+    for start in range(0, len(table), TABLE_ROWS):
+        part = table[start : start + TABLE_ROWS]
+        if len(part) < TABLE_ROWS and not ended:
+            return
+        for name in part[0]:
+            texts = [row[name] for row in part if row.get(name) is not None]
+            if texts and all(NUMBER.fullmatch(text) for text in texts):
+                raise HubError(
+                    f"dataset: {path}: {name} has only numbers in rows {start} to {start + len(part) - 1}: "
+                    "the datasets library reads numbers, and MaxText trains on an empty text. Write the data "
+                    "set as JSON lines or Parquet, with strings"
+                )
+
+
 class Stream:
     """The text of a file, unpacked, up to a number of its bytes.
 
@@ -190,7 +224,7 @@ class Stream:
                 try:
                     data = self.unpacker.decompress(data)
                 except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
-                    raise HubError(f"{self.given.path}: cannot be unpacked: {error}") from error
+                    raise HubError(f"dataset: {self.given.path}: cannot be unpacked: {error}") from error
             self.unpacked += len(data)
             yield data
 
@@ -223,12 +257,12 @@ class Stream:
             try:
                 row = json.loads(line)
             except UnicodeDecodeError as error:
-                raise HubError(f"{path}: line {number} is not UTF-8: {error}") from error
+                raise HubError(f"dataset: {path}: line {number} is not UTF-8: {error}") from error
             except ValueError as error:
-                raise HubError(f"{path}: line {number} is not JSON: {error}") from error
+                raise HubError(f"dataset: {path}: line {number} is not JSON: {error}") from error
             if not isinstance(row, dict):
                 what = "a list" if isinstance(row, list) else type(row).__name__
-                raise HubError(f"{path}: line {number} is {what}, not an object")
+                raise HubError(f"dataset: {path}: line {number} is {what}, not an object")
             yield row
 
     def array(self, lines: list[bytes] | None) -> Iterator[Row]:
@@ -236,7 +270,7 @@ class Stream:
         path = self.given.path
         if lines is None:
             raise HubError(
-                f"{path}: is one JSON array, of which MaxText cannot read the columns: "
+                f"dataset: {path}: is one JSON array, of which MaxText cannot read the columns: "
                 "write one object a line (JSON lines)"
             )
         if not self.ended:
@@ -244,13 +278,15 @@ class Stream:
         try:
             yield from (row for row in json.loads(b"\n".join(lines)) if isinstance(row, dict))
         except ValueError as error:
-            raise HubError(f"{path}: is not JSON: {error}") from error
+            raise HubError(f"dataset: {path}: is not JSON: {error}") from error
 
     def table(self, tabs: bool) -> Iterator[Row]:
-        """The rows of CSV; a field without text is None, as the datasets library has it."""
+        """The rows of CSV; a field without text, or with a word for nothing, is None, as for the library."""
         text = (line.decode("utf-8-sig", "replace") + "\n" for line in self.lines())
         for row in csv.DictReader(text, delimiter="\t" if tabs else ","):
-            yield {name: value or None for name, value in row.items() if name is not None}
+            yield {
+                name: None if value in NOTHING else value for name, value in row.items() if name is not None
+            }
 
 
 class Ranges(io.RawIOBase):
@@ -296,10 +332,11 @@ def parquet_rows(source: Ranges, names: list[str]) -> Iterator[Row]:
         for name in wanted:
             if pyarrow.types.is_large_list(table.schema_arrow.field(name).type):
                 raise HubError(
-                    f"{source.given.path}: {name} is a large list, which MaxText does not take for a "
-                    "conversation: write it as a list, as the datasets library's push_to_hub does"
+                    f"dataset: {source.given.path}: {name} is a large list, which MaxText does not take "
+                    "for a conversation: write it as a list, as the datasets library's push_to_hub does"
                 )
         for batch in table.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
             yield from batch.to_pylist()
     except pyarrow.ArrowException as error:
-        raise HubError(f"{source.given.path}: cannot be read as Parquet: {error}") from error
+        where = source.given.path
+        raise HubError(f"dataset: {where}: cannot be read as Parquet: {error}") from error

@@ -133,6 +133,13 @@ def texts(row: Row, columns: list[str]) -> list[str]:
     return [message["content"] for column in order for message in row[column]]
 
 
+def answers(row: Row, columns: list[str]) -> int:
+    """How many answers a row without a problem has."""
+    if set(columns) == {"question", "answer"}:
+        return 1
+    return sum(message["role"] == "assistant" for column in columns for message in row[column])
+
+
 def question(row: Row, columns: list[str]) -> list[str]:
     """The texts in front of the first answer of a row without a problem."""
     if len(columns) == 2:

@@ -66,7 +66,8 @@ def look(
     if sample.total is None:
         sample.total = found["rows"]
     inputs.check_rows(sample.rows, given.columns, repo_id)
-    warnings = inputs.check_length(sample.rows, given.columns, given.length)
+    warnings = inputs.check_turns(sample.rows, given.columns)
+    warnings += inputs.check_length(sample.rows, given.columns, given.length)
     amount = inputs.amount_of(sample.rows, sample.total, given.columns)
     undecided = [plan for plan in plans if not batches.surely_enough(amount, plan)]
     check_amount(amount, undecided)

@@ -79,8 +79,9 @@ def settings(params: dict[str, Any]) -> Settings:
             found = float(value)
         except ValueError:
             found = math.nan
-        if not 0 < found < math.inf:
-            raise HubError(f"{name}: {value!r} is not a number above 0: set one")
+        # Of a part of a sequence for each device MaxText makes a whole one, or cannot share the batch.
+        if not 0 < found < math.inf or found != int(found):
+            raise HubError(f"{name}: {value!r} is not a whole number above 0: set one")
         return found
 
     def flag(name: str, default: bool) -> bool:
@@ -105,6 +106,23 @@ def settings(params: dict[str, Any]) -> Settings:
         own_shape=not flag("override_model_config", False),
         own_rows="formatting_func_path" not in given,
     )
+
+
+# Beginnings of messages about what another commit may have otherwise -> what names the commit.
+_OF_A_COMMIT = (
+    (r"dataset: (?!there is no )", "dataset_revision"),
+    (r"(dataset_config|train_split|train_data_columns|max_target_length): ", "dataset_revision"),
+    (r"steps: \d+ steps need ", "dataset_revision"),
+    (r"model: the tokenizer ", "tokenizer_revision"),
+)
+
+
+def for_a_run(message: str, run: str | None) -> str:
+    """The message, and how a run goes on that has begun with another commit."""
+    option = next((option for start, option in _OF_A_COMMIT if re.match(start, message)), None)
+    if run is None or option is None:
+        return message
+    return f"{message}. If run {run} has begun, it keeps its commit: set {option} to that commit."
 
 
 ROUNDED = (
@@ -185,6 +203,19 @@ def check_rows(rows: list[dict[str, Any]], columns: list[str], dataset: str) -> 
             f"dataset: row {number} of {dataset}: {problem} ({len(bad)} of the {len(rows)} rows that were "
             "read). Correct such rows or leave them out"
         )
+
+
+def check_turns(rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
+    """A warning where training sees a conversation otherwise than a server renders it."""
+    several = sum(conversations.answers(row, columns) > 1 for row in rows)
+    if not several:
+        return []
+    return [
+        f"dataset: {several} of the {len(rows)} rows that were read have several answers. MaxText renders "
+        "each answer with the messages since the one before. So what the chat template writes once for a "
+        "conversation, such as a default system message or the empty think block of Qwen3, stands before "
+        "each answer. A server writes it once. One answer a row avoids this."
+    ]
 
 
 def amount_of(

@@ -78,8 +78,8 @@ HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_
             {"bytes": 18000},
         ),
         ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
-        ("sft/main", {}, {"times": 18}),
-        ("sft/main", {"sft_weight_dtype": "bfloat16"}, {"times": 9}),
+        ("sft/main", {}, {"times": 24}),
+        ("sft/main", {"sft_weight_dtype": "bfloat16"}, {"times": 12}),
         ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
         ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),
         (

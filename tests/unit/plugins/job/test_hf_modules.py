@@ -447,15 +447,15 @@ def test_everything_a_run_needs_is_there(
         ({"datasets": [{"repo_id": "data/a/b"}]}, "datasets: 'data/a/b' is not the name of a repository"),
         (
             {"datasets": [{"repo_id": "{dataset}", "revision": "v9"}]},
-            "datasets: {dataset} at {url} has no such revision",
+            "datasets.revision: {dataset} at {url} has no branch, tag or commit 'v9': set one",
         ),
         (
             {"datasets": [{"repo_id": "{dataset}", "split": "trian"}]},
-            "datasets: {dataset} has no split 'trian': it has ",
+            "datasets.split: {dataset} has no split 'trian': it has ",
         ),
         (
             {"datasets": [{"repo_id": "{dataset}", "columns": ["id", "messagez"]}]},
-            "datasets: {dataset} has no column 'messagez': it has id, messages",
+            "datasets.columns: {dataset} has no column 'messagez': it has id, messages",
         ),
         ({"write_to": "other/x"}, "write_to: the token of local may not write other/x"),
         ({"write_to": "x"}, "write_to: 'x' is no repository: give <user or organization>/<name>"),

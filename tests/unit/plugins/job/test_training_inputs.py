@@ -193,13 +193,26 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
     "configurations without a default": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
         {},
-        "datasets: {dataset} has several configurations and no default one: en, ja. "
-        "Name one with dataset_config",
+        "dataset_config: {dataset} has several configurations and no default one: en, ja. Set one of them",
     ),
     "a configuration that is not there": (
         {"ja/train.jsonl": jsonl(CHATS), "en/train.jsonl": jsonl(CHATS), "README.md": card(TWO)},
         {"dataset_config": "fr"},
-        "datasets: {dataset} has no configuration 'fr': it has en, ja",
+        "dataset_config: {dataset} has no configuration 'fr': it has en, ja",
+    ),
+    "several formats of a configuration": (
+        {
+            "x/a.jsonl": jsonl(CHATS),
+            "x/b.parquet": parquet(CHATS),
+            "README.md": card("configs:\n- config_name: x\n  data_files: x/*\n"),
+        },
+        {},
+        "dataset_config: {dataset} names files of several formats for one split, such as x/a.jsonl",
+    ),
+    "numbers in CSV": (
+        {"train.csv": b"question,answer\n" + b"What?,007\n" * 900},
+        {"train_data_columns": ["question", "answer"]},
+        "dataset: train.csv: answer has only numbers in rows 0 to 899",
     ),
     "an adapter": (
         {"train.jsonl": jsonl(CHATS)},
@@ -219,17 +232,17 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
     "a script": (
         {"train.jsonl": jsonl(CHATS), "{name}.py": b"import datasets"},
         {},
-        "datasets: {dataset} is loaded by a script, {name}.py, which the datasets library does not run",
+        "dataset: {dataset} is loaded by a script, {name}.py, which the datasets library does not run",
     ),
     "a part of a split": (
         {"train.jsonl": jsonl(CHATS)},
         {"train_split": "train[:100]"},
-        "datasets: 'train[:100]' is a part of a split",
+        "train_split: 'train[:100]' is a part of a split",
     ),
     "a split that is not there": (
         {"train.jsonl": jsonl(CHATS)},
         {"train_split": "train+test"},
-        "datasets: {dataset} has no split 'test': it has train",
+        "train_split: {dataset} has no split 'test': it has train",
     ),
     "an empty split": (
         {"train.jsonl": b"", "test.jsonl": jsonl(CHATS)},
@@ -301,13 +314,12 @@ def test_rows_that_cannot_be_read_are_a_warning(bench: Bench, monkeypatch: pytes
     assert "number of rows is known, 900, and not what is in them: install pyarrow" in many["not_known"][0]
     few = bench.check({"data/train-0.parquet": parquet(CHATS[:3])})
     assert "3 rows, read once, give 1 batch" in few["msg"]  # the footer is enough for that
-    packed = {"train.jsonl.zst": b"\x28\xb5\x2f\xfd"}
-    nothing = bench.check(packed)
+    nothing = bench.check({"data/train-0.parquet": b"no parquet"})
     assert "cannot be counted here" in nothing["not_known"][0]
     described = (
         "dataset_info:\n  features:\n  - name: messages\n  splits:\n  - name: train\n    num_examples: 3\n"
     )
-    told = bench.check({**packed, "README.md": card(described)})
+    told = bench.check({"data/train-0.parquet": b"no parquet", "README.md": card(described)})
     assert "3 rows, read once, give 1 batch" in told["msg"]  # by the card alone
 
 

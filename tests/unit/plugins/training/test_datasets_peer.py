@@ -61,6 +61,22 @@ LAYOUTS: dict[str, tuple[dict[str, bytes], str | None, str]] = {
     "packed": ({"train.jsonl.gz": gzip.compress(jsonl())}, None, "train"),
     "csv": ({"train.csv": PAIRS.encode()}, None, "train"),
     "tsv": ({"train.tsv": b"question\tanswer\nq\ta, b\n"}, None, "train"),
+    "csv with words for nothing": (
+        {"train.csv": b"question,answer\na,NA\nb,null\nc,n/a\nd,None\ne,nan\nf,nothing\n"},
+        None,
+        "train",
+    ),
+    "two formats, of one file each": ({"train.jsonl": jsonl(), "x/train.parquet": parquet()}, None, "train"),
+    "two formats, one with more files": (
+        {"a/train.jsonl": jsonl(), "b/train.jsonl": jsonl(ROWS[:2]), "train.parquet": parquet()},
+        None,
+        "train",
+    ),
+    "two formats that one reader takes": (
+        {"train-1.json": jsonl(), "train-2.ndjson": jsonl(ROWS[:2]), "train.csv": PAIRS.encode()},
+        None,
+        "train",
+    ),
     "a named configuration": (
         {"en/a.jsonl": jsonl(ROWS[:2]), "ja/a.jsonl": jsonl(), "README.md": TWO},
         "ja",
@@ -139,3 +155,12 @@ def test_what_the_library_refuses(tmp_path: Path) -> None:
         datasets.load_dataset(str(tmp_path), split="train", streaming=True)
     with pytest.raises(ValueError, match="Bad split"):
         datasets.load_dataset(str(tmp_path), "ja", split="train[:3]", streaming=True)
+
+
+def test_the_library_refuses_several_formats_that_a_configuration_names(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    two = card("configs:\n- config_name: x\n  data_files: x/*\n")
+    for path, content in {"x/a.jsonl": jsonl(), "x/b.parquet": parquet(), "README.md": two}.items():
+        (tmp_path / path).write_bytes(content)
+    with pytest.raises(pa.ArrowInvalid):
+        list(datasets.load_dataset(str(tmp_path), split="train", streaming=True, cache_dir=str(tmp_path)))

@@ -80,15 +80,17 @@ def test_devices_of_a_local_run() -> None:
         ({"learning_rate": "0"}, ["v5litepod-8"], "learning_rate: '0' is not above 0, so nothing is learned"),
         ({"learning_rate": "fast"}, ["v5litepod-8"], "learning_rate: 'fast' is not a number"),
         ({"learning_rate": "nan"}, ["v5litepod-8"], "learning_rate: 'nan' is not above 0"),
-        ({"num_epoch": 0}, ["v5litepod-8"], "sft_num_epoch: 0 is not a number above 0"),
+        ({"num_epoch": 0}, ["v5litepod-8"], "sft_num_epoch: 0 is not a whole number above 0"),
         (
             {"arguments": ["gradient_accumulation_steps=many"]},
             ["v5litepod-8"],
-            "gradient_accumulation_steps: 'many' is not a number above 0",
+            "gradient_accumulation_steps: 'many' is not a whole number above 0",
         ),
+        ({"per_device_batch_size": 0.5}, ["v5litepod-8"], "per_device_batch_size: 0.5 is not a whole number"),
+        ({"per_device_batch_size": 1.5}, ["v5litepod-8"], "per_device_batch_size: 1.5 is not a whole number"),
         ({"per_device_batch_size": float("nan")}, ["v5litepod-8"], "per_device_batch_size: nan is not"),
-        ({"max_target_length": -1}, ["v5litepod-8"], "max_target_length: -1 is not a number above 0"),
-        ({"steps": float("inf")}, ["v5litepod-8"], "steps: inf is not a number above 0"),
+        ({"max_target_length": -1}, ["v5litepod-8"], "max_target_length: -1 is not a whole number above 0"),
+        ({"steps": float("inf")}, ["v5litepod-8"], "steps: inf is not a whole number above 0"),
     ],
 )
 def test_what_cannot_work_is_refused(changes: dict[str, Any], types: list[str], said: str) -> None:
@@ -248,3 +250,21 @@ def test_whether_serving_can_work(model: str, accelerator_type: str, size: int, 
 )
 def test_no_more_is_read_than_the_steps_need(plans: list[Plan], megabytes: float) -> None:
     assert data.budget(plans) == megabytes * 2**20
+
+
+def message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def test_several_answers_in_a_row_are_told() -> None:
+    one = [message("user", "a"), message("assistant", "b")]
+    chats = [{"messages": one}, {"messages": one * 2}, {"messages": one * 3}]
+    told = inputs.check_turns(chats, ["messages"])
+    assert len(told) == 1
+    assert told[0].startswith(
+        "dataset: 2 of the 3 rows that were read have several answers. MaxText renders "
+    )
+    assert inputs.check_turns(chats[:1], ["messages"]) == []
+    assert inputs.check_turns([{"question": "a", "answer": "b"}], ["question", "answer"]) == []
+    pairs = {"prompt": [one[0]] * 2, "completion": [one[1]] * 2}
+    assert len(inputs.check_turns([pairs], ["prompt", "completion"])) == 1

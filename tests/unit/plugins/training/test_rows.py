@@ -133,8 +133,6 @@ def test_without_pyarrow_a_parquet_file_has_a_number_of_rows(monkeypatch: pytest
 
 
 def test_what_cannot_be_read_tells_nothing() -> None:
-    found = rows.sample([file("a.jsonl.zst", b"\x28\xb5\x2f\xfd")], ["messages"])
-    assert (found.rows, found.total, found.complete) == ([], None, False)
     assert rows.sample([file("a.parquet", b"no parquet")], ["messages"]).total is None
     assert rows.sample([], ["messages"]).total is None
 
@@ -175,3 +173,36 @@ def test_large_lists_are_no_conversations_for_maxtext() -> None:
 def test_an_empty_file() -> None:
     found = rows.sample([file("a.jsonl", b"")], ["messages"])
     assert (found.rows, found.total, found.complete) == ([], 0, True)
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        (["2", "4"], True),
+        (["007", ""], True),  # the library makes 7.0 of it
+        (["1e3", "-.5", " 3 "], True),
+        (["True", "false"], True),
+        (["2", "4", "many"], False),
+        (["It is 2.", "It is 4."], False),
+        (["1_000", "2_000"], False),
+    ],
+)
+def test_numbers_in_csv_are_no_text(values: list[str], refused: bool) -> None:
+    content = "question,answer\n" + "".join(f"What?,{value}\n" for value in values)
+    given = file("train.csv", content.encode())
+    if not refused:
+        assert [row["answer"] for row in rows.sample([given], ["question", "answer"]).rows] == values
+        return
+    with pytest.raises(HubError, match=r"dataset: train\.csv: answer has only numbers in rows 0 to "):
+        rows.sample([given], ["question", "answer"])
+
+
+def test_numbers_in_one_part_of_a_csv_file_that_the_library_reads_at_once() -> None:
+    content = "question,answer\n" + "q,text\n" * rows.TABLE_ROWS + "q,5\n" * 3
+    with pytest.raises(HubError, match=f"in rows {rows.TABLE_ROWS} to {rows.TABLE_ROWS + 2}"):
+        rows.sample([file("train.csv", content.encode())], ["question", "answer"])
+
+
+def test_a_packing_that_the_training_environment_lacks() -> None:
+    with pytest.raises(HubError, match=r"dataset: train\.jsonl\.zst: .* Pack it with gzip"):
+        rows.sample([file("train.jsonl.zst", b"x")], ["messages"])

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every way into a role is described, and checked by Ansible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
+
+
+def roles_used(node: Any) -> Iterator[tuple[str, str]]:
+    """Role and entry point of everything below that plays a role."""
+    if isinstance(node, list):
+        for each in node:
+            yield from roles_used(each)
+    if isinstance(node, dict):
+        name = node.get("name")
+        if isinstance(name, str) and name.startswith("tpuops.maxtext.") and "tasks_from" in node:
+            yield name.rpartition(".")[2], str(node["tasks_from"]).removesuffix(".yml")
+        for each in node.values():
+            yield from roles_used(each)
+
+
+def entry_points() -> set[tuple[str, str]]:
+    files = [path for place in ("playbooks", "roles", "molecule") for path in (ROOT / place).rglob("*.yml")]
+    used = {each for path in files for each in roles_used(yaml.safe_load(path.read_text(encoding="utf-8")))}
+    mains = {(path.parents[1].name, "main") for path in (ROOT / "roles").glob("*/tasks/main.yml")}
+    return used | mains
+
+
+@pytest.mark.parametrize(("role", "entry"), sorted(entry_points()))
+def test_an_entry_point_has_a_spec(role: str, entry: str) -> None:
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+    found = specs["argument_specs"].get(entry)
+    assert found, f"roles/{role}/meta/argument_specs.yml says nothing of tasks_from: {entry}"
+    assert found["short_description"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_spec_has_its_tasks(role: str) -> None:
+    specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+    entries = set(specs["argument_specs"]) - {"variables"}  # of the role common: no tasks
+    assert {entry for entry in entries if not (ROOT / f"roles/{role}/tasks/{entry}.yml").exists()} == set()

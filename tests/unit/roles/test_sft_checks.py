@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role sft checks before it trains: the role's own templates, filled in as Ansible does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+
+from .test_disk_space import ROLES, load
+
+COMMIT, NEWER = "0" * 40, "1" * 40
+CHOSEN = {kind: {"commit": COMMIT, "newer": None} for kind in ("model", "tokenizer", "dataset")}
+BEGUN = {"latest_step": 10, "latest_about": {"weight_dtype": "bfloat16"}}
+SMALL = [{"accelerator_type": "v5litepod-8"}, {"accelerator_type": "v5litepod-1"}]
+
+
+def variable(name: str, **values: Any) -> Any:
+    variables: dict[str, Any] = {"role_path": "/roles/sft", "common_commits": CHOSEN}
+    for role in ("common", "sft"):
+        for kind in ("defaults", "vars"):
+            variables |= load(ROLES / role / kind / "main.yml")
+    return Templar(loader=DataLoader(), variables=variables | values).template(variables[name])
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ({}, "float32"),
+        ({"tpu_vm_candidates": SMALL}, "bfloat16"),
+        # Whatever the candidates are now, a run goes on in the data type that it began with.
+        ({"common_jobs": {"jobs": []}, "common_checkpoints": BEGUN}, "bfloat16"),
+        (
+            {
+                "common_jobs": {"jobs": []},
+                "common_checkpoints": {"latest_step": 10, "latest_about": {"weight_dtype": "float32"}},
+                "tpu_vm_candidates": SMALL,
+            },
+            "float32",
+        ),
+        (
+            {"common_jobs": {"jobs": []}, "common_checkpoints": BEGUN, "sft_weight_dtype": "float32"},
+            "float32",
+        ),
+        # A machine that did not answer tells nothing.
+        ({"common_jobs": {"unreachable": True}, "common_checkpoints": {"unreachable": True}}, "float32"),
+    ],
+)
+def test_the_data_type_is_that_of_the_checkpoints(values: dict[str, Any], dtype: str) -> None:
+    assert variable("sft_inputs", **values)["weight_dtype"] == dtype
+
+
+def test_inputs_that_differ_from_those_of_the_checkpoints() -> None:
+    about = variable("sft_inputs", common_jobs={"jobs": []})
+    begun = {"common_jobs": {"jobs": []}, "common_checkpoints": {"latest_step": 10, "latest_about": about}}
+    assert variable("sft_other_inputs", **begun) == []
+    assert variable("sft_other_inputs", **begun, sft_weight_dtype="bfloat16") == ["weight_dtype"]
+    assert variable("sft_other_inputs", **begun, hf_revision=COMMIT) == []
+    assert variable("sft_other_inputs", common_jobs={"jobs": []}, common_checkpoint={"latest_step": 3}) == []
+    assert variable("sft_other_inputs") == []
+
+
+@pytest.mark.parametrize(
+    ("values", "again"),
+    [
+        ({}, False),
+        ({"common_commits": {**CHOSEN, "dataset": {"commit": COMMIT, "newer": NEWER}}}, True),
+        ({"common_commits": {**CHOSEN, "model": {"commit": COMMIT, "newer": NEWER}}}, True),
+        ({"common_commits": {**CHOSEN, "tokenizer": {"commit": COMMIT, "newer": NEWER}}}, True),
+        ({"common_jobs": {"jobs": []}, "common_checkpoints": BEGUN}, True),
+    ],
+)
+def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], again: bool) -> None:
+    assert variable("sft_keeps_other", **values) is again
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        # As -e gives them: strings.
+        ({"steps": "abc"}, ["steps: 'abc' is not a whole number above 0. Set one, for example 100."]),
+        ({"sft_steps": "abc"}, ["sft_steps: 'abc' is not a whole number"]),
+        ({"steps": 5, "sft_steps": "0"}, ["sft_steps: '0' is not a whole number"]),
+        ({"learning_rate": "fast"}, ["learning_rate: 'fast' is not a number above 0"]),
+        ({"sft_learning_rate": "fast"}, ["sft_learning_rate: 'fast' is not a number above 0"]),
+        ({"per_device_batch_size": "0.5"}, ["per_device_batch_size: '0.5' is not a whole number"]),
+        ({"max_target_length": "-1"}, ["max_target_length: '-1' is not a whole number"]),
+        ({"sft_checkpoint_period": "x"}, ["sft_checkpoint_period: 'x' is not 0 or a whole number"]),
+        ({"maxtext_arguments": "a=b"}, ["maxtext_arguments: 'a=b' is not a list"]),
+        ({"maxtext_environment": "a=b"}, ["maxtext_environment: 'a=b' is not a dictionary"]),
+        ({"tpu_vm_candidates": "v6e-8"}, ["tpu_vm_candidates: 'v6e-8' is not a list"]),
+        ({"steps": "0", "sft_num_epoch": "-2"}, ["steps: '0'", "sft_num_epoch: '-2'"]),
+        ({"steps": "200", "per_device_batch_size": "2", "learning_rate": "1e-5"}, []),
+        ({}, []),
+    ],
+)
+def test_a_bad_value_is_named_as_the_user_set_it(values: dict[str, Any], told: list[str]) -> None:
+    found = variable("sft_problems", **values)
+    assert len(found) == len(told)
+    assert all(message.startswith(start) for message, start in zip(found, told, strict=True))
+
+
+@pytest.mark.parametrize("name", ["train_data_columns", "sft_train_data_columns"])
+@pytest.mark.parametrize("value", ["[prompt, completion]", "prompt,completion", ["prompt", "completion"]])
+def test_columns_from_the_command_line_are_the_same_inputs(name: str, value: Any) -> None:
+    values = {name: value, "common_jobs": {"jobs": []}}
+    assert variable("sft_inputs", **values)["train_data_columns"] == ["prompt", "completion"]
+    given: dict[str, Any] = {"sft_present": {"checkpoints": []}, "common_program_dir": "/p"}
+    argv = variable("sft_argv", **values, **given)
+    assert "train_data_columns=['prompt', 'completion']" in argv
