@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # it needs no module, and run_command is a module's
 """The accounts of a machine that the jobs and vLLM's server run as.
 
 Their numbers are the same on each machine, so that the files on a data disk have the same owner on the next

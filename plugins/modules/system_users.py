@@ -51,7 +51,7 @@ attributes:
   idempotent:
     support: full
 author:
-  - The tpuops.maxtext maintainers
+  - The tpuops.maxtext maintainers (@tpuops)
 """
 
 EXAMPLES = r"""
