@@ -163,9 +163,9 @@ MUTANTS = (
     ),
     # ---- bad input
     Mutant(
-        "no steps are refused before a node is made",
+        "steps that are no number are refused before a node is made",
         "roles/sft/tasks/check.yml",
-        "      - sft_not_positive | length == 0\n",
+        "      - sft_problems | length == 0\n",
         "",
         ("tests/contract/test_bad_input.py", "-k", "steps"),
     ),

@@ -131,7 +131,7 @@ class ActionModule(ModuleAction):
             if there
             else f"nothing is left over{f' that has owner={owner}' if owner else ''}"
             f"{', in the zones that could be asked' if missing else ''}"
-            f"{'; of others there is something: leave leftovers_owner out to see it' if others else ''}"
+            f"{'; other owners have something: leave leftovers_owner out to see it' if others else ''}"
         )
 
 

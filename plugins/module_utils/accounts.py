@@ -89,7 +89,7 @@ def check(kind: str, account: Account, number: int | None, name: str | None) -> 
     if name not in (None, account.name):
         raise AccountError(
             f"the number {account.number} belongs to the {kind} {name} on this machine, not to "
-            f"{account.name}. Give {name} another one (sudo {kind}mod)"
+            f"{account.name}. Give {name} another one (sudo {kind}mod --{kind[0]}id NUMBER {name})"
         )
     return number is not None
 

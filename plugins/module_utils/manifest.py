@@ -153,8 +153,8 @@ def main(arguments: list[str]) -> int:
     found = problems(path, root)
     if found:
         print(
-            f"error: {root} is damaged: {sentence(found)}. Remove {path} and run the stage that left it "
-            "again.",
+            f"error: {root} is damaged: {sentence(found)}. Remove its record (sudo rm {path} on "
+            "the machine) and run the stage that left it again.",
             file=sys.stderr,
         )
     return 1 if found else 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import stat
 from fnmatch import fnmatch
 from typing import Any
@@ -57,7 +58,7 @@ def check(record: dict[str, str], run: str, export: str) -> dict[str, Any]:
     if record["run"] != run:
         raise NotServed(
             f"served: the server has the model of run {record['run']}, and not of {run}. {SERVE}. Or ask "
-            f"that one: -e run_name={record['run']}"
+            f"that one: -e run_name={shlex.quote(record['run'])}"
         )
     served = manifest.read(record["manifest"]) if os.path.isfile(record["manifest"]) else None
     if served is None or fingerprint(record["manifest"]) != record["fingerprint"]:

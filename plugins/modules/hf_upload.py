@@ -202,7 +202,8 @@ def check_folder(params: dict[str, Any], *, thorough: bool) -> None:
     if damage:
         raise HubError(
             f"folder: {params['folder']} is damaged ({manifests.sentence(damage)}), so nothing was uploaded. "
-            f"Remove {params['manifest']} and export again: ansible-playbook site.yml --tags export"
+            f"Remove its record (sudo rm {params['manifest']} on the machine) and export again: "
+            "ansible-playbook site.yml --tags export"
         )
 
 

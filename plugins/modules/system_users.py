@@ -1,6 +1,5 @@
 #!/usr/bin/python
-# -*- coding: utf-8 -*-
-# Copyright: (c) 2026, The tpuops.maxtext maintainers
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -60,14 +59,14 @@ EXAMPLES = r"""
     users:
       - name: tpuops
         number: 60801
-        home: /var/lib/tpuops/jobs
+        home: /var/lib/tpuops
     devices: [/dev/vfio/*, /dev/accel*]
   become: true
 """
 
 RETURN = r"""
 created:
-  description: The users and groups that were missing, and the homes that were missing or somebody else's.
+  description: The users of which something was missing or different, such as the group or the home.
   returned: success
   type: list
   elements: str

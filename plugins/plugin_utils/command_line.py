@@ -33,13 +33,15 @@ PLACE = (
     "tpu_vm_labels",
     "data_disk_mount_point",
 )
+#: And for site.yml, which run: without them the command would act on the run of the default name.
+RUN = ("run_name", "model", "hf_model", "dataset")
 # Ansible splits, unquotes and expands other values of NAME=VALUE.
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]+")
 COMMAND = re.compile(r"ansible-playbook\s+(?:playbooks/)?([a-z_]+)\.yml\b")
 
 
 def as_started(text: str) -> str:
-    """A message in which each command has the inventory and the place of the running command.
+    """A message in which each command has the inventory and the place of the running command, and its run.
 
     What the message itself says after a command's playbook is not said twice.
     """
@@ -53,7 +55,8 @@ def as_started(text: str) -> str:
 def playbook_command(name: str, rest: str = "") -> str:
     """The command that plays one of our playbooks. rest: what follows in the message."""
     variables = load_extra_vars(DataLoader())
-    given = [each for each in PLACE if each in variables and f"-e {each}=" not in rest]
+    wanted = PLACE + (RUN if name == "site" else ())
+    given = [each for each in wanted if each in variables and f"-e {each}=" not in rest]
     place = [extra_variable(each, variables[each]) for each in given]
     return " ".join(["ansible-playbook", *sources(), shlex.quote(playbook(name)), *place])
 

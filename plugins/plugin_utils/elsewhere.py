@@ -71,14 +71,16 @@ def stays(item: Json) -> str:
 
 
 def gone(history: Sequence[Mapping[str, Any]]) -> str:
-    """When Google last did something to what had the name; "" where it remembers nothing."""
+    """The last operation on what had the name; "" where Google remembers none."""
     last = max(history, key=lambda each: str(each["time"]), default=None)
-    return f" Google has it as gone since {last['time']} ({last['verb']} in {last['zone']})." if last else ""
+    if last is None:
+        return ""
+    return f" Google remembers an operation on the name: {last['verb']} in {last['zone']} at {last['time']}."
 
 
 def doubt(name: str, zones: Sequence[str], found: Elsewhere) -> str:
     """That a name is probably wrong."""
     return (
-        f"tpu_vm_name: Google knows of no TPU VM {name} in {', '.join(zones)}, also of none that is gone."
+        f"tpu_vm_name: Google has no TPU VM {name} in {', '.join(zones)}, and remembers none."
         f"{found.having()} Name the one to delete with -e tpu_vm_name=NAME."
     )

@@ -119,8 +119,8 @@ def test_a_base_model_that_rotted_is_not_trained(cloud: Cloud) -> None:
     assert "has other content than was recorded" in told
     record = root(cloud, f"echo {MODEL}/manifest.json").strip()
     assert (
-        f"Remove {record} and convert it again: ansible-playbook -i inventories/local site.yml --tags convert"
-        in told
+        f"Remove its record (sudo rm {record} on the machine) and convert it again: "
+        "ansible-playbook -i inventories/local site.yml -e run_name=fresh --tags convert" in told
     )
     root(cloud, f"rm {record}")
     play(cloud, "convert")

@@ -67,7 +67,7 @@ _TEMPLATE = (
     "tokenizer. Put it in chat_template.jinja of a repository with the tokenizer, and name that in "
     "sft_tokenizer"
 )
-#: Setting -> which values cannot work, and why. What no sentence follows is to be left out.
+#: Setting -> which values cannot work, and why. Each message ends with the advice to leave the setting out.
 REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {
     "chat_template": (is_set, _TEMPLATE),
     "chat_template_path": (is_set, _TEMPLATE),

@@ -210,8 +210,8 @@ def check_base(config: Any) -> None:
     damage = manifest.problems(str(record), str(root))
     if damage:
         raise Refused(
-            f"The converted base model is damaged ({manifest.sentence(damage)}). Remove {record} and convert "
-            "it again: ansible-playbook site.yml --tags convert"
+            f"The converted base model is damaged ({manifest.sentence(damage)}). Remove its record (sudo rm "
+            f"{record} on the machine) and convert it again: ansible-playbook site.yml --tags convert"
         )
 
 

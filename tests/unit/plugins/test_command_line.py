@@ -57,6 +57,14 @@ def test_the_variables_that_say_where_are_named_again_and_no_secret(given: Given
     assert told == f"ansible-playbook tpuops.maxtext.follow {place}"
 
 
+def test_a_command_for_stages_is_for_the_same_run(given: Given) -> None:
+    both = f"ansible-playbook site.yml --tags sft; {FOLLOW}"
+    assert given(both, extra_vars=("run_name=try-2", "steps=3", "model=qwen3-8b")) == (
+        "ansible-playbook tpuops.maxtext.site -e run_name=try-2 -e model=qwen3-8b --tags sft; "
+        "ansible-playbook tpuops.maxtext.follow"
+    )
+
+
 def test_what_the_message_says_is_not_said_twice(given: Given) -> None:
     text = f"Wait: {FOLLOW} -e tpu_vm_name=a, or delete it: ansible-playbook playbooks/teardown.yml."
     assert given(text, extra_vars=("tpu_vm_name=b",)) == (

@@ -58,7 +58,7 @@ def test_inputs_that_differ_from_those_of_the_checkpoints() -> None:
     assert variable("sft_other_inputs", **begun) == []
     assert variable("sft_other_inputs", **begun, sft_weight_dtype="bfloat16") == ["weight_dtype"]
     assert variable("sft_other_inputs", **begun, hf_revision=COMMIT) == []
-    assert variable("sft_other_inputs", common_jobs={"jobs": []}, common_checkpoint={"latest_step": 3}) == []
+    assert variable("sft_other_inputs", common_jobs={"jobs": []}, common_checkpoints={"latest_step": 3}) == []
     assert variable("sft_other_inputs") == []
 
 

@@ -333,7 +333,7 @@ class TestBase:
             trainer.Refused, match=r"base model is damaged .*_METADATA has 3 bytes"
         ) as refused:
             trainer.prepare(run)
-        assert f"Remove {self.record(run)} and convert it again" in str(refused.value)
+        assert f"(sudo rm {self.record(run)} on the machine) and convert it again" in str(refused.value)
 
     def test_is_not_read_again_where_training_goes_on(self, trainer: ModuleType, run: Any) -> None:
         shutil.rmtree(run.load_parameters_path)

@@ -735,8 +735,8 @@ def test_a_second_time_down_says_that_the_node_is_gone() -> None:
     assert ladder(cloud, candidate(A)).descend()["left"] == []
     again = ladder(cloud, candidate(A)).descend()
     assert (again["changed"], again["left"], again["doubt"]) == (False, [], "")
-    told = "Deleted nothing: there is no TPU VM n of yours in any zone. Google has it as gone since"
-    assert again["told"] == f"{told} {MADE} (delete in {A}). You have: another in {C}, READY."
+    told = "Deleted nothing: there is no TPU VM n of yours in any zone. Google remembers an operation on the"
+    assert again["told"] == f"{told} name: delete in {A} at {MADE}. You have: another in {C}, READY."
 
 
 def test_a_name_that_nobody_knows_is_doubted_where_one_has_other_nodes() -> None:
@@ -748,7 +748,7 @@ def test_a_name_that_nobody_knows_is_doubted_where_one_has_other_nodes() -> None
     assert (result["changed"], result["left"], sorted(cloud.nodes)) == (False, [], sorted([A, B, C]))
     assert result["told"] == "Deleted nothing: there is no TPU VM n of yours in any zone."
     assert result["doubt"] == (
-        f"tpu_vm_name: Google knows of no TPU VM n in {A}, {B}, also of none that is gone. "
+        f"tpu_vm_name: Google has no TPU VM n in {A}, {B}, and remembers none. "
         f"You have: another in {A}, READY; third in {C}, PREEMPTED. "
         "Name the one to delete with -e tpu_vm_name=NAME."
     )

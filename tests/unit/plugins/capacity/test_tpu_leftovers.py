@@ -196,7 +196,7 @@ def test_only_of_one_owner(cloud: FakeCloud) -> None:
 
 @pytest.mark.parametrize(
     ("others", "told"),
-    [(True, "; of others there is something: leave leftovers_owner out to see it"), (False, "")],
+    [(True, "; other owners have something: leave leftovers_owner out to see it"), (False, "")],
 )
 def test_an_owner_of_nothing_is_told(shown: list[str], others: bool, told: str) -> None:
     """The name may be wrong, and what there is costs money."""

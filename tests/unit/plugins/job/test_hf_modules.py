@@ -365,7 +365,7 @@ def test_a_damaged_folder_is_not_uploaded(
         os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
         refused = run_module("hf_upload", manifest=str(record), **options)
         assert refused["msg"].startswith(f"folder: {folder} is damaged ({weights} has ")
-        assert f"Remove {record} and export again" in refused["msg"]
+        assert f"(sudo rm {record} on the machine) and export again" in refused["msg"]
     assert fake_systemd.started == []
     weights.write_bytes(good)
     assert run_module("hf_upload", manifest=str(record), **options)["action"] == "run"
