@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,11 +79,15 @@ def write(path: str, manifest: dict[str, Any]) -> None:
 
 
 def read(path: str) -> dict[str, Any] | None:
-    """The manifest; None where there is none, or where the file is not one."""
+    """The manifest; None where there is none, or where the file is not one.
+
+    The user of a job may have put anything there: a FIFO would let the reader wait for ever.
+    """
     try:
-        with open(path, encoding="utf-8") as handle:
-            manifest = json.load(handle)
-    except (FileNotFoundError, ValueError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, encoding="utf-8") as handle:
+            manifest = json.load(handle) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except (FileNotFoundError, IsADirectoryError, ValueError):
         return None
     return manifest if is_manifest(manifest) else None
 

@@ -26,6 +26,24 @@ LARGEST = 64 << 10  # bytes of a record
 SERVE = "Serve the model of the run: ansible-playbook site.yml --tags vllm_serve,evaluate"
 UPLOAD = "ansible-playbook site.yml --tags export,vllm_serve,evaluate"
 SHOWN = 3
+#: What a model is loaded from, of the files of an export.
+LOADED = (model_files.WEIGHTS, *model_files.LOADED)
+#: What vLLM and transformers load by its name alone, also where the export has no such file.
+BY_NAME = (
+    model_files.WEIGHTS,
+    "config.json",
+    "params.json",
+    "*_config.json",
+    "*.index.json",
+    "adapter_*",
+    "chat_template*",
+    "additional_chat_templates/*",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+)
 
 
 class NotServed(Exception):
@@ -79,14 +97,14 @@ def fingerprint(path: str) -> str:
 
 
 def differing(served: dict[str, Any], exported: dict[str, Any]) -> list[str]:
-    """The files of the export that a model is loaded from, and that are not served as they are."""
-    patterns = (model_files.WEIGHTS, *model_files.LOADED)
+    """The files that a model is loaded from, and that are not the same in both, or in one alone."""
+    own, theirs = exported["files"], served["files"]
     return [
         name
-        for name, file in sorted(exported["files"].items())
+        for name in sorted(own.keys() | theirs.keys())
         if os.path.basename(name) != model_files.UPLOAD
-        and any(fnmatch(name, pattern) for pattern in patterns)
-        and served["files"].get(name, {}).get("sha256") != file["sha256"]
+        and any(fnmatch(name, pattern) for pattern in (BY_NAME if name not in own else LOADED))
+        and theirs.get(name, {}).get("sha256") != own.get(name, {}).get("sha256")
     ]
 
 

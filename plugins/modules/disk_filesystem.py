@@ -102,6 +102,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 BY_ID = "/dev/disk/by-id"
 MOUNTS = "/proc/self/mountinfo"
+#: Bytes that are read at one place, and the number of places.
+SAMPLE = 4096
+SAMPLES = 256
+#: Block groups in which ext4 keeps copies of its superblock (sparse_super); groups have 128 MiB, or 8 MiB in
+#: a small file system.
+COPIES = (1, 3, 5, 7, 9, 25, 27, 49, 81)
 MIB = 1024 * 1024
 # What asks the kernel to look at a disk's size again, below /sys/class/block/NAME; SCSI and NVMe.
 RESCANS = ("device/rescan", "device/rescan_controller")
@@ -157,13 +163,23 @@ def format_disk(module: AnsibleModule, device: str) -> str:
 
 
 def size_and_blank(device: str) -> tuple[int, bool]:
+    """The size in bytes, and whether nothing was found on it: at both ends, at the copies that ext4 keeps of
+    its superblock, and at 256 places between. A disk whose first bytes were lost still has data.
+    """
     with open(device, "rb", buffering=0) as disk:
         size = disk.seek(0, os.SEEK_END)
-        for offset in (0, max(0, size - MIB)):
+        for offset in sorted({0, max(0, size - MIB)} | set(samples(size))):
             disk.seek(offset)
-            if disk.read(MIB).strip(b"\0"):
+            if disk.read(MIB if offset in (0, size - MIB) else SAMPLE).strip(b"\0"):
                 return size, False
     return size, True
+
+
+def samples(size: int) -> list[int]:
+    """Offsets of the samples, in bytes."""
+    groups = [group * 128 * MIB for group in COPIES] + [(8192 * group + 1) * 1024 for group in COPIES]
+    between = [size // SAMPLES * number for number in range(SAMPLES)]
+    return [offset - offset % SAMPLE for offset in groups + between if offset + SAMPLE <= size]
 
 
 def look_at_size_again(device: str) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError, Transient
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # What a job's inputs call the repository, the revision and the commit.
@@ -57,7 +57,7 @@ def choose(
     kept = bound[0][commit] if bound else None
     try:
         now = ask(kind, repo_id, revision)
-    except HubError:
+    except Transient:  # any other refusal is about this repository, as a token that may not read it
         used = [job.get("inputs") or {} for job in reversed(jobs)]
         earlier = kept or next((inputs[commit] for inputs in used if names(inputs, kind, wanted)), None)
         if earlier is None:

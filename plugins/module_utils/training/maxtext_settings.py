@@ -77,6 +77,10 @@ REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {
     "enable_emergency_checkpoint": (is_set, _LAYOUT),
     "enable_multi_tier_checkpointing": (is_set, _LAYOUT),
     "enable_orbax_v1": (is_set, _LAYOUT),
+    "formatting_func_path": (
+        is_set,
+        "its code could change between two starts of a run, and no record would show it",
+    ),
     "hf_lora_adapter_path": (is_set, "adapters are not trained on and not exported"),
     "lora_input_adapters_path": (is_set, "adapters are not trained on and not exported"),
     "lora": (
@@ -98,7 +102,7 @@ MODEL = re.compile(
     r"|normalization_layer_epsilon|mlp_activations.*|attention_type|attention_bias|attention_sink|mlp_bias"
     r"|sliding_window_size|chunk_attn_window_size|.*_logits_soft_cap|logits_via_embedding|use_qk_norm"
     r"|normalize_embedding_logits|use_post_.*_norm|param_scan_axis|fused_qkv|fused_mlp|num_experts.*"
-    r"|use_iota_embed|use_multimodal"
+    r"|norm_topk_prob|use_iota_embed|use_multimodal"
 )
 
 #: What the datasets library reads from files that other arguments name.

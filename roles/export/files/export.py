@@ -372,8 +372,28 @@ def put_in_place(draft: Path, output: Path, previous: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def check_output(output: Path, about: dict[str, Any]) -> None:
+    """Refuse to replace what is not an earlier export of this run."""
+    if any(path.exists() for path in beside(output)):  # an export was killed as it took its place
+        return
+    described = manifest.read(str(record_of(output))) or {"files": {}, "about": {}}
+    run = described["about"].get("run")
+    if run is not None and about.get("run") not in (None, run):
+        raise ExportError(
+            f"export_directory: {output} has the model of run {run}. Give each run a directory of its own"
+        )
+    present = manifest.files_below(str(output)) if output.exists() else []
+    others = sorted(set(present) - set(described["files"]))
+    if described["files"] and others:
+        raise ExportError(
+            f"export_directory: {output} has {', '.join(others[:3])}, which no export wrote and a new export "
+            "would delete. Move it elsewhere"
+        )
+
+
 def export(options: argparse.Namespace) -> int:
     """The exit status."""
+    check_output(options.output, options.about)
     draft, previous = beside(options.output)
     if previous.exists() and not options.output.exists():
         previous.rename(options.output)  # a kill came between the renames

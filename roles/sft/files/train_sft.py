@@ -331,8 +331,10 @@ def learned(run: str, base: str) -> bool:
         if name not in of_base:
             continue
         compared += 1
-        before = numpy.asarray(arrays.read(base, of_base[name])).astype(numpy.float32)
-        after = numpy.asarray(arrays.read(run, key)).astype(numpy.float32)
+        after = numpy.asarray(arrays.read(run, key))
+        # The training began with the base rounded to its own type: that alone is no learning.
+        before = numpy.asarray(arrays.read(base, of_base[name])).astype(after.dtype).astype(numpy.float32)
+        after = after.astype(numpy.float32)
         if before.shape != after.shape or not numpy.array_equal(before, after):
             return True
     return compared == 0  # other names, as LoRA's adapters have: nothing to compare

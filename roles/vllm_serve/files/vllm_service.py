@@ -17,10 +17,12 @@ import hashlib
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -155,6 +157,16 @@ def is_healthy(url: str) -> bool:
         return False
 
 
+def taken(url: str) -> bool:
+    """Whether a program listens at the port of this address."""
+    address = urllib.parse.urlsplit(url)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 80), timeout=ANSWER_WITHIN):
+            return True
+    except OSError:
+        return False
+
+
 def wait_until_healthy(unit: Unit, url: str, timeout: float) -> str | None:
     """None once the server answers, else why it does not."""
     deadline = time.monotonic() + timeout
@@ -185,6 +197,13 @@ def start(options: argparse.Namespace) -> int:
     systemctl("enable", "--no-reload", "--quiet", unit.name)
     asked = time.time()
     if not unit.is_newer_than(Path(unit.properties()["FragmentPath"]), options.key_file):
+        systemctl("stop", unit.name)
+        if taken(options.health):  # its answers would pass for those of the unit, which cannot serve there
+            print(
+                f"port: another program answers at {options.health}. Stop it, or set another serve_port",
+                file=sys.stderr,
+            )
+            return 1
         unit.restart()
     since = unit.started_at() or asked
     print(f"waiting for {unit.name} to answer", flush=True)  # it is silent for its first minute

@@ -116,3 +116,10 @@ def test_what_the_stage_says_of_it_is_kept(tree: Path, path: str) -> None:
 def test_a_message_names_the_first_ones() -> None:
     assert manifest.sentence(["a", "b"]) == "a, b"
     assert manifest.sentence(list("abcde")) == "a, b, c and 2 more"
+
+
+def test_a_fifo_in_its_place_is_none(tmp_path: Path) -> None:
+    """The user of the jobs may put one there, and root reads it."""
+    os.mkfifo(tmp_path / "manifest.json")
+    assert manifest.read(str(tmp_path / "manifest.json")) is None
+    assert manifest.read(str(tmp_path)) is None

@@ -567,6 +567,28 @@ def test_a_checkpoint_without_a_manifest_is_not_exported(
     assert not base.output.exists()
 
 
+def test_what_no_export_wrote_stays(base: Base, capsys: pytest.CaptureFixture[str]) -> None:
+    base.convert(trained(ready(base)))
+    assert base.export() == 0
+    (base.output / "model-Q4.gguf").write_text("mine")
+    assert base.export() == 1
+    assert (
+        f"export_directory: {base.output} has model-Q4.gguf, which no export wrote" in capsys.readouterr().err
+    )
+    assert (base.output / "model-Q4.gguf").read_text() == "mine"
+
+
+def test_the_model_of_another_run_stays(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base.convert(trained(ready(base)))
+    given = f"load_parameters_path={checkpoint(tmp_path)}/model_params"
+    assert base.export("main", given, about={"run": "a"}) == 0
+    assert base.export("main", given, about={"run": "a", "step": 3}) == 0
+    assert base.export("main", given, about={"run": "b"}) == 1
+    assert f"export_directory: {base.output} has the model of run a" in capsys.readouterr().err
+
+
 def test_the_roles_own_settings_stay(base: Base, capsys: pytest.CaptureFixture[str]) -> None:
     ready(base)
     assert base.export("main", "scan_layers=True", "--scan_layers=False") == 1

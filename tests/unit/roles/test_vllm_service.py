@@ -206,6 +206,29 @@ def test_a_start_that_is_asked_for_counts_anew(
     assert calls.read_text() == "reset-failed vllm.service\nrestart vllm.service\n"
 
 
+def test_a_stranger_on_the_port_does_not_pass_for_the_server(
+    service: ModuleType,
+    tmp_path: Path,
+    healthy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A unit that was just started runs before its program knows that the port is taken."""
+    asked = []
+    monkeypatch.setattr(service, "systemctl", lambda *arguments: asked.append(arguments) or "")
+    monkeypatch.setattr(
+        service.Unit,
+        "properties",
+        lambda self: {"ActiveState": "inactive", "NeedDaemonReload": "no", "FragmentPath": str(tmp_path)},
+    )
+    monkeypatch.setattr(service.Unit, "restart", lambda self: pytest.fail("it would be taken for healthy"))
+    options = ["--unit=vllm.service", f"--key-file={tmp_path}/key", f"--mark={tmp_path}/mark", "--timeout=9"]
+    assert service.main(["start", f"--health={healthy}/health", *options]) == 1
+    assert f"port: another program answers at {healthy}/health" in capsys.readouterr().err
+    assert ("stop", "vllm.service") in asked
+    assert not (tmp_path / "mark").exists()
+
+
 class TestNewer:
     def test_a_file_that_changed_after_the_start_asks_for_another(
         self, service: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -125,6 +125,19 @@ def test_data_at_the_end_of_the_disk_counts(disk: Path, capsys: pytest.CaptureFi
     assert "is not blank" in run(capsys, device=str(disk))["msg"]
 
 
+@pytest.mark.parametrize("zeroed", [1, 8, 200])
+def test_a_file_system_that_lost_its_beginning_is_not_formatted(
+    disk: Path, capsys: pytest.CaptureFixture[str], zeroed: int
+) -> None:
+    """blkid finds nothing there, and a copy of the superblock repairs it."""
+    with disk.open("r+b") as file:
+        file.truncate(2 << 30)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(disk)], check=True)
+    with disk.open("r+b") as file:
+        file.write(bytes(zeroed << 20))
+    assert "is not blank" in run(capsys, device=str(disk))["msg"]
+
+
 def test_a_device_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run(capsys, device=str(tmp_path / "google-persistent-disk-1"), wait=0)
     assert "google-persistent-disk-1 did not appear" in result["msg"]

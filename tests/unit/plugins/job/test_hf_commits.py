@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import commits
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError, Transient
 
 from .conftest import RunModule
 
@@ -27,7 +27,7 @@ def hub(kind: str, repo_id: str, revision: str) -> str:
 
 
 def silent(kind: str, repo_id: str, revision: str) -> str:
-    raise HubError("the Hub does not answer")
+    raise Transient("the Hub does not answer")
 
 
 def never(kind: str, repo_id: str, revision: str) -> str:
@@ -103,6 +103,16 @@ def test_a_hub_that_does_not_answer_is_not_needed_twice(
 def test_what_needs_no_question(kind: str, repo_id: str, revision: str, commit: str) -> None:
     wanted = {"repo_id": repo_id, "revision": revision}
     assert commits.choose(kind, wanted, "run", [], never, None)["commit"] == commit
+
+
+def test_a_repository_that_the_token_may_not_read_is_no_silence() -> None:
+    """Another job's commit would be taken for it, without a word."""
+
+    def refused(kind: str, repo_id: str, revision: str) -> str:
+        raise HubError("hf_token: may not read it")
+
+    with pytest.raises(HubError, match="may not read it"):
+        commits.choose("model", WANTED, "run", [job("sft-other")], refused, None)
 
 
 @pytest.mark.parametrize("kind", ["model", "tokenizer", "dataset"])

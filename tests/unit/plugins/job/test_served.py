@@ -89,6 +89,14 @@ def test_an_earlier_export_from_the_hub(place: Place, name: str, text: str | Non
         place.check()
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "generation_config.json"])
+def test_a_file_that_somebody_added_on_the_hub(place: Place, name: str) -> None:
+    place.write("run", {name: None})
+    place.serve(place.write("hub", {name: "theirs"}))
+    with pytest.raises(served.NotServed, match=f"not the last export of run run: {name} differ"):
+        place.check()
+
+
 def test_an_export_that_is_newer_than_the_server(place: Place) -> None:
     place.serve(place.write("run"))
     place.write("run", {"model.safetensors": "trained on"})
