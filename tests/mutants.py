@@ -93,8 +93,8 @@ MUTANTS = (
     Mutant(
         "only a blank disk is formatted",
         "plugins/modules/disk_filesystem.py",
-        'if disk.read(MIB).strip(b"\\0"):',
-        "if not disk:",
+        '.strip(b"\\0"):\n                return size, False',
+        ' == b"":\n                return size, False',
         ("tests/unit/plugins/disk",),
     ),
     Mutant(

@@ -77,10 +77,6 @@ REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {
     "enable_emergency_checkpoint": (is_set, _LAYOUT),
     "enable_multi_tier_checkpointing": (is_set, _LAYOUT),
     "enable_orbax_v1": (is_set, _LAYOUT),
-    "formatting_func_path": (
-        is_set,
-        "its code could change between two starts of a run, and no record would show it",
-    ),
     "hf_lora_adapter_path": (is_set, "adapters are not trained on and not exported"),
     "lora_input_adapters_path": (is_set, "adapters are not trained on and not exported"),
     "lora": (

@@ -214,8 +214,13 @@ def test_a_stranger_on_the_port_does_not_pass_for_the_server(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A unit that was just started runs before its program knows that the port is taken."""
-    asked = []
-    monkeypatch.setattr(service, "systemctl", lambda *arguments: asked.append(arguments) or "")
+    asked: list[tuple[str, ...]] = []
+
+    def systemctl(*arguments: str) -> str:
+        asked.append(arguments)
+        return ""
+
+    monkeypatch.setattr(service, "systemctl", systemctl)
     monkeypatch.setattr(
         service.Unit,
         "properties",

@@ -40,7 +40,6 @@ ROOT = Path(__file__).resolve().parents[4]
         ("hf_train_files=/x.jsonl", "Set dataset instead"),
         ("dataset_type=synthetic", "Set dataset instead"),
         ("hf_name=ja", "Set dataset_config instead"),
-        ("formatting_func_path=me.rows.form", "its code could change between two starts of a run"),
         ("train_split=train", "Set train_split instead"),
         ("weight_dtype=float32", "Set sft_weight_dtype instead"),
         ("scan_layers=false", "Set common_scan_layers instead"),
