@@ -99,7 +99,8 @@ options:
     default: tpu
   ssh_key_file:
     description:
-      - The private key that Ansible logs in with; not set if it is empty.
+      - The private key that Ansible logs in with; not set if it is empty, or if it is the default and is not
+        there.
       - One that this file does not set is a variable of the group C(tpu_vm), so that C(group_vars) come
         before it.
     type: str
@@ -247,6 +248,7 @@ OF_RUN |= {option: f"{{{{ (gcp_auth | default({{}}))['{option}'] | default(omit)
 # What must not become a variable: every program that lists the inventory would print it.
 SECRETS = {"service_account_contents", "access_token"}
 KEY = "ansible_ssh_private_key_file"
+DEFAULT_KEY = "~/.ssh/google_compute_engine"
 # Of the group, so that group_vars come before them. Without pipelining the arguments of modules, secrets
 # among them, lie in files on the machine.
 SHARED = {"ansible_pipelining": True, "ansible_python_interpreter": "auto_silent"}
@@ -480,8 +482,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         shared = self._group("tpu_vm")
         for name, value in SHARED.items():
             self.inventory.set_variable(shared, name, value)
-        if "ssh_key_file" not in self._given and options["ssh_key_file"]:
-            self.inventory.set_variable(shared, KEY, os.path.expanduser(options["ssh_key_file"]))
+        key_file = os.path.expanduser(options["ssh_key_file"] or "")
+        # ssh says so each time of a key that is not there. Nobody set the default: it may be an agent's.
+        wanted = options["ssh_key_file"] != DEFAULT_KEY or os.path.exists(key_file)
+        if "ssh_key_file" not in self._given and key_file and wanted:
+            self.inventory.set_variable(shared, KEY, key_file)
         # Ansible would take a host of such a name for the group, or for the controller.
         groups = {group for host in hosts + expected for group in host["groups"]}
         taken = {*RESERVED, *self.inventory.groups, *groups}

@@ -152,7 +152,6 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
     }
     assert {name: variables[name] for name in known} == known
     assert data.groups["tpu_vm"].get_vars() == {
-        "ansible_ssh_private_key_file": str(Path("~/.ssh/google_compute_engine").expanduser()),
         "ansible_pipelining": True,
         "ansible_python_interpreter": "auto_silent",
     }
@@ -167,6 +166,20 @@ def test_one_worker_is_a_host_of_the_nodes_name(api: Api, source: Source) -> Non
     ]
     assert source.known_hosts.read_text() == f"tpu.id-tpu-0 ssh-ed25519 {public_key('AAAA')}\n"
     assert source.known_hosts.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_gcloud_s_key_is_used_where_it_is(
+    api: Api, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    key = tmp_path / ".ssh" / "google_compute_engine"
+    key.parent.mkdir()
+    if there:
+        key.touch()
+    listing(api, node("tpu")).on(keys_call("tpu"), keys(public_key("AAAA")), body={})
+    variables = source.read().groups["tpu_vm"].get_vars()
+    assert variables.get("ansible_ssh_private_key_file") == (str(key) if there else None)
 
 
 def test_every_worker_of_a_slice_is_a_host(api: Api, source: Source) -> None:
