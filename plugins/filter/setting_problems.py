@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,8 @@ options:
     description:
       - The settings, each with V(name), V(value), V(kind) and V(example).
       - The kinds are V(count) and V(batch) (whole numbers above 0, the latter also as V(2.0)), V(number)
-        (above 0), V(count or 0), V(number or 0), V(rate) (a number above 0, or empty), V(list) and V(dict).
+        (above 0), V(count or 0), V(number or 0), V(rate) (a number above 0, or empty), V(list), V(dict),
+        V(directory) (an absolute path below the root) and V(choice) (one of V(choices)).
     type: list
     elements: dict
     required: true
@@ -74,10 +76,29 @@ def problem(setting: dict[str, Any]) -> str | None:
             f"{name}: {value!r} is not {what}. Write it in the inventory, or as JSON: "
             f"-e '{{\"{name}\": {example}}}'."
         )
+    if kind == "choice":
+        choices = setting["choices"]
+        return (
+            None
+            if value in choices
+            else f"{name}: {value!r} is none of {', '.join(choices)}. Set one of them."
+        )
+    if kind == "directory":
+        if is_directory(value):
+            return None
+        return (
+            f"{name}: {value!r} is not the absolute path of a directory of its own. Set one, for example "
+            f"{setting['example']}."
+        )
     what, pattern, zero = NUMBERS[kind]
     if (kind == "rate" and value in ("", None)) or is_number(value, pattern, zero):
         return None
     return f"{name}: {value!r} is not {what}. Set one, for example {setting['example']}."
+
+
+def is_directory(value: Any) -> bool:
+    """Whether it is an absolute path, in its shortest form, below the root."""
+    return isinstance(value, str) and value == os.path.normpath(value) and bool(re.match("/[^/]", value))
 
 
 def is_number(value: Any, pattern: str | None, zero: bool) -> bool:

@@ -85,3 +85,19 @@ def test_a_conversion_of_other_inputs_has_its_own_directory(given: dict[str, Any
     assert rendered("common_base_directory") == usual
     assert rendered("common_base_directory", **given) != usual
     assert rendered("sft_inputs", **given) != rendered("sft_inputs"), "and the run depends on it"
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "used"),
+    [
+        ({}, "", "https://huggingface.co"),
+        ({}, "http://hub:1", "http://hub:1"),
+        ({"hf_endpoint": "http://mine:2"}, "http://hub:1", "http://mine:2"),
+    ],
+)
+def test_the_hub_is_that_of_the_environment(
+    given: dict[str, str], environment: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token for another Hub must not go to the public one."""
+    monkeypatch.setenv("HF_ENDPOINT", environment)
+    assert rendered("common_hf_endpoint", **given) == used

@@ -80,3 +80,22 @@ def test_every_problem_is_told() -> None:
 )
 def test_a_list_of_names_comes_from_the_command_line_as_a_string(value: Any, names: list[Any]) -> None:
     assert name_list(value) == names
+
+
+@pytest.mark.parametrize("value", ["relative", "/", "//x", "/a/../b", "/a/", "", None, 3])
+def test_a_mount_point_is_an_absolute_path(value: Any) -> None:
+    """The directories of the run would lie on the boot disk otherwise, and end with the node."""
+    setting = {"name": "data_disk_mount_point", "kind": "directory", "example": "/mnt/disks/checkpoints"}
+    assert setting_problems([setting | {"value": value}]) == [
+        f"data_disk_mount_point: {value!r} is not the absolute path of a directory of its own. Set one, for "
+        "example /mnt/disks/checkpoints."
+    ]
+    assert setting_problems([setting | {"value": "/mnt/disks/checkpoints"}]) == []
+
+
+def test_a_choice() -> None:
+    setting = {"name": "export_weight_dtype", "kind": "choice", "choices": ["auto", "float32"]}
+    assert setting_problems([setting | {"value": "auto"}]) == []
+    assert setting_problems([setting | {"value": "int8"}]) == [
+        "export_weight_dtype: 'int8' is none of auto, float32. Set one of them."
+    ]
