@@ -9,6 +9,7 @@ where lines are shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -754,7 +755,7 @@ def remedy(found: Json, labels: Mapping[str, str]) -> str:
     if update is None or state_of(found) in DEAD:
         return f"If nobody needs it, delete it with {by_hand(found)}"
     return (
-        f"If it is yours to use, say so with gcloud compute {update} {name} --zone={zone} "
+        f"If it is yours to use, say so with gcloud compute {update} {name} --zone={zone}{in_project(found)} "
         f"--update-labels={_listed(labels, ',')}"
     )
 
@@ -782,7 +783,14 @@ def by_hand(found: Json) -> str:
         "queued resource": "tpus queued-resources delete {} --zone={} --force",
         "disk": "disks delete {} --zone={}",
     }
-    return "gcloud compute " + commands[kind_of(found)].format(place_of(found)[1], zone_of(found))
+    command = commands[kind_of(found)].format(place_of(found)[1], zone_of(found))
+    return f"gcloud compute {command}{in_project(found)}"
+
+
+def in_project(found: Json) -> str:
+    """The option that names its project: gcloud's own configuration may name another one."""
+    project = re.search(r"projects/([\w.:-]+)/", str(found.get("selfLink") or found["name"]))
+    return f" --project={project[1]}" if project else ""
 
 
 def described(candidate: Candidate) -> Json:

@@ -76,7 +76,14 @@ class FakeCloud:
         }
 
     def add_disk(self, zone: str, labels: Mapping[str, str] = OURS) -> None:
-        self.disks[zone] = {"name": "d", "zone": zone, "creationTimestamp": MADE, "labels": labels}
+        link = f"https://www.googleapis.com/compute/v1/projects/p/zones/{zone}/disks/d"
+        self.disks[zone] = {
+            "name": "d",
+            "zone": zone,
+            "selfLink": link,
+            "creationTimestamp": MADE,
+            "labels": labels,
+        }
 
     # ---- modules
 

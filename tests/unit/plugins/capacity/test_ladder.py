@@ -268,7 +268,7 @@ def test_a_dead_node_that_is_not_ours_stops_the_ladder(
     with pytest.raises(LadderError, match=f"The TPU VM n in {B}, PREEMPTED, is not ours") as stopped:
         ladder(cloud, candidate(A), candidate(B)).climb()
     assert said in str(stopped.value)
-    assert f"gcloud compute tpus tpu-vm delete n --zone={B};" in str(stopped.value)
+    assert f"gcloud compute tpus tpu-vm delete n --zone={B} --project=p;" in str(stopped.value)
     assert (stopped.value.failure["kind"], stopped.value.failure["reason"]) == ("precondition", "notOurs")
     assert (list(cloud.nodes), cloud.disks) == ([B], {})
 
@@ -279,7 +279,9 @@ def test_a_queued_resource_that_is_not_ours_stops_the_ladder(state: str) -> None
     cloud.add_queued(A, state, labels={"owner": "you"})
     with pytest.raises(LadderError, match=f"The queued resource n in {A}, {state}, is not ours") as stopped:
         ladder(cloud, candidate(A, "queued")).climb()
-    assert f"gcloud compute tpus queued-resources delete n --zone={A} --force;" in str(stopped.value)
+    assert f"gcloud compute tpus queued-resources delete n --zone={A} --force --project=p;" in str(
+        stopped.value
+    )
     assert (list(cloud.queued), cloud.nodes, cloud.disks) == ([A], {}, {})
 
 
@@ -292,10 +294,8 @@ def test_a_living_node_that_is_not_ours_is_left_alone(labels: dict[str, str], sa
         ladder(cloud, candidate(A), candidate(B)).climb()
     assert said in str(stopped.value)
     ours = "created-by=tpuops-maxtext,owner=me"
-    command = (
-        f"gcloud compute tpus tpu-vm update n --zone={B} --update-labels={ours}; else name another TPU VM"
-    )
-    assert command in str(stopped.value)
+    command = f"gcloud compute tpus tpu-vm update n --zone={B} --project=p --update-labels={ours}"
+    assert f"{command}; else name another TPU VM" in str(stopped.value)
     assert stopped.value.failure["reason"] == "notOurs"
     assert (cloud.nodes[B]["labels"], cloud.disks, cloud.asked("tpu_vm")) == (labels, {}, [])
 
@@ -323,7 +323,9 @@ def test_a_disk_that_is_not_ours_stops_the_ladder() -> None:
     with pytest.raises(LadderError, match=f"The disk d in {B} is not ours") as stopped:
         ladder(cloud, candidate(A), candidate(B)).climb()
     ours = "created-by=tpuops-maxtext,owner=me"
-    assert f"gcloud compute disks update d --zone={B} --update-labels={ours}; else" in str(stopped.value)
+    assert f"gcloud compute disks update d --zone={B} --project=p --update-labels={ours}; else" in str(
+        stopped.value
+    )
     assert (cloud.nodes, cloud.disks[B]["labels"]["owner"]) == ({}, "you")
 
 
@@ -540,9 +542,9 @@ def test_down_leaves_what_is_not_ours_and_says_so() -> None:
     assert (list(cloud.nodes), list(cloud.disks)) == ([A], [A])
     node, disk = result["kept"]
     assert node.startswith(f"The TPU VM n in {A}, READY, is not ours")
-    assert node.endswith(f"deletes it with gcloud compute tpus tpu-vm delete n --zone={A}")
+    assert node.endswith(f"deletes it with gcloud compute tpus tpu-vm delete n --zone={A} --project=p")
     assert disk.startswith(f"The disk d in {A} is not ours")
-    assert disk.endswith(f"deletes it with gcloud compute disks delete d --zone={A}")
+    assert disk.endswith(f"deletes it with gcloud compute disks delete d --zone={A} --project=p")
 
 
 def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:

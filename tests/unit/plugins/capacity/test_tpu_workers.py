@@ -111,7 +111,10 @@ def test_a_node_of_somebody_else_is_no_place_for_a_run(labels: Json) -> None:
     found = find({"n-1": worker(labels=labels)})
     assert found["hosts"] == []
     assert "is not ours: of our labels created-by=tpuops-maxtext and owner=me it has" in found["missing"]
-    assert f"update n-1 --zone={A} --update-labels=created-by=tpuops-maxtext,owner=me" in found["missing"]
+    assert (
+        f"update n-1 --zone={A} --project=p --update-labels=created-by=tpuops-maxtext,owner=me"
+        in found["missing"]
+    )
     assert find({"n-1": worker(labels=THEIRS)}, labels={"owner": "you"})["hosts"] == ["n-1"]
 
 
