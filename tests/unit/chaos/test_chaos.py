@@ -393,6 +393,22 @@ def test_a_broken_loss_curve_is_found(tmp_path: Path, trained: str, said: str) -
         losses(made(tmp_path, trained=trained))
 
 
+def test_a_cut_may_take_the_line_of_a_checkpoint_s_step(tmp_path: Path) -> None:
+    run = made(
+        tmp_path,
+        trained=steps((14, 4.0), (16, 3.0), (29, 2.0), (31, 1.0))
+        + "\n"
+        + steps(*((step, 1.0) for step in range(17, 29))),
+    )
+    with pytest.raises(RunError, match=r"steps \[15, 30\] are nowhere"):
+        losses(run)  # nothing was cut
+    run.outcomes += [Outcome("node preempted", "sft"), Outcome("node preempted", "export")]
+    assert losses(run)[31] == 1.0
+    run.outcomes.pop()
+    with pytest.raises(RunError, match="nowhere"):
+        losses(run)
+
+
 @pytest.mark.parametrize(
     ("told", "struck"), [("sft-x  step 4/60  loss 1\n", 0), ("sft-x  step 20/60  loss 1\n", 1)]
 )
