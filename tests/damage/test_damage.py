@@ -156,7 +156,9 @@ def test_another_model_under_the_same_preset_has_its_own_weights(
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in content.items()
     ]
     commit = api.create_commit(other, operations, commit_message="Another norm").oid
-    play(cloud, "convert", "-e", f"hf_model={other}")
+    told = play(cloud, "convert", "-e", f"hf_model={other}", status=2)
+    assert f"Run {RUN} began with another hf_commit, hf_model" in told
+    play(cloud, "convert", "-e", f"hf_model={other}", "-e", "run_name=other")
     records = [
         json.loads(text)
         for text in root(
