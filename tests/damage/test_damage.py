@@ -242,6 +242,7 @@ def test_a_start_that_trained_nothing_binds_the_next_one_to_no_rows(cloud: Cloud
 def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud, pinned: str) -> None:
     newest, before = steps(cloud)
     rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/{newest}/model_params")
+    root(cloud, f"rm {EXPORT}.manifest.json")  # or nothing is left to export
     told = play(cloud, "export", "-e", f"sft_steps={newest}", status=2)
     assert "The checkpoint is damaged" in told
     assert "ansible-playbook -i inventories/local site.yml --tags sft,export" in told
@@ -277,6 +278,7 @@ def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> 
     """And what it serves is asked for its own run alone, and for the last export."""
     play(cloud, "vllm_serve", "-e", "serve_source=export")
     assert f"The model answers (run {RUN}, step {steps(cloud)[0]})" in play(cloud, "evaluate")
+    push_new_rows(cloud, dataset_files(rows()))  # of which the other run's question is
     told = play(cloud, "evaluate", "-e", "run_name=other", status=2)
     assert f"served: the server has the model of run {RUN}, and not of other" in told
     described = root(cloud, f"cat {EXPORT}.manifest.json")
