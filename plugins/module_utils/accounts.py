@@ -11,16 +11,19 @@ containers (60577), below systemd's dynamic users (61184).
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import grp
 import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+LOCK = "/run/tpuops-accounts.lock"
 JOBS_USER = "tpuops"
 JOB_GROUP_IDS = range(60810, 60874)  # one for each job that runs at the same time
 NOLOGIN = "/usr/sbin/nologin"
@@ -127,6 +130,14 @@ def group_of(number: int) -> str | None:
         return grp.getgrgid(number).gr_name
     except KeyError:
         return None
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Only one process of this machine at a time: useradd takes a number that another is just taking."""
+    with open(LOCK, "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def call(command: list[str]) -> None:

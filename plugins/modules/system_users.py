@@ -115,11 +115,12 @@ def main() -> None:
     try:
         found = accounts.devices(module.params["devices"])
         groups = accounts.device_groups(found)
-        created = [
-            user["name"]
-            for user in module.params["users"]
-            if ensure(Account(**user), groups, module.check_mode)
-        ]
+        with accounts.alone():
+            created = [
+                user["name"]
+                for user in module.params["users"]
+                if ensure(Account(**user), groups, module.check_mode)
+            ]
     except AccountError as error:
         module.fail_json(msg=f"users: {error}.")
     except OSError as error:

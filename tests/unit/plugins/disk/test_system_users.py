@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import json
 import os
@@ -225,3 +226,14 @@ def test_the_numbers_are_the_same_everywhere_and_nobody_elses() -> None:
 def _of_this_machine() -> list[tuple[str, int]]:
     users = [(user.pw_name, user.pw_uid) for user in pwd.getpwall()]
     return users + [(group.gr_name, group.gr_gid) for group in grp.getgrall()]
+
+
+def test_two_controllers_create_them_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would find the number free, and useradd would refuse the second one."""
+    monkeypatch.setattr(accounts, "LOCK", str(tmp_path / "lock"))
+    with accounts.alone(), (tmp_path / "lock").open("w") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with accounts.alone():
+        pass
