@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download
+from huggingface_hub import CommitOperationAdd, HfApi, constants, hf_hub_download
 from safetensors.numpy import load_file, save
 
 from localcloud.hub.store import HubStore
@@ -59,8 +59,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="module")
-def api(cloud: Cloud) -> HfApi:
-    return HfApi(endpoint=cloud.settings["hub"], token=cloud.hf_token)
+def api(cloud: Cloud) -> Iterator[HfApi]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Xet's cache of this machine knows the parts of an earlier run's upload, which this Hub does not have.
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield HfApi(endpoint=cloud.settings["hub"], token=cloud.hf_token)
 
 
 @pytest.fixture(scope="module")
