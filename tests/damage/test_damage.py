@@ -61,7 +61,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 @pytest.fixture(scope="module")
 def api(cloud: Cloud) -> Iterator[HfApi]:
     with pytest.MonkeyPatch.context() as patch:
-        # Xet's cache of this machine knows the parts of an earlier run's upload, which this Hub does not have.
+        # The cache of Xet knows the parts of an earlier run's upload, which this Hub does not have.
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         yield HfApi(endpoint=cloud.settings["hub"], token=cloud.hf_token)
 
