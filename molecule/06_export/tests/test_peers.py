@@ -117,7 +117,9 @@ def exports(
     environment = f"HF_HOME={PLACE}/hf HF_ENDPOINT={cloud['hub']} HF_HUB_DISABLE_XET=1 PYTHONPATH={PLACE}"
     program = f"{mount_point}/env/train/bin/python {mount_point}/env/programs/export.py"
     base = f"--base {name} --revision {commit.oid} --output {scaled}"
-    remote(vm, f"{environment} {program} {base} copied base.yml", b"")
+    steps = f"{mount_point}/maxtext/qwen3-4b-sft/checkpoints/[0-9]*"
+    trained_at = f"load_parameters_path=$(ls -d {steps} | sort -V | tail -n 1)/model_params"
+    remote(vm, f"{environment} {program} {base} copied base.yml {trained_at}", b"")
     return {"trained": trained, "scaled": scaled}
 
 
