@@ -196,7 +196,7 @@ def devices(patterns: Iterable[str]) -> list[Device]:
 
 
 def device_groups(found: Iterable[Device]) -> list[str]:
-    """The groups that whoever uses the devices has to be in."""
+    """The groups that a user of the devices has to be in."""
     names = {group_of(device.group) for device in found if device.for_group}
     return sorted(name for name in names if name)
 

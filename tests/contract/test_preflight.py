@@ -15,7 +15,7 @@ RunModule = Callable[..., dict[str, Any]]
 def test_a_machine_that_does_not_answer_does_not_stop_preflight(
     play: Play, run_module: RunModule, served: Served
 ) -> None:
-    """It is asked what the run keeps. This cloud has no machines: whoever knocks is turned away."""
+    """It is asked what the run keeps. This cloud has no machines: every connection is refused."""
     named = ["-e", "tpu_vm_name=silent", "-e", "tpu_vm_disk_name="]
     play("playbooks/provision.yml", *named)
     try:
