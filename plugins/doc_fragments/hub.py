@@ -24,6 +24,6 @@ options:
     type: dict
     default: {}
 requirements:
-  - huggingface_hub 1.0 or later
+  - huggingface_hub 2.0 or later
   - requests
 """

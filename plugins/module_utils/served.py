@@ -68,7 +68,7 @@ def read(path: str) -> dict[str, str]:
 
 
 def check(record: dict[str, str], run: str, export: str) -> dict[str, Any]:
-    """run, directory, and about: what the export says of itself, None where there is no export here.
+    """run, directory, and about: what the manifest of the export records, None if there is no export here.
 
     ``export`` is the path of the manifest of the run's export. Raises NotServed.
     """

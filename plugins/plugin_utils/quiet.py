@@ -34,7 +34,7 @@ class Quiet(ActionBase):  # type: ignore[misc]
 
     Ansible prints them after each module, those too that are `no_log` in the module.
 
-    Where the role `common` is at hand, its variable common_node says of which node host keys are asked for.
+    If the role `common` is in the play, its variable common_node names the node whose host keys are read.
     """
 
     def _execute_module(self, *arguments: Any, **options: Any) -> Any:

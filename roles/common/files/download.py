@@ -48,7 +48,7 @@ def snapshot(repository: str, commit: str, allow: Patterns, ignore: Patterns) ->
 
 
 def listed(repository: str, commit: str) -> dict[str, Any] | None:
-    """What the Hub says of each file, by its path; None where the Hub does not answer."""
+    """Size and hash of each file on the Hub, by its path; None if the Hub does not answer."""
     try:
         info = hub().model_info(repository, revision=commit, files_metadata=True)
     except Exception as error:  # each version of the client has its own, and those of its HTTP library

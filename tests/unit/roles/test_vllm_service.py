@@ -58,7 +58,7 @@ class TestKey:
 
 
 def serving(place: Path) -> dict[str, str]:
-    """What the unit tells of its model."""
+    """What the unit records of its model."""
     (place / "manifest.json").write_text("{}")
     return {
         "RUNTIME_DIRECTORY": str(place),

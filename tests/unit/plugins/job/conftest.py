@@ -47,7 +47,7 @@ RunModule = Callable[..., Json]
 
 @pytest.fixture(autouse=True)
 def _no_user_of_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine has none, so whoever is not named is root."""
+    """This machine has none, so every user without a name here is root."""
     monkeypatch.setattr(accounts, "JOBS_USER", "root")
 
 
