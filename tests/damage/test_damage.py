@@ -280,8 +280,8 @@ def test_a_rotten_export_is_neither_uploaded_nor_served(cloud: Cloud, api: HfApi
 def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> None:
     """And what it serves is asked for its own run alone, and for the last export."""
     play(cloud, "vllm_serve", "-e", "serve_source=export")
+    push_new_rows(cloud, dataset_files(rows()))  # a question can be read from these
     assert f"The model answers (run {RUN}, step {steps(cloud)[0]})" in play(cloud, "evaluate")
-    push_new_rows(cloud, dataset_files(rows()))  # of which the other run's question is
     told = play(cloud, "evaluate", "-e", "run_name=other", status=2)
     assert f"served: the server has the model of run {RUN}, and not of other" in told
     described = root(cloud, f"cat {EXPORT}.manifest.json")
