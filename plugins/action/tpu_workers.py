@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, run_workers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.printed_commands import Commands
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 Result = dict[str, Any]
@@ -41,5 +42,5 @@ class ActionModule(Quiet):
                 mine = labels.marked(options["labels"], "", options["owner"] or labels.login_name())
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from error
-            found = run_workers.of_run(groups, hostvars, options["name"], mine)
+            found = run_workers.of_run(groups, hostvars, options["name"], mine, Commands(self._loader).site)
         return {**found, "changed": False}

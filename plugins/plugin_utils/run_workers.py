@@ -6,19 +6,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
 
 Json = dict[str, Any]
 
+STOPPED = frozenset({"STOPPING", "STOPPED"})
+GOING = frozenset({"DELETING", "HIDING", "HIDDEN"})
+#: Stages without which no other can work on a new node.
+CREATE = "tpu_vm,data_disk"
 
-def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], name: str, labels: Json) -> Json:
+
+def of_run(
+    groups: Mapping[str, Sequence[str]],
+    hostvars: Mapping[str, Any],
+    name: str,
+    labels: Json,
+    site: Callable[[str], str],
+) -> Json:
     """{hosts, others, missing} for the node of a run.
 
     hosts: the workers of the node of this name that has our labels; others: a sentence for each node of the
-    name that is somebody else's; missing: why there are no hosts, "" where there are some.
+    name that is somebody else's; missing: why no stage can run on them, "" where one can. site: the command
+    that runs the stages of these tags.
     """
     hosts: list[str] = []
     others: dict[str, str] = {}
@@ -32,7 +45,14 @@ def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nam
         else:
             others[node["name"]] = f"{whose(node, labels)} {remedy(node, labels)}."
     told = list(others.values())
-    return {"hosts": hosts, "others": told, "missing": "" if hosts else missing(name, told)}
+    states = sorted({str(hostvars[host]["tpu_state"]) for host in hosts} - {"READY"})
+    if hosts and not states:
+        reason = ""
+    elif hosts:
+        reason = not_running(name, states[0], site)
+    else:
+        reason = missing(name, told, site)
+    return {"hosts": hosts, "others": told, "missing": reason}
 
 
 def of_nodes(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nodes: Sequence[Json]) -> Json:
@@ -46,12 +66,30 @@ def of_nodes(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], n
     return {"hosts": list(dict.fromkeys(hosts)), "others": [], "missing": ""}
 
 
-def missing(name: str, others: Sequence[str]) -> str:
-    make = "ansible-playbook site.yml --tags tpu_vm"
-    if others:
-        return f"{' '.join(others)} Else make your own with {make} -e tpu_vm_name=NAME."
+def not_running(name: str, state: str, site: Callable[[str], str]) -> str:
+    """Why no stage can run on a node in this state, and what to do."""
+    if state in STOPPED:
+        return (
+            f"tpu_vm_name: the TPU VM {name} is {state}. Start it: {site('tpu_vm')}. Then run the same "
+            "command again."
+        )
+    if state in DEAD | GOING:
+        return (
+            f"tpu_vm_name: the TPU VM {name} is {state}. Create it again, with the same disk: "
+            f"{site(CREATE)}. Then run the same command again."
+        )
     return (
-        f"The inventory has no worker of the node {name}. Make it with {make}, or name another with "
+        f"tpu_vm_name: the TPU VM {name} is {state}. Google works on it. Run the same command again in some "
+        "minutes."
+    )
+
+
+def missing(name: str, others: Sequence[str], site: Callable[[str], str]) -> str:
+    make = site(CREATE)
+    if others:
+        return f"{' '.join(others)} Else create your own with {make} -e tpu_vm_name=NAME."
+    return (
+        f"The inventory has no worker of the node {name}. Create it with {make}, or name another with "
         "-e tpu_vm_name=NAME."
     )
 

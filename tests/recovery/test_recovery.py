@@ -154,7 +154,7 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
 
 def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
     """Well or badly, also where it fails before there is a worker to play on."""
-    tags = "tpu_vm,data_disk,sft"
+    tags = "tpu_vm,data_disk,maxtext_env,convert,sft"
     well = site.train(tags=tags, run_name="brief", tpu_vm_ephemeral=True)
     well.succeed()
     assert EPHEMERAL in well.words
@@ -383,3 +383,36 @@ def test_a_machine_that_does_not_answer_is_torn_down(site: Site) -> None:
     assert site.play("playbooks/leftovers.yml", *named, ANSIBLE_SSH_ARGS=SSH).recap["changed"] == 1
     site.play("playbooks/teardown.yml", ANSIBLE_SSH_ARGS=SSH)
     assert (site.nodes(), site.disks()) == ([], [DISK])
+
+
+def test_a_stage_says_what_it_lacks_and_how_to_create_it(site: Site) -> None:
+    """On a new node nothing is mounted; a stopped one runs nothing. The printed ways out work."""
+    site.absent()
+    site.start("tpu_vm").succeed()
+    bare = site.train(tags="sft", run_name="bare")
+    bare.fail()
+    assert f"sft: The data disk is not mounted at {fakes.DISK} on {NODE}." in bare.words
+    assert "ansible-playbook site.yml --tags data_disk,sft -e run_name=bare" in bare.words
+    assert site.cloud.ssh(f"ls {fakes.DISK} 2>/dev/null || true") == ""
+
+    site.ready()
+    site.cloud.ssh(f"sudo -n mv {fakes.DISK}/env/train {fakes.DISK}/env/away")
+    without = site.train(tags="sft", run_name="bare")
+    without.fail()
+    assert f"The environment {fakes.DISK}/env/train is not installed on {NODE}." in without.words
+    assert "--tags maxtext_env,sft" in without.words
+    site.cloud.ssh(f"sudo -n mv {fakes.DISK}/env/away {fakes.DISK}/env/train")
+
+    unserved = site.play("site.yml", "--tags", "evaluate", status=2)
+    assert f"evaluate: No model is served: the unit vllm.service does not run on {NODE}." in words(
+        unserved.output
+    )
+    assert "ansible-playbook site.yml --tags vllm_serve,evaluate" in words(unserved.output)
+
+    site.play("playbooks/stop_node.yml")
+    for arguments in (["site.yml", "--tags", "evaluate"], ["playbooks/follow.yml"]):
+        stopped = site.play(*arguments, status=2)
+        assert f"tpu_vm_name: the TPU VM {NODE} is STOPPED. Start it: " in words(stopped.output)
+        assert "ansible-playbook site.yml --tags tpu_vm. Then" in words(stopped.output)
+    site.play("site.yml", "--tags", "tpu_vm")
+    assert "No job is running." in site.play("playbooks/follow.yml").output
