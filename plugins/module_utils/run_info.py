@@ -28,7 +28,7 @@ def runs(records: Iterable[Json]) -> list[Json]:
     step of the log; export: {status, directory}; upload: {status, repo}; None for what there is not.
     """
     known = list(records)
-    found = {}
+    found: dict[str, Json] = {}
     for record in known:
         kind, _, run = str(record["name"]).partition("-")
         if kind == "sft" and run:

@@ -52,7 +52,8 @@ runs:
       returned: always
       sample: qwen3-4b-sft
     training:
-      description: Status, times, number of steps, and the fields of the first and the last step; null without one.
+      description:
+        - Status, times, number of steps, and the fields of the first and the last step. Null without one.
       type: dict
       returned: always
       sample: {"status": "finished", "seconds": 180.2, "steps": 100, "first": {"step": 1, "loss": 6.9}}

@@ -26,18 +26,11 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import (
     served,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.printed_commands import Commands
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
 Json = dict[str, Any]
 
-LONGEST = 300  # characters of a value of others
 KEY_FILE = "/etc/tpuops/vllm-api-key"
-
-
-def shown(value: Any) -> str:
-    """The text with all that is not printable escaped: control characters, changes of direction."""
-    text = str(value)
-    text = text if len(text) <= LONGEST else text[:LONGEST] + "..."
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 @dataclass(frozen=True)
@@ -96,8 +89,8 @@ def status(view: View) -> list[str]:
     for queued in (each for each in view.resources if each.kind == QUEUED):
         if not any(served(node, [queued]) for node in nodes):
             lines.append(
-                f"Queued resource {shown(queued.name)} in {shown(queued.zone)}: {shown(queued.state)}. It costs "
-                "nothing until Google creates its node."
+                f"Queued resource {shown(queued.name)} in {shown(queued.zone)}: {shown(queued.state)}. It "
+                "costs nothing until Google creates its node."
             )
     for disk in (each for each in view.resources if each.kind == DISK):
         lines.append(
@@ -200,19 +193,35 @@ def key(ssh: Sequence[str]) -> str:
 
 def curl(prints_key: str, server: Mapping[str, Any]) -> str:
     """A question with the tunnel open. The key passes through a pipe: no list of processes shows it."""
+    # ASCII, with all control characters escaped: nothing of a model's name can be more than text.
     body = json.dumps({"model": server["model"], "messages": [{"role": "user", "content": "Hello"}]})
     return (
         f"{prints_key} | sed 's/^/Authorization: Bearer /' | curl --silent --show-error --fail --noproxy '*' "
-        f"--header @- --header 'Content-Type: application/json' --data {shlex.quote(shown_ascii(body))} "
+        f"--header @- --header 'Content-Type: application/json' --data {shlex.quote(body)} "
         f"http://127.0.0.1:{server['port']}/v1/chat/completions"
     )
 
 
-def shown_ascii(text: str) -> str:
-    """JSON as `json.dumps` writes it is ASCII without control characters already; whatever is not, fails."""
-    if not text.isascii() or not text.isprintable():
-        raise ValueError("not a line of ASCII")
-    return text
+def client(model: str, port: int, key_file: str) -> list[str]:
+    """What a program needs to ask the model through an open tunnel, and two that do."""
+    url = f"http://127.0.0.1:{port}/v1"
+    path, name = json.dumps(key_file), json.dumps(model)
+    return [
+        f"Base URL: {url}",
+        f"Model:    {shown(model)}",
+        f"API key:  in the file {key_file}, which goes with the tunnel",
+        "Ask with curl:",
+        curl(f"cat {shlex.quote(key_file)}", {"model": model, "port": port}),
+        "Ask with OpenAI's client (pip install openai):",
+        "python3 - <<'END'",
+        "import openai",
+        f"client = openai.OpenAI(base_url={json.dumps(url)}, api_key=open({path}).read().strip())",
+        'messages = [{"role": "user", "content": "Hello"}]',
+        f"answer = client.chat.completions.create(model={name}, messages=messages)",
+        "print(answer.choices[0].message.content)",
+        "END",
+        "The tunnel is open. Ctrl-C closes it.",
+    ]
 
 
 def stopping(view: View) -> list[str]:
@@ -224,7 +233,8 @@ def stopping(view: View) -> list[str]:
             lines.append(f"  stop {shown(each.name)}, keep it: {view.commands.playbook('stop_node', **own)}")
         if each.kind == NODE:
             lines.append(
-                f"  delete {shown(each.name)}, keep its data disk: {view.commands.playbook('teardown', **own)}"
+                f"  delete {shown(each.name)}, keep its data disk: "
+                f"{view.commands.playbook('teardown', **own)}"
             )
         elif each.kind == DISK:
             lines.append(

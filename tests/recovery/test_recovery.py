@@ -47,7 +47,7 @@ def attach(site: Site, name: str, *before: dict[str, Any], **options: Any) -> Ru
         **options,
     }
     run = site.begin(site.book(*before, {"tpuops.maxtext.job": job, "become": True}, rescue="recover"))
-    run.wait_until_told("asleep")
+    run.wait_until_told(rf"^{name}  \d+ s")
     return run
 
 

@@ -15,10 +15,10 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.printed_commands im
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import (
     Details,
     View,
-    shown,
     start,
     status,
 )
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
 Json = dict[str, Any]
 NOW = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)

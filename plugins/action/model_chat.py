@@ -1,0 +1,78 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module model_chat, which runs on the controller: a chat with the model that a node serves."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import chat_session, terminal
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import KEY_FILE
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal, cleaned_up
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel, TunnelError, command
+
+Result = dict[str, Any]
+
+OPTIONS = {
+    "prompt": {"type": "str"},
+    "system": {"type": "str", "default": ""},
+    "port": {"type": "int", "default": 8000},
+    "api_key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+    "max_tokens": {"type": "int", "no_log": False},
+    "temperature": {"type": "float"},
+}
+NO_TERMINAL = (
+    "prompt: is not set, and ansible-playbook has no terminal to chat on. Ask one question with "
+    "-e prompt='YOUR QUESTION', or run this in a terminal."
+)
+
+display = Display()
+
+
+class ActionModule(Quiet):
+    """Asks once, or chats until the user ends it."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
+        if self._task.check_mode:
+            return {"changed": False, "answers": 0}
+        screen = None
+        if options["prompt"] is None and (screen := terminal.find(os.getppid())) is None:
+            raise AnsibleActionFail(NO_TERMINAL)
+        try:
+            tunnel = Tunnel(command(task_vars or {}), options["port"], options["api_key_file"])
+            with cleaned_up(tunnel.close), tunnel:
+                return self.talk(tunnel, options, screen)
+        except (TunnelError, ServerError) as error:
+            raise AnsibleActionFail(shown_lines(str(error))) from error
+        finally:
+            if screen is not None:
+                os.close(screen)
+
+    @staticmethod
+    def talk(tunnel: Tunnel, options: Result, screen: int | None) -> Result:
+        client = Client(
+            tunnel.connect,
+            tunnel.key,
+            max_tokens=options["max_tokens"],
+            temperature=options["temperature"],
+        )
+        model = client.model()
+        if screen is None:
+            answer = chat_session.ask(client, model, options["prompt"], options["system"])
+            display.display(shown_lines(answer))
+            return {"changed": False, "answers": 1, "answer": answer, "model": model}
+        with Terminal(screen) as opened:
+            answers = chat_session.Chat(client, model, opened, options["system"]).run()
+        return {"changed": False, "answers": answers, "model": model}
