@@ -68,13 +68,26 @@ class Tunnel:
         self._port, self._local_port = port, local_port
         read = f"sudo -n cat {shlex.quote(key_file)} || echo; exec cat >/dev/null"
         forward = ("-L", f"{self._address}:127.0.0.1:{port}")
-        self._argv = [*ssh[:-1], *OPTIONS, *forward, ssh[-1], read]
+        self._ssh = ssh
+        self._argv = [*ssh[:-1], *OPTIONS, *forward, *ssh[-1:], read]
         self._process: subprocess.Popen[str] | None = None
         self.key = ""
 
     def __enter__(self) -> Tunnel:
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _open(self) -> None:
         if self._local_port:
             self._check_free(self._local_port)
+        if len(self._ssh) < 2:
+            raise TunnelError(
+                "ansible_host: the inventory has no address of the node. Use that of the plugin."
+            )
         with open(os.path.join(self._directory, "errors"), "w+", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -85,13 +98,12 @@ class Tunnel:
             said = errors.read().strip()
         self.key = answer.strip()
         if not self.key:
-            self.close()
             raise TunnelError(
-                f"vllm_serve_api_key_file: the key of the server cannot be read on the node ({said})."
+                f"vllm_serve_api_key_file: the key of the server cannot be read on the node ({said}). Serve "
+                "a model first: site.yml --tags vllm_serve."
                 if answer
-                else f"ssh: no tunnel to the node: {said}"
+                else f"ssh: no tunnel to the node: {said}. Run the same command again."
             )
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

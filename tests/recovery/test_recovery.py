@@ -236,7 +236,7 @@ def test_what_failed_is_told_without_blame(site: Site) -> None:
         "delegate_to": "localhost",
     }
     told = site.play(site.book(reach, refused, rescue="ended"), status=2).output
-    assert "TASK [Say how the run ended]" in told
+    assert "TASK [Show why the run ended]" in told
     assert "Google did not say" not in told
     killed = {"ansible.builtin.shell": "kill -KILL $PPID"}  # the module is the parent of its shell
     told = words(site.play(site.book(killed, rescue="ended"), status=2).output)

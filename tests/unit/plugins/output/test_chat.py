@@ -205,7 +205,12 @@ def test_a_tunnel_ends_with_its_task_and_its_files_go(tmp_path: Path) -> None:
     assert not Path(kept).parent.exists()
 
 
-def test_why_there_is_no_tunnel(tmp_path: Path) -> None:
+def test_why_there_is_no_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(kept))
+    with pytest.raises(TunnelError, match="ansible_host: "):
+        Tunnel((), 8000, "/k").__enter__()
     with pytest.raises(TunnelError, match=r"ssh: no tunnel to the node: Connection refused"):
         Tunnel(fake_ssh(tmp_path, "echo Connection refused >&2; exit 255"), 8000, "/k").__enter__()
     with pytest.raises(TunnelError, match=r"vllm_serve_api_key_file: .* \(cat: no such file\)"):
@@ -218,3 +223,4 @@ def test_why_there_is_no_tunnel(tmp_path: Path) -> None:
             TunnelError, match=f"local_port: {port} cannot be used .* -e local_port={port + 1}"
         ):
             Tunnel(("ssh", "host"), 8000, "/k", port).__enter__()
+    assert list(kept.iterdir()) == []
