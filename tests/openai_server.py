@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+KEY_FILE, KEY = "/etc/tpuops/vllm-api-key", "a-key-that-nobody-prints"
 FIELDS = {"model", "messages", "stream", "max_tokens", "temperature"}
 
 
@@ -113,6 +115,30 @@ class Handler(BaseHTTPRequestHandler):
 def server(port: int, key: str, model: str) -> ThreadingHTTPServer:
     handler = type("Bound", (Handler,), {"key": key, "model": model})
     return ThreadingHTTPServer(("127.0.0.1", port), handler)
+
+
+def installation(model: str) -> str:
+    """A shell command that has systemd serve it on a node, by a unit such as the role writes."""
+    arguments = (
+        "/opt/openai_server.py",
+        "--port",
+        "8000",
+        "--key-file",
+        KEY_FILE,
+        "--served-model-name",
+        model,
+    )
+    argv = "".join(f' \\\n  "{each}"' for each in arguments)
+    unit = f"[Unit]\nX-Run=qwen3-4b-sft\n[Service]\nExecStart=/usr/bin/python3{argv}\n"
+    files = {
+        "/opt/openai_server.py": Path(__file__).read_text(),
+        KEY_FILE: f"{KEY}\n",
+        "/etc/systemd/system/vllm.service": unit,
+    }
+    write = "; ".join(f"printf %s {shlex.quote(text)} >{path}" for path, text in files.items())
+    script = f"mkdir -p /etc/tpuops; umask 077; {write}; systemctl daemon-reload; systemctl restart vllm"
+    wait = "until python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", 8000))' 2>/dev/null; "
+    return f"sudo -n sh -c {shlex.quote(script)} && {wait}do sleep 0.1; done"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from click.testing import CliRunner
 from localcloud import lifecycle
 from localcloud.cli import main
 from localcloud.config import CloudConfig
-from tests import openai_server
 from tests.e2e.support import ROOT, Cloud, PlayResult
 
 from . import fakes
@@ -27,7 +26,6 @@ NODE, DISK = "tpu-v5e-8", "tpu-data-disk"
 # The stages of a node with its data disk mounted, and what training needs on the disk.
 MOUNTED = "tpu_vm,data_disk,maxtext_env,convert"
 ALL = "preflight,tpu_vm,data_disk,maxtext_env,convert,sft"  # the stages that have fake programs
-KEY_FILE, SERVER_KEY = "/etc/tpuops/vllm-api-key", "a-key-that-nobody-prints"
 STEPS, PERIOD = 40, 5  # of the fake training
 # A dead connection is noticed within seconds.
 SSH = (
@@ -140,20 +138,6 @@ class Site:
         if self.nodes():
             self.play("playbooks/teardown.yml", "-e", "tpu_vm_force=true")
         assert self.nodes() == []
-
-    # ---- what serves the model
-
-    def serve(self, model: str) -> None:
-        """A server in place of vLLM, in a unit such as the role writes it."""
-        program = Path(openai_server.__file__).read_text()
-        self.cloud.ssh("sudo -n sh -c 'mkdir -p /etc/tpuops; cat >/opt/openai_server.py'", program)
-        self.cloud.ssh(f"sudo -n sh -c 'umask 077; echo {SERVER_KEY} >{KEY_FILE}'")
-        arguments = ("/opt/openai_server.py", "--port", "8000", "--key-file", KEY_FILE)
-        argv = " \\\n".join(f'  "{each}"' for each in (*arguments, "--served-model-name", model))
-        unit = f"[Unit]\nX-Run=qwen3-4b-sft\n[Service]\nExecStart=/usr/bin/python3 \\\n{argv}\n"
-        self.cloud.ssh("sudo -n sh -c 'cat >/etc/systemd/system/vllm.service'", unit)
-        wait = "until curl -sf http://127.0.0.1:8000/health; do sleep 0.1; done"
-        self.cloud.ssh(f"sudo -n systemctl daemon-reload && sudo -n systemctl restart vllm && {wait}")
 
     # ---- the cloud
 
