@@ -12,6 +12,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import chat_session, terminal
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.printed_commands import Commands
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import KEY_FILE
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
@@ -55,7 +56,8 @@ class ActionModule(Quiet):
             with cleaned_up(tunnel.close), tunnel:
                 return self.talk(tunnel, options, screen)
         except (TunnelError, ServerError) as error:
-            raise AnsibleActionFail(shown_lines(str(error))) from error
+            look = Commands(self._loader).playbook("status")
+            raise AnsibleActionFail(f"{shown_lines(str(error))} To see what is served: {look}") from error
         finally:
             if screen is not None:
                 os.close(screen)

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import run_report, terminal
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.printed_commands import Commands
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import KEY_FILE
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
@@ -51,7 +52,8 @@ class ActionModule(Quiet):
                     display.display(line)
                 return self.wait(tunnel, {"changed": False, "model": model})
         except (TunnelError, ServerError) as error:
-            raise AnsibleActionFail(shown_lines(str(error))) from error
+            look = Commands(self._loader).playbook("status")
+            raise AnsibleActionFail(f"{shown_lines(str(error))} To see what is served: {look}") from error
 
     @staticmethod
     def wait(tunnel: Tunnel, result: Result) -> Result:
@@ -63,4 +65,4 @@ class ActionModule(Quiet):
             with Terminal(screen) as opened:
                 if opened.interrupted(tunnel.end):
                     return result
-        raise TunnelError("ssh: the tunnel broke off. Run the same command again.")
+        raise TunnelError("ssh: the tunnel broke off.")

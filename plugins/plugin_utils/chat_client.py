@@ -50,7 +50,7 @@ class Client:
             answer = parsed(self._send(connection, "GET", "/v1/models", None).read())
         names = [str(each["id"]) for each in answer.get("data") or [] if isinstance(each, dict)]
         if not names:
-            raise ServerError("model: the server serves none. Serve one with site.yml --tags vllm_serve.")
+            raise ServerError("model: the server serves none.")
         return names[0]
 
     def answer(self, model: str, messages: Sequence[Json]) -> Answer:
@@ -70,8 +70,7 @@ class Client:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise ServerError(
-                f"server: it does not answer ({error or type(error).__name__}). It may still start; "
-                "playbooks/status.yml tells."
+                f"server: it does not answer ({error or type(error).__name__}). It may still start."
             ) from error
         if response.status != 200:
             raise ServerError(refusal(response.status, response.read(4000)))

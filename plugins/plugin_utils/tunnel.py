@@ -99,10 +99,9 @@ class Tunnel:
         self.key = answer.strip()
         if not self.key:
             raise TunnelError(
-                f"vllm_serve_api_key_file: the key of the server cannot be read on the node ({said}). Serve "
-                "a model first: site.yml --tags vllm_serve."
+                f"vllm_serve_api_key_file: the key of the server cannot be read on the node ({said})."
                 if answer
-                else f"ssh: no tunnel to the node: {said}. Run the same command again."
+                else f"ssh: no tunnel to the node: {said}."
             )
 
     def __exit__(
