@@ -79,7 +79,7 @@ class Controller:
             text=True,
             check=False,
         )
-        assert done.returncode == status, (command, done.stdout + done.stderr)
+        assert done.returncode == status, f"{command}\n{done.stdout}{done.stderr}"
         assert KEY not in done.stdout + done.stderr
         return done.stdout
 

@@ -50,7 +50,7 @@ def run(site: Site, command: str, where: Path) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, (command, done.stdout + done.stderr)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert KEY not in done.stdout + done.stderr or command.endswith(KEY_FILE)
     return done.stdout
 
