@@ -45,6 +45,7 @@ class ActionModule(Quiet):
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         super().run(tmp, task_vars)
+        variables = task_vars or {}
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if self._task.check_mode:
             return {"changed": False, "answers": 0}
@@ -52,7 +53,11 @@ class ActionModule(Quiet):
         if options["prompt"] is None and (screen := terminal.find(os.getppid())) is None:
             raise AnsibleActionFail(NO_TERMINAL)
         try:
-            tunnel = Tunnel(command(task_vars or {}), options["port"], options["api_key_file"])
+            tunnel = Tunnel(
+                command(variables["hostvars"][variables["inventory_hostname"]]),
+                options["port"],
+                options["api_key_file"],
+            )
             with cleaned_up(tunnel.close), tunnel:
                 return self.talk(tunnel, options, screen)
         except (TunnelError, ServerError) as error:

@@ -39,12 +39,18 @@ class ActionModule(Quiet):
 
     def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
         super().run(tmp, task_vars)
+        variables = task_vars or {}
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if self._task.check_mode:
             return {"changed": False}
         local = options["local_port"] or options["port"]
         try:
-            tunnel = Tunnel(command(task_vars or {}), options["port"], options["api_key_file"], local)
+            tunnel = Tunnel(
+                command(variables["hostvars"][variables["inventory_hostname"]]),
+                options["port"],
+                options["api_key_file"],
+                local,
+            )
             with cleaned_up(tunnel.close), tunnel:
                 model = Client(tunnel.connect, tunnel.key).model()
                 key_file = tunnel.keep("api-key", tunnel.key)

@@ -28,7 +28,9 @@ class ActionModule(Quiet):
         )
         if result.get("failed") or not result.get("missing") or self._task.check_mode:
             return result
-        node = str(variables.get("tpu_node") or variables.get("inventory_hostname"))
+        # What a task is given has templates in it; hostvars has their values.
+        host = (variables.get("hostvars") or {}).get(variables.get("inventory_hostname")) or variables
+        node = str(host.get("tpu_node") or variables.get("inventory_hostname"))
         told_of = told(self._task.args["stage"], node, result["missing"], self._task.args)
         again = Commands(self._loader).site(told_of.tags)
         return {

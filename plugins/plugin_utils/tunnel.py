@@ -39,7 +39,7 @@ class TunnelError(Exception):
 def command(variables: Mapping[str, Any]) -> tuple[str, ...]:
     """The command that logs in to a host of the inventory; () where the host has no address.
 
-    The destination is last.
+    The destination is last. variables: those of `hostvars`; what a task is given has templates in it.
     """
     address, user = str(variables.get("ansible_host") or ""), str(variables.get("ansible_user") or "")
     if not address:

@@ -117,13 +117,14 @@ def controller(new_cloud: CloudFactory, tmp_path_factory: pytest.TempPathFactory
     cloud = new_cloud()
     machine = cloud.boot(MachineSpec("vm", "vm"))
     cloud.ssh(machine, installation("me/qwen3-4b-sft"))
+    cloud.ssh(machine, "sudo -n mkdir -p /mnt/disks/checkpoints")
     home = tmp_path_factory.mktemp("home")
     known = home / "known_hosts"
     known.write_text("".join(f"{machine.address} {kind} {key}\n" for kind, key in machine.host_keys.items()))
     worker = {
         "ansible_host": machine.address,
         "ansible_user": USER,
-        "ansible_ssh_private_key_file": str(cloud.key),
+        "ansible_ssh_private_key_file": "{{ key_file }}",  # a template, as in the inventories
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes",
         "tpu_node": "vm",
         "tpu_project": "p",
@@ -138,6 +139,7 @@ def controller(new_cloud: CloudFactory, tmp_path_factory: pytest.TempPathFactory
         "tpu_vm_owner": "me",
         "tpu_vm_disk_name": "",
         "hf_username": "me",
+        "key_file": str(cloud.key),
     }
     children = {"node_vm": {"hosts": {"vm": worker}}, "workers": {}}
     everything = {"vars": settings, "hosts": {"localhost": here}, "children": children}
@@ -196,3 +198,30 @@ def test_what_a_client_needs(controller: Controller, screen: list[Screen]) -> No
     connect.ends()
     assert not Path(key_file[1]).parent.exists()
     controller.run(curl, status=7)  # curl: the connection is refused
+
+
+def test_what_is_read_of_the_runs_of_a_node(controller: Controller) -> None:
+    """By the modules alone: a job as training is one, one that runs, and the server."""
+    steps = "for i in 1 2; do echo completed step: $i, seconds: 0.1, x, loss: 4.$i; done"
+    jobs = [
+        {"name": "sft-r", "argv": ["/bin/sh", "-c", steps], "progress": {"format": "maxtext", "total": 2}},
+        {"name": "sleeps", "argv": ["/bin/sleep", "infinity"], "state": "started"},
+    ]
+    read = {"name": "Read", "tpuops.maxtext.run_info": {}, "register": "read"}
+    tasks = [{"name": "Run", "tpuops.maxtext.job": job} for job in jobs]
+    show = {"name": "Show", "ansible.builtin.copy": {"content": "{{ read | to_json }}", "dest": "read.json"}}
+    show |= {"delegate_to": "localhost", "become": False}
+    play = {"hosts": "vm", "gather_facts": False, "become": True, "tasks": [*tasks, read, show]}
+    (controller.home / "read.yml").write_text(json.dumps([play]))
+    controller.run("ansible-playbook -i hosts.json read.yml")
+    found = json.loads((controller.home / "read.json").read_text())
+    (run,) = found["runs"]
+    assert (run["name"], run["training"]["status"], run["training"]["steps"]) == ("r", "finished", 2)
+    assert (run["training"]["first"]["loss"], run["training"]["last"]["loss"]) == (4.1, 4.2)
+    assert [job["name"] for job in found["running"]] == ["sleeps"]
+    assert found["server"] == {
+        "model": "me/qwen3-4b-sft",
+        "port": 8000,
+        "run": "qwen3-4b-sft",
+        "healthy": True,
+    }
