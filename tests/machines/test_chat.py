@@ -209,7 +209,10 @@ def test_what_is_read_of_the_runs_of_a_node(controller: Controller) -> None:
     ]
     read = {"name": "Read", "tpuops.maxtext.run_info": {}, "register": "read"}
     tasks = [{"name": "Run", "tpuops.maxtext.job": job} for job in jobs]
-    show = {"name": "Show", "ansible.builtin.copy": {"content": "{{ read | to_json }}", "dest": "read.json"}}
+    show: dict[str, object] = {
+        "name": "Show",
+        "ansible.builtin.copy": {"content": "{{ read | to_json }}", "dest": "read.json"},
+    }
     show |= {"delegate_to": "localhost", "become": False}
     play = {"hosts": "vm", "gather_facts": False, "become": True, "tasks": [*tasks, read, show]}
     (controller.home / "read.yml").write_text(json.dumps([play]))
