@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
 from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import chat_session, terminal
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.printed_commands import Commands
@@ -49,6 +52,7 @@ class ActionModule(Quiet):
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if self._task.check_mode:
             return {"changed": False, "answers": 0}
+        options["prompt"] = question(options["prompt"], self._loader)
         screen = None
         if options["prompt"] is None and (screen := terminal.find(os.getppid())) is None:
             raise AnsibleActionFail(NO_TERMINAL)
@@ -83,3 +87,17 @@ class ActionModule(Quiet):
         with Terminal(screen) as opened:
             answers = chat_session.Chat(client, model, opened, options["system"]).run()
         return {"changed": False, "answers": answers, "model": model}
+
+
+def question(prompt: str | None, loader: DataLoader) -> str | None:
+    """The extra variable `prompt` as it was written, else the option.
+
+    Of ``-e prompt=QUESTION`` Ansible takes what comes before the first blank, and braces for a template.
+    """
+    for given in reversed(context.CLIARGS.get("extra_vars") or ()):
+        name, _, text = str(given).strip().partition("=")
+        if name == "prompt":
+            quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+            return text[1:-1] if quoted else text
+    extra = load_extra_vars(loader).get("prompt")
+    return prompt if extra is None else str(extra)

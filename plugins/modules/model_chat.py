@@ -19,7 +19,7 @@ description:
   - A pasted text of several lines is one message.
 options:
   prompt:
-    description: The one question.
+    description: The one question. C(-e prompt=QUESTION) on the command line is taken as a whole.
     type: str
   system:
     description: What the model is told before the first message.

@@ -62,3 +62,18 @@ def test_the_status_of_ones_own_and_the_command_that_ends_the_cost(
     assert f"disk:us-west1-c/{DISK}  deleted" in play(playbook, *arguments)
     told = play("playbooks/status.yml", "-e", f"tpu_vm_owner={OWNER}", "-e", "tpu_vm_name=elsewhere")
     assert DISK not in told
+
+
+def test_a_run_begins_with_what_it_is_about_to_do(play: Play, cloud: Description) -> None:
+    """Before anything is asked: the model is not known here, which ends the run in preflight."""
+    told = play("site.yml", "--tags", "preflight", "-e", "model=nothing", "-e", "hf_repo=me/x", status=None)
+    begin, _, _ = told.partition("PLAY [Preflight]")
+    for expected in (
+        rf"Project:   {cloud['project']}",
+        r"Account:   \S+@\S+",
+        r"Node:      tpu-v5e-8, us-west1-c v5litepod-8 on-demand",
+        r"Price:     9\.\d+ USD an hour \(node 9\.600, disk 0\.\d+\)",
+        rf"Publishes: {cloud['hub']}/me/x",
+    ):
+        assert re.search(f"^{expected}$", begin, re.MULTILINE), (expected, told)
+    assert told.count("without taxes and discounts") == 1

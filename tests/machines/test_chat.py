@@ -158,8 +158,8 @@ def screen() -> Iterator[list[Screen]]:
 
 
 def test_one_question(controller: Controller) -> None:
-    told = controller.run(f"{CHAT} -e prompt=Hello")
-    assert "1 messages, the last: Hello" in told
+    told = controller.run(f"{CHAT} -e prompt='What is a TPU? {{{{ x }}}}'")
+    assert "1 messages, the last: What is a TPU? {{ x }}" in told
     told = controller.run(CHAT, status=2)
     assert "prompt: is not set, and ansible-playbook has no terminal to chat on." in " ".join(told.split())
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pty
 import socket
@@ -10,14 +11,21 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ansible import context
+from ansible.module_utils.common.collections import ImmutableDict
+from ansible.parsing.dataloader import DataLoader
+from ansible.utils import vars as ansible_vars
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_session import Chat, ask
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal, rows, without_last
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel, TunnelError, command
 
 from tests import openai_server
+
+model_chat: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.model_chat")
 
 MODEL = "me/qwen3-4b-sft"
 
@@ -224,3 +232,22 @@ def test_why_there_is_no_tunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ):
             Tunnel(("ssh", "host"), 8000, "/k", port).__enter__()
     assert list(kept.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (("prompt=What is a TPU?",), "What is a TPU?"),
+        (("prompt='What is a TPU?'",), "What is a TPU?"),
+        (("a=b", "prompt={{ x }} = 日本語", "c=d"), "{{ x }} = 日本語"),
+        (('{"prompt": "{{ x }} and more"}',), "{{ x }} and more"),
+        ((), "of the role"),
+    ],
+)
+def test_a_question_is_taken_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], asked: str
+) -> None:
+    """Ansible would ask "What", and fill in a template."""
+    monkeypatch.setattr(context, "CLIARGS", ImmutableDict(extra_vars=given))
+    ansible_vars.load_extra_vars.__dict__.pop("extra_vars", None)  # it keeps the first answer
+    assert model_chat.question("of the role", DataLoader()) == asked
