@@ -108,32 +108,6 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
     assert not silent, first_run[-5000:]
 
 
-def test_a_run_ends_with_where_its_model_is_and_what_it_costs(cloud: Cloud, first_run: str) -> None:
-    begin, _, _ = first_run.partition("PLAY [Preflight]")
-    repo = f"{cloud.settings['hub']}/{cloud.settings['hf_username']}/{RUN}"
-    assert f"Publishes: {repo}\n" in begin
-    _, _, end = first_run.rpartition("The model answers")
-    number = r"[\d.]+"
-    for line in (
-        r"  Cost:     9\.60 USD an hour, at most \d+\.\d\d USD so far",
-        rf"    Training: finished in .*, step \d+ of 60, loss {number} \(step \d\) -> {number}",
-        rf"    Hub:      {re.escape(repo)}",
-        rf"    Disk:     {MOUNT}/huggingface/{RUN}",
-        rf"  Served:   {cloud.settings['hf_username']}/{RUN}, of run {RUN}, on port 8000 of the node alone",
-        r"    Chat:   ansible-playbook playbooks/chat\.yml",
-        r"  delete \S+, keep its data disk: ansible-playbook playbooks/teardown\.yml",
-    ):
-        assert re.search(f"^{line}$", end, re.MULTILINE), (line, end)
-    assert first_run.count("without taxes and discounts") == 1
-
-
-def test_the_model_answers_in_a_chat(cloud: Cloud, first_run: str) -> None:
-    played = cloud.play("-e", "prompt=Hello", playbook="playbooks/chat.yml")
-    assert (played.status, played.recap["changed"]) == (0, 0), played.output
-    answer = played.output.partition("Chat with the model] ")[2].partition("\n")[2]
-    assert answer.partition("\nok: ")[0].strip(), played.output
-
-
 def test_the_second_run_changes_nothing(cloud: Cloud, records: Records) -> None:
     before = commits(cloud)
     played = cloud.play()
@@ -209,13 +183,6 @@ def test_other_inputs_do_not_continue_the_checkpoints(cloud: Cloud, more_steps: 
     assert played.status != 0
     assert "learning_rate" in played.output
     assert "run_name" in played.output
-
-
-def test_the_base_model_is_asked_in_place_of_the_tuned_one(cloud: Cloud, more_steps: PlayResult) -> None:
-    played = cloud.play("-e", "serve_model=base", "-e", "prompt=Hello", playbook="playbooks/chat.yml")
-    assert played.status == 0, played.output
-    told = cloud.play(playbook="playbooks/status.yml").output
-    assert "  Served:   Qwen/Qwen3-4B, of run qwen3-4b-sft, on port 8000 of the node alone" in told
 
 
 def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, more_steps: PlayResult) -> None:
