@@ -138,7 +138,7 @@ def test_editing_counts_characters(talk: Talk) -> None:
 def test_control_characters_of_a_model_are_not_obeyed(client: Client, talk: Talk) -> None:
     talk.user.sees("> ")
     talk.user.types("\x1b[200~a\x9bb\u202ec\x1b[201~\r")
-    talk.user.sees("1 messages, the last: abc")  # not typed either
+    talk.user.sees("1 messages, the last: abc\r\n> ")  # not typed either
     talk.end()
 
 
