@@ -96,11 +96,11 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
         "env-train": rf"{number} of about {number} GB written",
         r"convert-qwen3-4b-\w+": written,
         f"sft-{RUN}": rf"step \d+/60  loss {number}  {number} s/step  {number} tokens/s/device  ETA \d+ ",
-        f"export-{RUN}": r"\d+ s  \S",
-        f"upload-local.{RUN}": "has all 6 files",
+        f"export-{RUN}": r"\d+ s  (?:.*  )?(?:compared \d+ tensors|exported the model)",
+        f"upload-local.{RUN}": "the Hub has all 6 files",
         "env-serve": rf"{number} of about {number} GB written",
-        "serve-download": r"\d+ s  \S",
-        "serve-start": r"vllm\.service is healthy, \d+ s after its start",
+        "serve-download": r"\d+ s",
+        "serve-start": r"the server answers, \d+ s after its start",
     }
     silent = {
         job: line for job, line in shown.items() if not re.search(rf"^{job}  .*{line}", first_run, re.M)
@@ -113,7 +113,7 @@ def test_the_second_run_changes_nothing(cloud: Cloud, records: Records) -> None:
     played = cloud.play()
     assert played.status == 0, played.output[-5000:]
     assert played.recap["changed"] == 0
-    assert len(played.tasks) < 72
+    assert len(played.tasks) < 75
     assert cloud.records() == records
     assert commits(cloud) == before
 
