@@ -420,7 +420,9 @@ def test_a_stage_says_what_it_lacks_and_how_to_create_it(site: Site) -> None:
     bare = site.train(tags="sft", run_name="bare")
     bare.fail()
     assert f"sft: The data disk is not mounted at {fakes.DISK} on {NODE}." in bare.words
-    assert "ansible-playbook site.yml --tags data_disk,sft -e run_name=bare" in bare.words
+    assert (
+        "ansible-playbook -i inventories/local site.yml -e run_name=bare --tags data_disk,sft" in bare.words
+    )
     assert site.cloud.ssh(f"ls {fakes.DISK} 2>/dev/null || true") == ""
 
     site.ready()
@@ -435,12 +437,15 @@ def test_a_stage_says_what_it_lacks_and_how_to_create_it(site: Site) -> None:
     assert f"evaluate: No model is served: the unit vllm.service does not run on {NODE}." in words(
         unserved.output
     )
-    assert "ansible-playbook site.yml --tags vllm_serve,evaluate" in words(unserved.output)
+    assert "ansible-playbook -i inventories/local site.yml --tags vllm_serve,evaluate" in words(
+        unserved.output
+    )
 
     site.play("playbooks/stop_node.yml")
     for arguments in (["site.yml", "--tags", "evaluate"], ["playbooks/follow.yml"]):
         stopped = site.play(*arguments, status=2)
         assert f"tpu_vm_name: the TPU VM {NODE} is STOPPED. Start it: " in words(stopped.output)
-        assert "ansible-playbook site.yml --tags tpu_vm. Then" in words(stopped.output)
+        start = f"ansible-playbook -i inventories/local site.yml --tags tpu_vm -e tpu_vm_name={NODE}. Then"
+        assert start in words(stopped.output)
     site.play("site.yml", "--tags", "tpu_vm")
     assert "No job is running." in site.play("playbooks/follow.yml").output
