@@ -19,7 +19,8 @@ author:
 description:
   - Replaces each C(ansible-playbook playbooks/NAME.yml) and C(ansible-playbook site.yml) of a message by the
     command that the user can type. It has the inventory of the running command, and the extra variables of
-    it that name the project, the zone, the node, its owner and labels, and the mount point of the disk.
+    it that name the project, the zone, the node, its owner and labels, the mount point of the disk, the
+    model, the run, and the port of the server.
   - A playbook that was started by its full name, as from Galaxy, gives commands with full names.
 options:
   _input:

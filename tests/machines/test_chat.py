@@ -210,7 +210,9 @@ def test_what_is_read_of_the_runs_of_a_node(controller: Controller) -> None:
         {"name": "sleeps", "argv": ["/bin/sleep", "infinity"], "state": "started"},
     ]
     read = {"name": "Read", "tpuops.maxtext.run_info": {}, "register": "read"}
-    tasks = [{"name": "Run", "tpuops.maxtext.job": job} for job in jobs]
+    user = {"name": "tpuops", "number": 60801, "home": "/var/lib/tpuops"}
+    users = {"name": "Create the user of the jobs", "tpuops.maxtext.system_users": {"users": [user]}}
+    tasks = [users, *({"name": "Run", "tpuops.maxtext.job": job} for job in jobs)]
     show: dict[str, object] = {
         "name": "Show",
         "ansible.builtin.copy": {"content": "{{ read | to_json }}", "dest": "read.json"},

@@ -12,6 +12,7 @@ import yaml
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.prerequisites import Wanted, missing
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prerequisites import told
+from jinja2 import Environment
 
 action: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.prerequisites")
 documentation: Any = importlib.import_module(
@@ -134,3 +135,24 @@ def test_every_stage_that_works_on_the_disk_looks_first() -> None:
         tasks = yaml.safe_load((roles / role / file).read_text())
         tasks = tasks[0].get("block", tasks)
         assert any("tpuops.maxtext.prerequisites" in task for task in tasks[:2]), role
+
+
+@pytest.mark.parametrize(
+    ("done", "seen"),
+    [
+        ({}, (False, False)),
+        ({"data_disk_filesystem"}, (True, False)),
+        ({"maxtext_env_checked"}, (False, False)),
+        ({"data_disk_filesystem", "maxtext_env_checked"}, (True, True)),  # a run of all stages
+        ({"common_programs"}, (True, False)),  # a server needs no environment of MaxText
+        ({"common_programs", "common_commits"}, (True, True)),
+    ],
+)
+def test_what_the_run_did_itself_is_not_looked_for(done: set[str], seen: tuple[bool, bool]) -> None:
+    text = (Path(__file__).resolve().parents[4] / "roles/common/vars/main.yml").read_text()
+    variables = yaml.safe_load(text)
+    found = [
+        Environment(autoescape=False).from_string(variables[name]).render({each: {} for each in done})
+        for name in ("common_disk_seen", "common_environment_seen")
+    ]
+    assert found == [str(each) for each in seen]
