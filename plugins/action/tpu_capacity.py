@@ -131,7 +131,7 @@ class ActionModule(ModuleAction):
     def make_plan(ladder: Ladder, prices: Result) -> Result:
         """What each candidate would cost: {candidates: [{label, zone, cost, ...}], prices}."""
         return {
-            "candidates": [priced(candidate, ladder, prices) for candidate in ladder.candidates],
+            "candidates": [priced(candidate, ladder.disk, prices) for candidate in ladder.candidates],
             "prices": origin(prices),
         }
 
@@ -163,8 +163,9 @@ class ActionModule(ModuleAction):
         display.display(f"  ({plan['prices']})")
 
 
-def priced(candidate: Candidate, ladder: Ladder, prices: Result) -> Result:
-    disk = ladder.disk or {}
+def priced(candidate: Candidate, data_disk: Result | None, prices: Result) -> Result:
+    """What an hour of a candidate costs, with the data disk, if there is one."""
+    disk = data_disk or {}
     kind = generation(candidate.accelerator_type)
     disk_type = disk.get("type") or (kind.disk_type if kind else "pd-balanced")
     found: Cost = cost(

@@ -19,8 +19,9 @@ author:
 description:
   - Replaces each C(ansible-playbook playbooks/NAME.yml) and C(ansible-playbook site.yml) of a message by the
     command that the user can type. It has the inventory of the running command, and the extra variables of
-    it that name the project, the zone, the node, its owner and labels, and the mount point of the disk. For
-    C(site.yml) it also has those that name the run, the model and the data set.
+    it that name the project, the zone, the node, its owner and labels, the mount point of the disk, the
+    model, the run, and the port of the server. For C(site.yml) it also has those that name the base model and
+    the data set.
   - A playbook that was started by its full name, as from Galaxy, gives commands with full names.
 options:
   _input:

@@ -76,7 +76,7 @@ others:
   elements: str
   sample: []
 missing:
-  description: Why there are no hosts, and what to do; empty where there are some, and with O(nodes).
+  description: Why no stage can run there, and what to do. Empty where one can, and with O(nodes).
   returned: success
   type: str
   sample: ""

@@ -23,7 +23,8 @@ from ansible.utils.vars import load_extra_vars
 COLLECTION = "tpuops.maxtext"
 #: Where this collection is: what a link leads to, in a clone.
 ROOT = Path(__file__).resolve().parents[2]
-#: Extra variables that say where something is, and whose. No other is repeated: it may be a secret.
+#: Extra variables that say where something is, whose, and of which run. No other is repeated: it may be a
+#: secret.
 PLACE = (
     "project",
     "zone",
@@ -32,9 +33,12 @@ PLACE = (
     "tpu_vm_owner",
     "tpu_vm_labels",
     "data_disk_mount_point",
+    "model",
+    "run_name",
+    "serve_port",
 )
-#: And for site.yml, which run: without them the command would act on the run of the default name.
-RUN = ("run_name", "model", "hf_model", "dataset")
+#: And for site.yml, what the run is made of: without them the command would begin another one.
+RUN = ("hf_model", "dataset")
 # Ansible splits, unquotes and expands other values of NAME=VALUE.
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]+")
 COMMAND = re.compile(r"ansible-playbook\s+(?:playbooks/)?([a-z_]+)\.yml\b")
@@ -59,6 +63,14 @@ def playbook_command(name: str, rest: str = "") -> str:
     given = [each for each in wanted if each in variables and f"-e {each}=" not in rest]
     place = [extra_variable(each, variables[each]) for each in given]
     return " ".join(["ansible-playbook", *sources(), shlex.quote(playbook(name)), *place])
+
+
+def command(name: str, *arguments: str, **variables: str) -> str:
+    """The command that plays one of our playbooks with these arguments and extra variables."""
+    rest = "".join(f" {each}" for each in arguments)
+    # Of two values of a variable the last one counts, so what is given here stands behind the place.
+    rest += "".join(f" {extra_variable(key, value)}" for key, value in variables.items())
+    return playbook_command(name, rest) + rest
 
 
 def sources() -> list[str]:

@@ -24,11 +24,13 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     Transfer,
     duration,
     parser,
+    phase,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started, extra_variable
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import HOST_KEY_REFUSED, Quiet
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
 Result = dict[str, Any]
 
@@ -113,8 +115,10 @@ class JobAction(Quiet):
     def follow(self, job: Result, variables: Result) -> Result:
         """Wait for the end of the job; the fields of the task's result that it decides."""
         needed = (job.get("disk") or {}).get("needed")
-        shown = Shown(
-            self.make_progress(job, variables), lambda line: display.display(self.scrubbed(line)), needed
+        reporter = Shown(
+            self.make_progress(job, variables),
+            lambda line: display.display(shown(self.scrubbed(line))),
+            needed,
         )
         offset, wait, longest = -1, FIRST_WAIT, float(self._task.args.get("poll", 5))
         missing_since: float | None = None
@@ -133,8 +137,8 @@ class JobAction(Quiet):
                 continue
             missing_since = None
             offset = answer["offset"]
-            shown.update(answer["text"], answer.get("written"))
-            self.reached = shown.reached
+            reporter.update(answer["text"], answer.get("written"))
+            self.reached = reporter.reached
             record = answer["jobs"][0]
             if record["fingerprint"] != job["fingerprint"]:
                 return failed(f"job {job['name']} was started anew by someone else: run this again")
@@ -142,7 +146,7 @@ class JobAction(Quiet):
                 job, offset, wait = record, -1, FIRST_WAIT
                 continue
             if record["status"] != "running":
-                shown.last()
+                reporter.last()
                 self.check_end(record)
                 return self.ended(record, answer.get("log_tail", []), variables)
             wait *= WAIT_GROWTH
@@ -278,7 +282,8 @@ class Shown:
         self.transfer = Transfer(needed)
         self.started = time.monotonic()
         self.shown_at = float("-inf")
-        self.pending: str | None = None
+        self.pending = False
+        self.phase = ""  # the last one that a job without steps told
 
     @property
     def reached(self) -> Result:
@@ -291,12 +296,12 @@ class Shown:
         ``written`` is the number of bytes that its disk got so far.
         """
         if isinstance(self.progress, str) and self.transfer.feed(written, time.monotonic()):
-            self.pending = self.pending or ""
+            self.pending = True
         for line in log.lines_of(text):
             if isinstance(self.progress, str):
-                self.pending = line
+                self.pending, self.phase = True, phase(line) or self.phase
             elif self.progress.feed(line):
-                self.pending = ""
+                self.pending = True
         elapsed = time.monotonic() - self.started
         pause = max(SHOW_LOG_EVERY if isinstance(self.progress, str) else 0.0, elapsed * SHOW_SHARE)
         if time.monotonic() - self.shown_at >= pause:
@@ -304,15 +309,15 @@ class Shown:
 
     def last(self) -> None:
         """Show what is not shown yet."""
-        if self.pending is None:
+        if not self.pending:
             return
         if isinstance(self.progress, str):
             passed = duration(time.monotonic() - self.started)
-            parts = [self.progress, passed, self.transfer.describe(), self.pending]
+            parts = [self.progress, passed, self.transfer.describe(), self.phase]
             self.show("  ".join(part for part in parts if part))
         else:
             self.show(self.progress.describe())
-        self.pending = None
+        self.pending = False
         self.shown_at = time.monotonic()
 
 

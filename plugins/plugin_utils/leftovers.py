@@ -13,6 +13,7 @@ from typing import Any
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, node_ids, short_name, zone_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, TOOL, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import disk_hour, node_hour
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
 Json = dict[str, Any]
 
@@ -81,7 +82,7 @@ class Leftover:
         price = "no price known" if self.hour is None else f"{self.hour:.3f} {currency} an hour"
         use = f", attached to {' and '.join(self.users)}" if self.users else ""
         whose = f"owner {self.owner or 'unknown'}, run {self.run or 'unknown'}"
-        return f"{self.path}  {self.state}{use}  {age(now - self.created)} old  {price}  {whose}"
+        return shown(f"{self.path}  {self.state}{use}  {age(now - self.created)} old  {price}  {whose}")
 
 
 def found(

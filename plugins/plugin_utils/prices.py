@@ -99,5 +99,8 @@ def _price(prices: Mapping[str, Any], *keys: str) -> float | None:
 
 
 def origin(prices: Mapping[str, Any]) -> str:
-    """Where the prices come from, for whoever reads them."""
-    return f"prices of {prices.get('date', 'an unknown date')}, {prices.get('source', 'source unknown')}"
+    """What whoever reads the prices must know; where they come from stands in the table itself."""
+    return (
+        f"prices of {prices.get('date', 'an unknown date')} from tpu_vm_prices, without taxes and discounts; "
+        "check them"
+    )

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
 
 Json = dict[str, Any]
 
@@ -19,12 +20,17 @@ Json = dict[str, Any]
 LISTED = "_tpu_vm_sources"
 EXAMPLES = "The README shows one of a few lines; a clone has inventories/gcp and inventories/local"
 
+STOPPED = frozenset({"STOPPING", "STOPPED"})
+GOING = frozenset({"DELETING", "HIDING", "HIDDEN"})
+#: Stages without which no other can work on a new node.
+CREATE = "tpu_vm,data_disk"
+
 
 def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], name: str, labels: Json) -> Json:
     """{hosts, others, missing} for the node of a run.
 
     hosts: the workers of the node of this name that has our labels; others: a sentence for each node of the
-    name that is somebody else's; missing: why there are no hosts, "" where there are some.
+    name that is somebody else's; missing: why no stage can run on them, "" where one can.
     """
     hosts: list[str] = []
     others: dict[str, str] = {}
@@ -38,7 +44,14 @@ def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nam
         else:
             others[node["name"]] = f"{whose(node, labels)} {remedy(node, labels)}."
     told = list(others.values())
-    return {"hosts": hosts, "others": told, "missing": "" if hosts else missing(name, told)}
+    states = sorted({str(hostvars[host]["tpu_state"]) for host in hosts} - {"READY"})
+    if hosts and not states:
+        reason = ""
+    elif hosts:
+        reason = not_running(name, states[0])
+    else:
+        reason = missing(name, told)
+    return {"hosts": hosts, "others": told, "missing": reason}
 
 
 def of_nodes(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nodes: Sequence[Json]) -> Json:
@@ -98,17 +111,36 @@ def problem(source: Mapping[str, Any], project: str, zones: Sequence[str], name:
     return ""
 
 
+def not_running(name: str, state: str) -> str:
+    """Why no stage can run on a node in this state, and what to do."""
+    if state in STOPPED:
+        return (
+            f"tpu_vm_name: the TPU VM {name} is {state}. Start it: {make(name, 'tpu_vm')}. Then run the same "
+            "command again."
+        )
+    if state in DEAD | GOING:
+        return (
+            f"tpu_vm_name: the TPU VM {name} is {state}. Create it again, with the same disk: "
+            f"{make(name)}. Then run the same command again."
+        )
+    return (
+        f"tpu_vm_name: the TPU VM {name} is {state}. Google works on it. Run the same command again in some "
+        "minutes."
+    )
+
+
 def missing(name: str, others: Sequence[str]) -> str:
     if others:
-        return f"{' '.join(others)} Else make your own with {make('NAME')}."
+        return f"{' '.join(others)} Else create your own with {make('NAME')}."
     return (
-        f"The inventory has no worker of the node {name}. Make it with {make(name)}, or name another with "
+        f"The inventory has no worker of the node {name}. Create it with {make(name)}, or name another with "
         "-e tpu_vm_name=NAME."
     )
 
 
-def make(name: str) -> str:
-    return as_started(f"ansible-playbook site.yml --tags tpu_vm -e tpu_vm_name={name}")
+def make(name: str, tags: str = CREATE) -> str:
+    """The command that runs the stages of these tags on the node of this name."""
+    return command("site", "--tags", tags, tpu_vm_name=name)
 
 
 def group_of(name: str) -> str:

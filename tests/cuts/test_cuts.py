@@ -21,7 +21,7 @@ from tests.e2e.support import Cloud
 #: When the controller is killed: at a line of its output, as a regular expression. Preflight and evaluate are
 #: over within seconds and change nothing; `make chaos` cuts them too.
 MOMENTS = {
-    "tpu_vm": r"^TASK \[tpuops.maxtext.tpu_vm : Make the TPU VM and its data disk",
+    "tpu_vm": r"^TASK \[tpuops.maxtext.tpu_vm : Create the TPU VM and its data disk",
     "data_disk": r"^TASK \[tpuops.maxtext.data_disk : Write the mount unit",
     "maxtext_env": r"^env-train  ",
     "convert": r"^convert-\S+  \d+ s  ",

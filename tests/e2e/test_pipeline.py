@@ -21,6 +21,8 @@ from .support import MOUNT, RECORDS, Cloud, CommandLines, PlayResult
 
 RUN = "qwen3-4b-sft"
 MORE_STEPS = ("-e", "sft_steps=70", "-e", "sft_checkpoint_minutes=0.02", "-e", "sft_checkpoint_period=0")
+#: A tiny model need not come to the end of an answer by itself.
+FEW_TOKENS = ("-e", "vllm_serve_chat_max_tokens=16")
 Records = dict[str, dict[str, Any]]
 
 
@@ -96,11 +98,11 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
         "env-train": rf"{number} of about {number} GB written",
         r"convert-qwen3-4b-\w+": written,
         f"sft-{RUN}": rf"step \d+/60  loss {number}  {number} s/step  {number} tokens/s/device  ETA \d+ ",
-        f"export-{RUN}": r"\d+ s  \S",
-        f"upload-local.{RUN}": "has all 6 files",
+        f"export-{RUN}": r"\d+ s  (?:.*  )?(?:compared \d+ tensors|exported the model)",
+        f"upload-local.{RUN}": "the Hub has all 6 files",
         "env-serve": rf"{number} of about {number} GB written",
-        "serve-download": r"\d+ s  \S",
-        "serve-start": r"vllm\.service is healthy, \d+ s after its start",
+        "serve-download": r"\d+ s",
+        "serve-start": r"the server answers, \d+ s after its start",
     }
     silent = {
         job: line for job, line in shown.items() if not re.search(rf"^{job}  .*{line}", first_run, re.M)
@@ -108,12 +110,39 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
     assert not silent, first_run[-5000:]
 
 
+def test_a_run_ends_with_where_its_model_is_and_what_it_costs(cloud: Cloud, first_run: str) -> None:
+    begin, _, _ = first_run.partition("PLAY [Preflight]")
+    repo = f"{cloud.settings['hub']}/{cloud.settings['hf_username']}/{RUN}"
+    assert f"Publishes: {repo}\n" in begin
+    _, _, end = first_run.rpartition("The model answers")
+    number = r"[\d.]+"
+    for line in (
+        r"  Cost:     9\.60 USD an hour, at most \d+\.\d\d USD so far",
+        rf"    Training: finished in .*, step \d+ of 60, loss {number} \(step \d\) -> {number}",
+        rf"    Hub:      {re.escape(repo)}",
+        rf"    Disk:     {MOUNT}/huggingface/{RUN}",
+        rf"  Served:   {cloud.settings['hf_username']}/{RUN}, of run {RUN}, on port 8000 of the node alone",
+        r"    Chat:   ansible-playbook -i inventories/local tpuops\.maxtext\.chat",
+        r"  delete \S+, keep its data disk: ansible-playbook -i inventories/local tpuops\.maxtext\.teardown",
+    ):
+        assert re.search(f"^{line}$", end, re.MULTILINE), (line, end)
+    # As a line of its own; the results of tasks, which this verbosity shows too, have it again.
+    assert len(re.findall(r"^ +\(prices of .* without taxes and discounts", first_run, re.MULTILINE)) == 1
+
+
+def test_the_model_answers_in_a_chat(cloud: Cloud, first_run: str) -> None:
+    played = cloud.play("-e", "prompt=Hello", *FEW_TOKENS, playbook="playbooks/chat.yml")
+    assert (played.status, played.recap["changed"]) == (0, 0), played.output
+    answer = played.output.partition("vllm_serve : Chat with the model] ")[2].partition("\n")[2]
+    assert answer.partition("\nok: ")[0].strip(), played.output
+
+
 def test_the_second_run_changes_nothing(cloud: Cloud, records: Records) -> None:
     before = commits(cloud)
     played = cloud.play()
     assert played.status == 0, played.output[-5000:]
     assert played.recap["changed"] == 0
-    assert len(played.tasks) < 87
+    assert len(played.tasks) < 91
     assert cloud.records() == records
     assert commits(cloud) == before
 
@@ -195,6 +224,14 @@ def test_other_inputs_do_not_continue_the_checkpoints(cloud: Cloud, more_steps: 
     assert played.status != 0
     assert "learning_rate" in played.output
     assert "run_name" in played.output
+
+
+def test_the_base_model_is_asked_in_place_of_the_tuned_one(cloud: Cloud, more_steps: PlayResult) -> None:
+    asked = ("-e", "serve_model=base", "-e", "prompt=Hello", *FEW_TOKENS)
+    played = cloud.play(*asked, playbook="playbooks/chat.yml")
+    assert played.status == 0, played.output
+    told = cloud.play(playbook="playbooks/status.yml").output
+    assert f"  Served:   Qwen/Qwen3-4B, of run {RUN}, on port 8000 of the node alone" in told
 
 
 def test_teardown_deletes_the_disk_when_it_is_named(cloud: Cloud, more_steps: PlayResult) -> None:

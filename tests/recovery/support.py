@@ -23,7 +23,8 @@ from tests.e2e.support import ROOT, Cloud, PlayResult
 from . import fakes
 
 NODE, DISK = "tpu-v5e-8", "tpu-data-disk"
-MOUNTED = "tpu_vm,data_disk"  # the stages of a node with its data disk mounted
+# The stages of a node with its data disk mounted, and what training needs on the disk.
+MOUNTED = "tpu_vm,data_disk,maxtext_env,convert"
 ALL = "preflight,tpu_vm,data_disk,maxtext_env,convert,sft"  # the stages that have fake programs
 STEPS, PERIOD = 40, 5  # of the fake training
 # A dead connection is noticed within seconds.

@@ -51,7 +51,7 @@ def attach(site: Site, name: str, *before: dict[str, Any], **options: Any) -> Ru
         **options,
     }
     run = site.begin(site.book(*before, {"tpuops.maxtext.job": job, "become": True}, rescue="recover"))
-    run.wait_until_told("asleep")
+    run.wait_until_told(rf"^{name}  \d+ s")
     return run
 
 
@@ -182,7 +182,7 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
 
 def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
     """Well or badly, also where it fails before there is a worker to play on."""
-    tags = "tpu_vm,data_disk,sft"
+    tags = "tpu_vm,data_disk,maxtext_env,convert,sft"
     well = site.train(tags=tags, run_name="brief", tpu_vm_ephemeral=True)
     well.succeed()
     assert EPHEMERAL in well.words
@@ -264,7 +264,7 @@ def test_what_failed_is_told_without_blame(site: Site) -> None:
         "delegate_to": "localhost",
     }
     told = site.play(site.book(reach, refused, rescue="ended"), status=2).output
-    assert "TASK [Say how the run ended]" in told
+    assert "TASK [Show why the run ended]" in told
     assert "Google did not say" not in told
     killed = {"ansible.builtin.shell": "kill -KILL $PPID"}  # the module is the parent of its shell
     told = words(site.play(site.book(killed, rescue="ended"), status=2).output)
@@ -410,3 +410,41 @@ def test_a_machine_that_does_not_answer_is_torn_down(site: Site) -> None:
     assert site.play("playbooks/leftovers.yml", *named, ANSIBLE_SSH_ARGS=SSH).recap["changed"] == 1
     site.play("playbooks/teardown.yml", ANSIBLE_SSH_ARGS=SSH)
     assert (site.nodes(), site.disks()) == ([], [DISK])
+
+
+def test_a_stage_says_what_it_lacks_and_how_to_create_it(site: Site) -> None:
+    """On a new node nothing is mounted; a stopped one runs nothing. The printed ways out work."""
+    site.absent()
+    site.start("tpu_vm").succeed()
+    bare = site.train(tags="sft", run_name="bare")
+    bare.fail()
+    assert f"sft: The data disk is not mounted at {fakes.DISK} on {NODE}." in bare.words
+    assert (
+        "ansible-playbook -i inventories/local site.yml -e run_name=bare --tags data_disk,sft" in bare.words
+    )
+    assert site.cloud.ssh(f"ls {fakes.DISK} 2>/dev/null || true") == ""
+
+    site.ready()
+    site.cloud.ssh(f"sudo -n mv {fakes.DISK}/env/train {fakes.DISK}/env/away")
+    without = site.train(tags="sft", run_name="bare")
+    without.fail()
+    assert f"The environment {fakes.DISK}/env/train is not installed on {NODE}." in without.words
+    assert "--tags maxtext_env,sft" in without.words
+    site.cloud.ssh(f"sudo -n mv {fakes.DISK}/env/away {fakes.DISK}/env/train")
+
+    unserved = site.play("site.yml", "--tags", "evaluate", status=2)
+    assert f"evaluate: No model is served: the unit vllm.service does not run on {NODE}." in words(
+        unserved.output
+    )
+    assert "ansible-playbook -i inventories/local site.yml --tags vllm_serve,evaluate" in words(
+        unserved.output
+    )
+
+    site.play("playbooks/stop_node.yml")
+    for arguments in (["site.yml", "--tags", "evaluate"], ["playbooks/follow.yml"]):
+        stopped = site.play(*arguments, status=2)
+        assert f"tpu_vm_name: the TPU VM {NODE} is STOPPED. Start it: " in words(stopped.output)
+        start = f"ansible-playbook -i inventories/local site.yml --tags tpu_vm -e tpu_vm_name={NODE}. Then"
+        assert start in words(stopped.output)
+    site.play("site.yml", "--tags", "tpu_vm")
+    assert "No job is running." in site.play("playbooks/follow.yml").output

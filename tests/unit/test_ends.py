@@ -93,7 +93,7 @@ FOLLOWED: Ends = {
 
 
 def test_following_a_job(tmp_path: Path) -> None:
-    tasks = after("playbooks/follow.yml", "Follow one")
+    tasks = after("playbooks/follow.yml", "Follow the job")
     check(tmp_path, tasks, FOLLOWED, job_name="j", known={"jobs": [{"name": "a"}, {"name": "b"}]})
 
 
@@ -113,7 +113,7 @@ STOPPED: Ends = {
 
 
 def test_stopping_a_job(tmp_path: Path) -> None:
-    check(tmp_path, after("playbooks/stop.yml", "Stop it"), STOPPED, job_name="j")
+    check(tmp_path, after("playbooks/stop.yml", "Stop the job"), STOPPED, job_name="j")
 
 
 GONE = {"changed": True, "left": [], "told": "Deleted: n."}

@@ -32,6 +32,37 @@ ESTIMATED_FROM = 20
 SHOWN_FROM = 1e6  # bytes; less may be anybody's
 
 
+#: What is known of programs that tell no steps: uv, the Hub's client, vLLM, and those of our stages. The text
+#: that is shown has nothing of the line but numbers.
+PHASES = tuple(
+    (re.compile(expression), text)
+    for expression, text in (
+        (r"^Resolved (\d+) packages", "resolved {} packages"),
+        (r"^Prepared (\d+) packages", "downloaded {} packages"),
+        (r"^Installed (\d+) packages", "installed {} packages"),
+        (r"^checking ", "checks the modules"),
+        (r"^installed \S+ in (\d+) s$", "installed in {} s"),
+        (r"\bFetching (\d+) files: +(\d+)%", "downloaded {1}% of {0} files"),
+        (r"^the base model lies in ", "downloaded the base model"),
+        (r"^compared (\d+) tensors with the base model", "compared {} tensors with the base model"),
+        (r" has the weights, and what ", "exported the model"),
+        (r"^(\d+) files, ([\d.]+) MB, to ", "uploads {} files, {} MB"),
+        (r" has all (\d+) files, at commit ", "the Hub has all {} files"),
+        (r"^waiting for \S+ to answer", "waits for the server"),
+        (r"\bcheckpoint shards: +(\d+)%", "loaded {}% of the model"),
+        (r" is healthy, (\d+) s after its start", "the server answers, {} s after its start"),
+    )
+)
+
+
+def phase(line: str) -> str | None:
+    """What a line says of the progress of a program that tells no steps; None where it says nothing known."""
+    for expression, text in PHASES:
+        if match := expression.search(line):
+            return text.format(*match.groups())
+    return None
+
+
 def parser(format_name: str, pattern: str | None) -> Parser:
     """A parser for ``maxtext``, ``json`` or, with a regular expression, ``pattern``."""
     if format_name == "json":

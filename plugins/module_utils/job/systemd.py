@@ -136,6 +136,14 @@ def has_line(unit: str, line: str) -> bool:
         return False
 
 
+def text(unit: str) -> str:
+    """The unit's file, as systemd has read it; "" where there is none."""
+    try:
+        return call(["systemctl", "cat", unit])
+    except SystemdError:
+        return ""
+
+
 def unit_properties(
     record: dict[str, Any],
     directory: str,

@@ -59,9 +59,9 @@ def test_the_variables_that_say_where_are_named_again_and_no_secret(given: Given
 
 def test_a_command_for_stages_is_for_the_same_run(given: Given) -> None:
     both = f"ansible-playbook site.yml --tags sft; {FOLLOW}"
-    assert given(both, extra_vars=("run_name=try-2", "steps=3", "model=qwen3-8b")) == (
-        "ansible-playbook tpuops.maxtext.site -e run_name=try-2 -e model=qwen3-8b --tags sft; "
-        "ansible-playbook tpuops.maxtext.follow"
+    assert given(both, extra_vars=("run_name=try-2", "steps=3", "hf_model=o/base")) == (
+        "ansible-playbook tpuops.maxtext.site -e run_name=try-2 -e hf_model=o/base --tags sft; "
+        "ansible-playbook tpuops.maxtext.follow -e run_name=try-2"
     )
 
 
@@ -96,6 +96,18 @@ def test_a_job_whose_name_needs_quotes_is_followed_and_stopped_by_it(given: Give
     name = """-e '{"job_name": "it'"'"'s sft"}'"""
     assert f"ansible-playbook -i a, tpuops.maxtext.follow {name}\n" in told
     assert f"ansible-playbook -i a, tpuops.maxtext.stop {name}, or" in told
+
+
+def test_a_command_has_its_arguments_and_the_place_and_no_other_variable(given: Given) -> None:
+    given(extra_vars=("run_name=try-2", "hf_token=hf_secret"), inventory=["a,"])
+    told = command_line.command("site", "--tags", "data_disk,sft")
+    assert told == "ansible-playbook -i a, tpuops.maxtext.site -e run_name=try-2 --tags data_disk,sft"
+
+
+def test_a_variable_that_is_given_outweighs_that_of_the_running_command(given: Given) -> None:
+    given(extra_vars=("tpu_vm_name=a",))
+    told = command_line.command("status", tpu_vm_name="b")
+    assert told == "ansible-playbook tpuops.maxtext.status -e tpu_vm_name=b"
 
 
 # Every message with a command goes through as_started

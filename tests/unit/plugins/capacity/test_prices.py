@@ -99,10 +99,10 @@ def test_the_keys_that_are_named_give_the_price() -> None:
 
 
 def test_the_table_says_where_it_is_from() -> None:
-    assert origin(PRICES).startswith(f"prices of {PRICES['date']}, ")
+    assert origin(PRICES).startswith(f"prices of {PRICES['date']} from tpu_vm_prices, ")
     assert PRICES["chip_hour"].keys() == {kind.name for kind in GENERATIONS.values()}
 
 
 def test_no_table_at_all() -> None:
     assert cost({}, "us-west1-c", "v5litepod-8", "spot").total is None
-    assert origin({}) == "prices of an unknown date, source unknown"
+    assert origin({}).startswith("prices of an unknown date from tpu_vm_prices")

@@ -83,7 +83,7 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
         "tpu_vm_prices)",
         "  make the disk d in us-west1-c",
         "  make the TPU VM n in us-west1-c",
-        "  (prices of 2026-01-01, a list)",
+        "  (prices of 2026-01-01 from tpu_vm_prices, without taxes and discounts; check them)",
     ]
     assert result["plan"]["candidates"][0]["total_hour"] == pytest.approx(9.7)
 

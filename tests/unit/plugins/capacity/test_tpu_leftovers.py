@@ -92,7 +92,8 @@ def test_without_a_name_it_only_lists(cloud: FakeCloud, shown: list[str]) -> Non
         ("disk", A, []),
     ]
     assert shown[-1] == (
-        "all of it: 9.600 USD an hour, and 2 without a price in tpu_vm_prices (prices of 2026-01-01, a list)"
+        "all of it: 9.600 USD an hour, and 2 without a price in tpu_vm_prices "
+        "(prices of 2026-01-01 from tpu_vm_prices, without taxes and discounts; check them)"
     )
 
 

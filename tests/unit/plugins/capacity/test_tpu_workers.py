@@ -119,7 +119,28 @@ def test_a_node_of_somebody_else_is_no_place_for_a_run(labels: Json) -> None:
 
 
 def test_no_node_is_told() -> None:
-    assert find({})["missing"].startswith("The inventory has no worker of the node n-1. Make it with")
+    assert find({})["missing"].startswith("The inventory has no worker of the node n-1. Create it with")
+
+
+@pytest.mark.parametrize(
+    ("state", "remedy"),
+    [
+        ("STOPPED", "Start it: ansible-playbook tpuops.maxtext.site --tags tpu_vm -e tpu_vm_name=n-1."),
+        (
+            "PREEMPTED",
+            "Create it again, with the same disk: ansible-playbook tpuops.maxtext.site "
+            "--tags tpu_vm,data_disk -e tpu_vm_name=n-1.",
+        ),
+        ("DELETING", "Create it again"),
+        ("REPAIRING", "Run the same command again in some minutes."),
+    ],
+)
+def test_a_node_that_does_not_run_is_told_before_any_stage_waits_for_ssh(state: str, remedy: str) -> None:
+    """Its workers are still found: teardown and the end of a run look at them."""
+    found = find({"n-1": {**worker(), "tpu_state": state}})
+    assert found["hosts"] == ["n-1"]
+    assert f"the TPU VM n-1 is {state}. " in found["missing"]
+    assert remedy in found["missing"]
 
 
 def test_nodes_by_their_places() -> None:

@@ -19,7 +19,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible_collections.tpuops.maxtext.plugins.action import hf_upload
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser, phase
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action, node_loss
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
@@ -153,19 +153,49 @@ def test_a_long_job_is_shown_more_rarely(clock: list[float], shown: list[str]) -
     assert shown[-1] == "x  step 1000"
 
 
-def test_a_job_without_steps_shows_its_last_line_now_and_then(clock: list[float], shown: list[str]) -> None:
+def test_a_job_without_steps_shows_what_is_known_of_it_now_and_then(
+    clock: list[float], shown: list[str]
+) -> None:
+    """Not the last line of whatever program it runs."""
     reporter = job_action.Shown("install", shown.append)
-    for second in range(21):
+    for second in range(31):
         clock[0] = float(second)
-        reporter.update(f"line {second}\n")
+        reporter.update(f"Prepared {second} packages in 1.2s\n" if second == 10 else f"DEBUG line {second}\n")
     reporter.update("")
-    assert shown == ["install  0 s  line 0", "install  10 s  line 10", "install  20 s  line 20"]
+    assert shown == [
+        "install  0 s",
+        "install  10 s  downloaded 10 packages",
+        "install  20 s  downloaded 10 packages",
+        "install  30 s  downloaded 10 packages",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("Resolved 151 packages in 2.10s", "resolved 151 packages"),
+        ("Installed 151 packages in 800ms", "installed 151 packages"),
+        ("installed /mnt/d/env/train-1 in 61 s", "installed in 61 s"),
+        ("Fetching 6 files:  50%|█████     | 3/6 [00:01<00:01,  2.6it/s]", "downloaded 50% of 6 files"),
+        ("compared 398 tensors with the base model: all are its own", "compared 398 tensors with the base"),
+        ("6 files, 8044.9 MB, to me/r", "uploads 6 files, 8044.9 MB"),
+        ("me/r has all 6 files, at commit 12ab", "the Hub has all 6 files"),
+        ("waiting for vllm.service to answer", "waits for the server"),
+        ("Loading safetensors checkpoint shards:  50% Completed | 1/2", "loaded 50% of the model"),
+        ("vllm.service is healthy, 75 s after its start", "the server answers, 75 s after its start"),
+        ("INFO 11-24 [core.py:1] \x9b31m Initializing a V1 engine", None),
+        ("", None),
+    ],
+)
+def test_known_fields_of_programs_that_tell_no_steps(line: str, known: str | None) -> None:
+    assert (phase(line) or "").startswith(known or "")
+    assert (phase(line) is None) == (known is None)
 
 
 def test_several_hosts_are_told_apart(clock: list[float], shown: list[str]) -> None:
     action = Action({}, [started(), look("hello\n", 6, status="finished")])
     action.run(task_vars={"inventory_hostname": "tpu-1", "ansible_play_hosts": ["tpu-0", "tpu-1"]})
-    assert shown == ["tpu-1: sft  0 s  hello"]
+    assert shown == ["tpu-1: sft  0 s"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module model_chat, which runs on the controller: a chat with the model that a node serves."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible import context
+from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import chat_session, terminal
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command as printed
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import KEY_FILE
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal, cleaned_up
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel, TunnelError, command
+
+Result = dict[str, Any]
+
+OPTIONS = {
+    "prompt": {"type": "str"},
+    "system": {"type": "str", "default": ""},
+    "port": {"type": "int", "default": 8000},
+    "api_key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+    "max_tokens": {"type": "int", "no_log": False},
+    "temperature": {"type": "float"},
+}
+NO_TERMINAL = (
+    "prompt: is not set, and there is no terminal to chat on. Ask one question with "
+    "-e prompt='YOUR QUESTION', or run this in a terminal."
+)
+
+display = Display()
+
+
+class ActionModule(Quiet):
+    """Asks once, or chats until the user ends it."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
+        if self._task.check_mode:
+            return {"changed": False, "answers": 0}
+        options["prompt"] = question(options["prompt"], self._loader)
+        screen = None
+        if options["prompt"] is None and (screen := terminal.find(os.getppid())) is None:
+            raise AnsibleActionFail(NO_TERMINAL)
+        try:
+            tunnel = Tunnel(
+                command(variables["hostvars"][variables["inventory_hostname"]]),
+                options["port"],
+                options["api_key_file"],
+            )
+            with cleaned_up(tunnel.close), tunnel:
+                return self.talk(tunnel, options, screen)
+        except (TunnelError, ServerError) as error:
+            look = printed("status")
+            raise AnsibleActionFail(f"{shown_lines(str(error))} To see what is served: {look}") from error
+        finally:
+            if screen is not None:
+                os.close(screen)
+
+    @staticmethod
+    def talk(tunnel: Tunnel, options: Result, screen: int | None) -> Result:
+        client = Client(
+            tunnel.connect,
+            tunnel.key,
+            max_tokens=options["max_tokens"],
+            temperature=options["temperature"],
+        )
+        model = client.model()
+        if screen is None:
+            answer = chat_session.ask(client, model, options["prompt"], options["system"])
+            display.display(shown_lines(answer))
+            return {"changed": False, "answers": 1, "answer": answer, "model": model}
+        with Terminal(screen) as opened:
+            answers = chat_session.Chat(client, model, opened, options["system"]).run()
+        return {"changed": False, "answers": answers, "model": model}
+
+
+def question(prompt: str | None, loader: DataLoader) -> str | None:
+    """The extra variable `prompt` as it was written, else the option.
+
+    Of ``-e prompt=QUESTION`` Ansible takes what comes before the first blank, and braces for a template.
+    """
+    for given in reversed(context.CLIARGS.get("extra_vars") or ()):
+        name, _, text = str(given).strip().partition("=")
+        if name == "prompt":
+            quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+            return text[1:-1] if quoted else text
+    extra = load_extra_vars(loader).get("prompt")
+    return prompt if extra is None else str(extra)

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module run_report, which runs on the controller: it asks Google, and prints text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.action import tpu_capacity
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, leftovers, run_report, tunnel
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleAction, ModuleFailed
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import Details
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
+
+Result = dict[str, Any]
+
+OPTIONS = {
+    "phase": {"type": "str", "choices": ["start", "end", "status"], "default": "status"},
+    "name": {"type": "str", "required": True},
+    "candidates": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": tpu_capacity.CANDIDATE,
+    },
+    "disk": tpu_capacity.OPTIONS["disk"],
+    "hosts": {"type": "list", "elements": "str", "default": []},
+    "hf_repo": {"type": "str", "default": ""},
+    "hf_endpoint": {"type": "str", "default": "https://huggingface.co"},
+    "labels": {"type": "dict", "default": {}},
+    "owner": {"type": "str"},
+    "prices": {"type": "dict", "default": {}},
+}
+READ = "tpu_vm_runs"  # the variable in which the workers keep what run_info returned
+UNNAMED = "yours (the credentials do not tell its name)"
+
+display = Display()
+
+
+class ActionModule(ModuleAction):
+    """Prints the block that belongs to the phase."""
+
+    OPTIONS = OPTIONS
+
+    def operate(self, options: Result) -> Result:
+        lines = self.started(options) if options["phase"] == "start" else self.status(options)
+        for line in lines:
+            display.display(line)
+        return {"changed": False, "report": lines}
+
+    def started(self, options: Result) -> list[str]:
+        """No question is put to Google."""
+        if not options["candidates"]:
+            raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
+        found = [
+            tpu_capacity.ActionModule.make_candidate(each, {"wait_timeout": 0})
+            for each in options["candidates"]
+        ]
+        places = [tpu_capacity.priced(each, options["disk"], options["prices"]) for each in found]
+        repo, hub = options["hf_repo"], options["hf_endpoint"]
+        lines = run_report.start(
+            str(options["project"]), account(options), options["name"], places, repo, hub
+        )
+        # A check run prints its plan with the prices, and what they are.
+        return lines if self._task.check_mode else [*lines, f"           ({origin(options['prices'])})"]
+
+    def status(self, options: Result) -> list[str]:
+        missing: set[str] = set()
+        everything = leftovers.found(
+            self.listed("tpu_vm_info", "nodes", missing),
+            self.listed("tpu_queued_resource_info", "queued_resources", missing),
+            self.listed("gcp_disk_info", "disks", missing),
+            options["prices"],
+        )
+        try:
+            marked = labels.marked(options["labels"], "", options["owner"] or labels.login_name())
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
+        return run_report.status(
+            run_report.View(
+                project=str(options["project"]),
+                account=account(options),
+                name=options["name"],
+                resources=[each for each in everything if each.owner == marked.get("owner", "")],
+                details=self.details(options["hosts"]),
+                now=datetime.now(UTC),
+                currency=str(options["prices"].get("currency", "")),
+                hub=options["hf_endpoint"],
+                unasked=sorted(missing),
+                notes=[f"({origin(options['prices'])})"] if options["phase"] == "status" else [],
+            )
+        )
+
+    def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
+        """What a module finds in all zones; nothing in a project whose API is off."""
+        try:
+            result = self.play(module, {})
+        except ModuleFailed as error:
+            if error.kind == "api_disabled":
+                return []
+            raise
+        missing.update(result.get("unreachable_zones", []))
+        items: list[Result] = result[key]
+        return items
+
+    def details(self, hosts: list[str]) -> dict[tuple[str, str], Details]:
+        """What the first worker of each node was asked."""
+        hostvars = self._task_variables["hostvars"]
+        found: dict[tuple[str, str], Details] = {}
+        for host in hosts:
+            variables = hostvars[host]
+            place = (str(variables["tpu_zone"]), str(variables["tpu_node"]))
+            if int(variables.get("tpu_worker_id") or 0) == 0 or place not in found:
+                found[place] = of_worker(host, variables)
+        return found
+
+
+def of_worker(host: str, variables: Mapping[str, Any]) -> Details:
+    read = variables.get(READ) or {}
+    if "runs" in read:
+        return Details(dict(read), tunnel.command(variables))
+    return Details(None, tunnel.command(variables), f"{host}: {read.get('msg') or 'was not asked'}")
+
+
+def account(options: Mapping[str, Any]) -> str:
+    """Whose credentials are used."""
+    try:
+        return connect(options).email or UNNAMED
+    except GcpError as error:
+        return f"unknown: {shown(error)}"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The status of what one person has in the project, on a local cloud without machines."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import Description, Play
+
+OWNER = "status-reader"
+DISK, NODE = f"{OWNER}-disk", f"{OWNER}-node"
+LABELS = {"created-by": "tpuops-maxtext", "owner": OWNER, "run": "demo"}
+
+
+@pytest.fixture
+def there(run_module: Callable[..., Any], cloud: Description) -> Iterator[None]:
+    """A disk and a node of ours, and a disk of somebody else."""
+    place: dict[str, Any] = {"zone": cloud["zone"]}
+    run_module("gcp_services", services=["compute.googleapis.com", "tpu.googleapis.com"])
+    for name, labels in ((DISK, LABELS), (f"{OWNER}-foreign", {**LABELS, "owner": "other"})):
+        run_module("gcp_disk", name=name, size_gb=73, labels=labels, **place)
+    made = run_module(
+        "tpu_vm",
+        name=NODE,
+        accelerator_type="v5litepod-1",
+        runtime_version="v2-alpha-tpuv5-lite",
+        labels=LABELS,
+        **place,
+    )
+    assert not made.get("failed"), made
+    yield
+    run_module("tpu_vm", name=NODE, state="absent", **place)
+    for name in (DISK, f"{OWNER}-foreign"):
+        run_module("gcp_disk", name=name, state="absent", **place)
+
+
+def test_the_status_of_ones_own_and_the_command_that_ends_the_cost(
+    play: Play, there: None, cloud: Description
+) -> None:
+    told = play("playbooks/status.yml", "-e", f"tpu_vm_owner={OWNER}", "-e", "tpu_vm_name=elsewhere")
+    for expected in (
+        rf"Project {cloud['project']}, account \S+@\S+",
+        rf"Node {NODE} in us-west1-c: READY, v5litepod-1, created \d+ s ago",
+        r"  Cost:     1\.20 USD an hour, at most 0\.0\d USD so far",
+        rf"  Runs:     ansible-playbook -i inventories/local playbooks/status\.yml -e tpu_vm_owner={OWNER} "
+        rf"-e tpu_vm_name={NODE}",
+        rf"Disk {DISK} in us-west1-c: 0\.010 USD an hour, about 0\.00 USD so far",
+    ):
+        assert re.search(f"^{expected}$", told, re.MULTILINE), (expected, told)
+    assert "foreign" not in told
+    assert "changed=0" in told
+    assert told.count("without taxes and discounts") == 1
+    found = re.search(rf"^  delete the disk {DISK} .*: (ansible-playbook .*)$", told, re.MULTILINE)
+    assert found, told
+    _program, _option, _inventory, playbook, *arguments = shlex.split(found[1])
+    assert f"disk:us-west1-c/{DISK}  deleted" in play(playbook, *arguments)
+    told = play("playbooks/status.yml", "-e", f"tpu_vm_owner={OWNER}", "-e", "tpu_vm_name=elsewhere")
+    assert DISK not in told
+
+
+def test_a_run_begins_with_what_it_is_about_to_do(play: Play, cloud: Description) -> None:
+    """Before anything is asked: the model is not known here, which ends the run in preflight."""
+    told = play("site.yml", "--tags", "preflight", "-e", "model=nothing", "-e", "hf_repo=me/x", status=None)
+    begin, _, _ = told.partition("PLAY [Preflight]")
+    for expected in (
+        rf"Project:   {cloud['project']}",
+        r"Account:   \S+@\S+",
+        r"Node:      tpu-v5e-8, us-west1-c v5litepod-8 on-demand",
+        r"Price:     9\.\d+ USD an hour \(node 9\.600, disk 0\.\d+\)",
+        rf"Publishes: {cloud['hub']}/me/x",
+    ):
+        assert re.search(f"^{expected}$", begin, re.MULTILINE), (expected, told)
+    assert told.count("without taxes and discounts") == 1

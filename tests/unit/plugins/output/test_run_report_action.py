@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The task run_report, with modules that the test plays itself."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing
+
+run_report: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.run_report")
+documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.run_report")
+
+Json = dict[str, Any]
+A = "us-west1-c"
+PRICES = {
+    "currency": "USD",
+    "date": "2026-01-01",
+    "source": "a long story",
+    "chip_hour": {"v5e": {"us-west1": {"on-demand": 1.2}}},
+    "disk_gb_month": {"pd-balanced": {"us-west1": 0.1}},
+}
+CANDIDATES = [{"zone": A, "accelerator_type": "v5litepod-8"}]
+NOTE = "(prices of 2026-01-01 from tpu_vm_prices, without taxes and discounts; check them)"
+
+
+class Action(Playing, run_report.ActionModule):  # type: ignore[misc]
+    """The task."""
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(run_report.display, "display", lines.append)
+    monkeypatch.setattr(run_report, "account", lambda options: "me@example.com")
+    return lines
+
+
+def play(cloud: FakeCloud, hostvars: Json | None = None, check: bool = False, **args: Any) -> Json:
+    given = {"prices": PRICES, "name": "n", "candidates": CANDIDATES, "owner": "me", **args}
+    action = Action(cloud, given, check)
+    result: Json = action.run(task_vars={"hostvars": hostvars or {}})
+    return result
+
+
+def test_the_start_asks_google_nothing(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    disk = {"name": "d", "size_gb": 256}
+    assert not play(cloud, phase="start", disk=disk, hf_repo="me/r").get("failed")
+    assert cloud.calls == []
+    assert shown[2:4] == [
+        "Node:      n, us-west1-c v5litepod-8 on-demand",
+        "Price:     9.635 USD an hour (node 9.600, disk 0.035)",
+    ]
+    assert [line.strip() for line in shown if "prices of" in line] == [NOTE]
+
+
+def test_the_note_about_prices_is_told_once_in_a_run(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A)
+    play(cloud, phase="start")
+    play(cloud, phase="end")
+    assert "\n".join(shown).count("tpu_vm_prices") == 1
+    shown.clear()
+    play(cloud, phase="start", check=True)  # tpu_capacity's plan tells it
+    assert "tpu_vm_prices" not in "\n".join(shown)
+    play(cloud, phase="status")
+    assert shown[-1] == NOTE
+
+
+def test_what_others_have_is_not_told(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A)
+    cloud.add_node("us-west4-a", labels={**OURS, "owner": "you"})
+    play(cloud)
+    assert "us-west4-a" not in "\n".join(shown)
+
+
+def test_the_workers_of_a_node_are_matched_by_its_place(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    cloud.add_node(A)
+    worker = {
+        "tpu_zone": A,
+        "tpu_node": "n",
+        "tpu_worker_id": 0,
+        "ansible_host": "192.0.2.1",
+        "ansible_user": "tpu",
+        "ansible_ssh_private_key_file": "/k y",
+        "ansible_ssh_common_args": "-o 'UserKnownHostsFile=\"/a b\"' -o HostKeyAlias=x",
+        "tpu_vm_runs": {
+            "runs": [],
+            "running": [],
+            "server": {"model": "m", "port": 8000, "run": "r", "healthy": True},
+        },
+    }
+    play(cloud, {"n": worker}, hosts=["n"])
+    ssh = "ssh -o 'UserKnownHostsFile=\"/a b\"' -o HostKeyAlias=x -o IdentitiesOnly=yes -i '/k y'"
+    assert f"    Tunnel: {ssh} -N -L 8000:127.0.0.1:8000 tpu@192.0.2.1" in shown
+    shown.clear()
+    play(cloud, {"n": {**worker, "tpu_vm_runs": {"unreachable": True, "msg": "timed out"}}}, hosts=["n"])
+    assert "  Runs:     not known: n: timed out" in shown
+
+
+def test_the_documentation_has_the_options_that_the_action_takes() -> None:
+    def types(options: Json) -> Json:
+        return {
+            name: (
+                each["type"],
+                each.get("default"),
+                types(each.get("options") or each.get("suboptions") or {}),
+            )
+            for name, each in options.items()
+        }
+
+    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    assert types(documented) == types(run_report.OPTIONS)
