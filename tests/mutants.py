@@ -164,10 +164,10 @@ MUTANTS = (
     # ---- bad input
     Mutant(
         "no steps are refused before a node is made",
-        "roles/sft/tasks/check.yml",
-        "      - sft_not_positive | length == 0\n",
-        "",
-        ("tests/contract/test_bad_input.py", "-k", "steps"),
+        "plugins/plugin_utils/settings.py",
+        '    "sft_steps": _COUNT,',
+        '    "sft_steps": Limit(),',
+        ("tests/unit/plugins/settings/test_settings.py",),
     ),
     Mutant(
         "data that cannot give all steps are refused before a node is made",

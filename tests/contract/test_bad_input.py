@@ -70,10 +70,16 @@ BAD = {
     "a run with a long name": ({"run_name": "a" * 300}, ["run_name: 'aaa", "(300 characters)", "at most 80"]),
     "a run without a name": ({"run_name": ""}, ["run_name: ''"]),
     "a model above its directory": ({"model": "..", "hf_model": "local/tiny-qwen3"}, ["model: '..'"]),
-    "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
+    "no steps": ({"sft_steps": 0}, ["sft_steps: 0 is out of range", "Set a number of 1 or more"]),
+    "steps that are no number": ({"sft_steps": "abc"}, ["sft_steps: 'abc' is not a whole number"]),
+    "a rate that is no number": (
+        {"sft_learning_rate": "fast"},
+        ["sft_learning_rate: 'fast' is not a number"],
+    ),
+    "a misspelt setting": ({"stepss": 200}, ["stepss: is not a setting", "Did you mean"]),
     "checkpoints by steps and by minutes": (
         {"sft_checkpoint_period": 10, "sft_checkpoint_minutes": 5},
-        ["sft_checkpoint_period: 10", "sft_checkpoint_minutes: 5", "one of the two"],
+        ["sft_checkpoint_period: is 10", "sft_checkpoint_minutes is 5", "one of the two"],
     ),
     "an accelerator type that the zone lacks": (
         {"tpu_vm_accelerator_type": "v99-8"},
