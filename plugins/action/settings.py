@@ -15,7 +15,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 Result = dict[str, Any]
 
-OPTIONS = {"values": {"type": "dict"}}
+OPTIONS = {"values": {"type": "dict"}, "existing": {"type": "dict", "default": {}}}
 
 
 class ActionModule(Quiet):
@@ -28,15 +28,11 @@ class ActionModule(Quiet):
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if options["values"] is not None:
-            problems = settings.problems(options["values"])
+            problems = settings.problems(options["values"], options["existing"])
         else:
             problems = self._problems_of_run(task_vars or {})
-        told = [each for each in problems if each]
-        return {
-            "changed": False,
-            "problems": told,
-            **({"failed": True, "msg": " ".join(told)} if told else {}),
-        }
+        told = " ".join(each for each in problems if each)
+        return {"changed": False, **({"failed": True, "msg": told} if told else {})}
 
     def _problems_of_run(self, variables: Mapping[str, Any]) -> list[str]:
         hostvars = variables["hostvars"]

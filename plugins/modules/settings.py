@@ -29,6 +29,10 @@ options:
     description: Settings whose values are checked, by name. Nothing else is checked then. The default is to
       check all that the user of the run has set.
     type: dict
+  existing:
+    description: Of those O(values) that name something which must be there, the names that are there.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -42,11 +46,4 @@ EXAMPLES = r"""
       sft_steps: "{{ sft_steps }}"
 """
 
-RETURN = r"""
-problems:
-  description: What is wrong, a sentence for each problem.
-  returned: always
-  type: list
-  elements: str
-  sample: ["stepss: is not a setting (set with -e). Did you mean steps?"]
-"""
+RETURN = r""" # """

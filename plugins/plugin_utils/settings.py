@@ -223,11 +223,7 @@ def unknown_tags(option: str, tags: Iterable[str], there: Iterable[str]) -> list
             continue
         meant = nearest(tag, existing)
         remedy = (
-            f"Did you mean {meant}?"
-            if meant
-            else f"Use {_listed(existing)}."
-            if existing
-            else "Leave it out."
+            f"Did you mean {meant}?" if meant else f"Use {_or(existing)}." if existing else "Leave it out."
         )
         told.append(f"{option} {tag}: no task of this playbook has this tag. {remedy}")
     return told
@@ -242,9 +238,15 @@ def problem(name: str, value: Any) -> str:
     return ""
 
 
-def problems(values: Mapping[str, Any]) -> list[str]:
-    """A sentence for each problem of the settings of a role, which belong together."""
+def problems(values: Mapping[str, Any], existing: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """A sentence for each problem of the settings of a role, which belong together.
+
+    existing: of settings that name something which must be there, the names that are there.
+    """
     found = [told for name, value in values.items() if (told := problem(name, value))]
+    for name, there in (existing or {}).items():
+        if str(values[name]) not in there:
+            found.append(f"{name}: {_not_there(str(values[name]), sorted(there))}")
     if found:
         return found
     typed = {name: converted(known()[name], value) for name, value in values.items()}
@@ -254,6 +256,14 @@ def problems(values: Mapping[str, Any]) -> list[str]:
         for one, other in EITHER
         if one in typed and other in typed and (typed[one] > 0) == (typed[other] > 0)
     ]
+
+
+def _not_there(value: str, there: Sequence[str]) -> str:
+    told = f"there is no {value!r}" if value else "is not set"
+    if not there:
+        return f"{told}, and none to choose from. Leave it out."
+    meant = nearest(value, there)
+    return f"{told}. Did you mean {meant}?" if meant else f"{told}. Set it to {_or(there)}."
 
 
 def converted(setting: Setting, value: Any) -> Any:
@@ -365,7 +375,7 @@ def _check_choices(setting: Setting, value: Any) -> None:
     choices = [str(each) for each in setting.choices]
     if choices and str(value) not in choices:
         meant = nearest(str(value), choices)
-        remedy = f"Did you mean {meant}?" if meant else f"Set it to {_listed(choices)}."
+        remedy = f"Did you mean {meant}?" if meant else f"Set it to {_or(choices)}."
         raise Invalid(f"{_shown(setting, value)} is not one of {', '.join(choices)}. {remedy}")
 
 
@@ -392,5 +402,5 @@ def range_of(setting: Setting) -> str:
     return f"of {limit.minimum:g} or more" if limit.minimum is not None else ""
 
 
-def _listed(words: Sequence[str]) -> str:
+def _or(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

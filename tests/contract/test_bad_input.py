@@ -19,6 +19,7 @@ REAL = {"platform": "tpu", "hf_model": "Qwen/Qwen3-4B", "maxtext_arguments": []}
 
 BAD = {
     "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),
+    "no name on the Hub": ({"hf_username": ""}, ["hf_username: is empty", "HF_USERNAME", "hf_repo"]),
     "a refused token": ({"hf_token": "hf_wrong"}, ["token", "refuse"]),
     "an unknown model": ({"hf_model": "Qwen/Qwen9-4B"}, ["Qwen/Qwen9-4B", "models"]),
     "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),

@@ -10,6 +10,8 @@ import pytest
 
 settings: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings")
 
+tpu_hosts: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.tpu_hosts")
+
 
 def misspelt(name: str, command_line: bool = True) -> str:
     given = settings.Given(name, "set with -e" if command_line else "set for the group all", command_line)
@@ -56,6 +58,14 @@ def test_a_name_that_begins_like_a_role_is_ours(name: str) -> None:
 )
 def test_the_variables_of_others_and_ours_pass(name: str) -> None:
     assert misspelt(name) == ""
+
+
+def test_the_variables_of_the_inventory_plugin_pass() -> None:
+    name = "projects/p/locations/us-west1-c/nodes/n-1"
+    own = [f"tpu_{key}" for key in tpu_hosts.node_variables({"name": name}, 1)]
+    of_worker = ["tpu_worker_id", "tpu_internal_address", "tpu_external_address", "tpu_known_hosts_file"]
+    assert len(own) > 10
+    assert [told for each in own + of_worker if (told := misspelt(each, False))] == []
 
 
 def test_what_may_be_another_s_counts_on_the_command_line_alone() -> None:
@@ -165,6 +175,24 @@ def test_checkpoints_are_by_steps_or_by_minutes(period: Any, minutes: Any, told:
     found = settings.problems({"sft_checkpoint_period": period, "sft_checkpoint_minutes": minutes})
     assert len(found) == len(told)
     assert all(each.startswith(begin) for each, begin in zip(found, told, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("value", "there", "told"),
+    [
+        ("sft-a", ["convert-b", "sft-a"], []),
+        (
+            "nonsense",
+            ["sft-a", "convert-b"],
+            ["job_name: there is no 'nonsense'. Set it to convert-b or sft-a."],
+        ),
+        ("sfta", ["sft-a", "convert-b"], ["job_name: there is no 'sfta'. Did you mean sft-a?"]),
+        ("", ["sft-a"], ["job_name: is not set. Set it to sft-a."]),
+        ("sft-a", [], ["job_name: there is no 'sft-a', and none to choose from. Leave it out."]),
+    ],
+)
+def test_what_is_named_must_be_there(value: str, there: list[str], told: list[str]) -> None:
+    assert settings.problems({"job_name": value}, {"job_name": there}) == told
 
 
 def test_a_secret_is_not_told() -> None:
