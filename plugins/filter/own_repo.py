@@ -47,7 +47,8 @@ def own_repo(username: Any, run_name: str) -> str:
     if not username:
         raise AnsibleFilterError(
             "hf_username: is empty, so nothing could be uploaded. Set it, or the environment variable "
-            "HF_USERNAME, to your name on the Hub. To upload nothing, set hf_repo to an empty text (-e hf_repo=)."
+            "HF_USERNAME, to your name on the Hub. To upload nothing, set hf_repo to an empty text "
+            "(-e hf_repo=)."
         )
     return f"{username}/{run_name}"
 

@@ -141,14 +141,18 @@ class Invalid(ValueError):
 @cache
 def known() -> Mapping[str, Setting]:
     """All settings by name."""
+    return {each.name: each for role in roles() for each in of_role(role)}
+
+
+def of_role(role: str, entry: str | None = None) -> list[Setting]:
+    """The settings of a role, or of one of its entry points, in the order of its specs."""
     found: dict[str, Setting] = {}
-    for role in roles():
-        path = ROLES / role / SPECS
-        for entry in _read(path).get("argument_specs", {}).values():
-            for name, option in (entry.get("options") or {}).items():
-                # The entry point main describes a variable best.
-                found.setdefault(name, Setting(name, role, option))
-    return found
+    for name, point in _read(ROLES / role / SPECS).get("argument_specs", {}).items():
+        if entry in (None, name):
+            for each, option in (point.get("options") or {}).items():
+                # The entry point main is the first, and describes a variable best.
+                found.setdefault(each, Setting(each, role, option))
+    return list(found.values())
 
 
 @cache
