@@ -165,8 +165,8 @@ MUTANTS = (
     Mutant(
         "no steps are refused before a node is made",
         "plugins/plugin_utils/settings.py",
-        '    "sft_steps": _COUNT,',
-        '    "sft_steps": Limit(),',
+        '    "steps": _COUNT,',
+        '    "steps": Limit(),',
         ("tests/unit/plugins/settings/test_settings.py",),
     ),
     Mutant(

@@ -43,7 +43,7 @@ EXAMPLES = r"""
 - name: Check the settings of a role
   tpuops.maxtext.settings:
     values:
-      sft_steps: "{{ sft_steps }}"
+      steps: "{{ steps }}"
 """
 
 RETURN = r""" # """

@@ -31,6 +31,17 @@ ANSIBLE_TAGS = ("all", "always", "never", "tagged", "untagged")
 # on the command line only, since an inventory may have such variables for others.
 MEANT: Mapping[str, str] = {"job": "job_name", "lr": "learning_rate", "batch_size": "per_device_batch_size"}
 
+# What settings were called. An old name has no effect, and says so.
+RENAMED: Mapping[str, str] = {
+    "sft_steps": "steps",
+    "sft_per_device_batch_size": "per_device_batch_size",
+    "sft_max_target_length": "max_target_length",
+    "sft_learning_rate": "learning_rate",
+    "sft_train_split": "train_split",
+    "sft_train_data_columns": "train_data_columns",
+    # (old names)
+}
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -76,11 +87,7 @@ LIMITS: Mapping[str, Limit] = {
     "sft_checkpoint_period": _NOT_NEGATIVE,
     "sft_checkpoint_size": _NOT_NEGATIVE,
     "sft_checkpoints_kept": _COUNT,
-    "sft_learning_rate": _RATE,
-    "sft_max_target_length": _COUNT,
     "sft_num_epoch": _COUNT,
-    "sft_per_device_batch_size": _POSITIVE,
-    "sft_steps": _COUNT,
     "sft_timeout": _COUNT,
     "tpu_vm_disk_size_gb": Limit(minimum=10),
     "tpu_vm_max_hours": _NOT_NEGATIVE,
@@ -179,10 +186,13 @@ def misspelt(given: Iterable[Given]) -> list[str]:
 
 def _misspelt(given: Given) -> str:
     name = given.name
+    if name in RENAMED:
+        return f"{name}: is now called {RENAMED[name]} ({given.source}). Set {RENAMED[name]} instead."
     if name in known() or name.startswith("ansible_"):
         return ""
     meant = MEANT.get(name, "") if given.command_line else ""
-    meant = meant or nearest(name, known())
+    meant = meant or nearest(name, [*known(), *RENAMED])
+    meant = RENAMED.get(meant, meant)
     ours = any(name.startswith(f"{role}_") for role in roles())
     if name in internal() or not (meant or ours):
         return ""

@@ -30,7 +30,7 @@ BAD = {
         ["write_to", "local/my run", "is not the name of a repository"],
     ),
     "more steps than the data last for": (
-        {"sft_steps": 100000},
+        {"steps": 100000},
         ["steps: 100000 steps need more data", "read 10 times", "Set steps to"],
     ),
     "columns that MaxText does not train on": (
@@ -50,7 +50,7 @@ BAD = {
         ["8 workers", "v5litepod-8 or less"],
     ),
     "a model that is too large to train": (
-        {**REAL, "model": "qwen3-14b", "sft_max_target_length": 1024},
+        {**REAL, "model": "qwen3-14b", "max_target_length": 1024},
         ["qwen3-14b", "17.9 GiB of the 15.75 GiB", "v6e-8"],
     ),
     "a model that is too large to serve on one chip": (
@@ -71,11 +71,11 @@ BAD = {
     "a run with a long name": ({"run_name": "a" * 300}, ["run_name: 'aaa", "(300 characters)", "at most 80"]),
     "a run without a name": ({"run_name": ""}, ["run_name: ''"]),
     "a model above its directory": ({"model": "..", "hf_model": "local/tiny-qwen3"}, ["model: '..'"]),
-    "no steps": ({"sft_steps": 0}, ["sft_steps: 0 is out of range", "Set a number of 1 or more"]),
-    "steps that are no number": ({"sft_steps": "abc"}, ["sft_steps: 'abc' is not a whole number"]),
+    "no steps": ({"steps": 0}, ["steps: 0 is out of range", "Set a number of 1 or more"]),
+    "steps that are no number": ({"steps": "abc"}, ["steps: 'abc' is not a whole number"]),
     "a rate that is no number": (
-        {"sft_learning_rate": "fast"},
-        ["sft_learning_rate: 'fast' is not a number"],
+        {"learning_rate": "fast"},
+        ["learning_rate: 'fast' is not a number"],
     ),
     "a misspelt setting": ({"stepss": 200}, ["stepss: is not a setting", "Did you mean"]),
     "checkpoints by steps and by minutes": (

@@ -441,7 +441,7 @@ def test_the_inventory_and_the_node_that_were_named_are_named_again(given: Given
     secrets.write_text("hf_token: hf_secret\ntpu_vm_name: other-vm\n")
     default = constants.DEFAULT_HOST_LIST
     assert given() == ""
-    assert given(inventory=default, extra_vars=("sft_steps=3", "hf_token=hf_secret")) == ""
+    assert given(inventory=default, extra_vars=("steps=3", "hf_token=hf_secret")) == ""
     assert given(inventory=["/my inventory", "a,"]) == "-i '/my inventory' -i a,"
     assert given(inventory=default, extra_vars=(f"@{secrets}",)) == "-e tpu_vm_name=other-vm"
     assert given(extra_vars=("tpu_vm_name=a", '{"data_disk_mount_point": "/a b"}')) == (

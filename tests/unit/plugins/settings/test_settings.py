@@ -25,7 +25,7 @@ def misspelt(name: str, command_line: bool = True) -> str:
         ("setps", "steps"),
         ("hf_usrename", "hf_username"),
         ("learningrate", "learning_rate"),
-        ("sft_stpes", "sft_steps"),
+        ("sft_stpes", "steps"),
         ("tpu_vm_acelerator_type", "tpu_vm_accelerator_type"),
         ("leftover_delete", "leftovers_delete"),
         ("job", "job_name"),
@@ -51,7 +51,7 @@ def test_a_name_that_begins_like_a_role_is_ours(name: str) -> None:
         "nginx_port",
         "region",
         "steps",
-        "sft_steps",
+        "steps",
         "gcp_auth",
         "sft_argv",
     ],
@@ -90,14 +90,14 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("sft_steps", "abc", "'abc' is not a whole number. Set it to one, such as 10."),
-        ("sft_steps", "", "'' is not a whole number. Set it to one, such as 10."),
-        ("sft_steps", 1.5, "1.5 is not a whole number. Set it to one, such as 10."),
-        ("sft_steps", True, "true is not a whole number. Set it to one, such as 10."),
-        ("sft_steps", "0", "0 is out of range. Set a number of 1 or more."),
-        ("sft_steps", None, "is set to nothing. Give it a value, or leave it out for the default."),
-        ("sft_learning_rate", "fast", "'fast' is not a number. Set it to one, such as 0.5 or 1e-5."),
-        ("sft_learning_rate", "nan", "'nan' is not a number. Set it to one, such as 0.5 or 1e-5."),
+        ("steps", "abc", "'abc' is not a whole number. Set it to one, such as 10."),
+        ("steps", "", "'' is not a whole number. Set it to one, such as 10."),
+        ("steps", 1.5, "1.5 is not a whole number. Set it to one, such as 10."),
+        ("steps", True, "true is not a whole number. Set it to one, such as 10."),
+        ("steps", "0", "0 is out of range. Set a number of 1 or more."),
+        ("steps", None, "is set to nothing. Give it a value, or leave it out for the default."),
+        ("learning_rate", "fast", "'fast' is not a number. Set it to one, such as 0.5 or 1e-5."),
+        ("learning_rate", "nan", "'nan' is not a number. Set it to one, such as 0.5 or 1e-5."),
         ("learning_rate", -1e-5, "-1e-05 is out of range. Set a number above 0."),
         ("serve_port", 80, "80 is out of range. Set a number from 1024 to 65535."),
         ("hf_replace", "ture", "'ture' is neither true nor false. Set it to true or false."),
@@ -200,7 +200,7 @@ def test_a_secret_is_not_told() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(settings.problem("sft_steps", "x" * 1000)) < 150
+    assert len(settings.problem("steps", "x" * 1000)) < 150
 
 
 def test_tags_that_no_task_has_are_told() -> None:
@@ -241,3 +241,14 @@ def test_a_setting_has_the_same_type_in_every_entry_point() -> None:
                 kind = (option.get("type", "str"), option.get("elements"), str(option.get("choices")))
                 seen.setdefault(name, set()).add(kind)
     assert {name: kinds for name, kinds in seen.items() if len(kinds) > 1} == {}
+
+
+def test_an_old_name_is_told_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "RENAMED", {"old": "steps"})
+    assert misspelt("old", False) == "old: is now called steps (set for the group all). Set steps instead."
+
+
+def test_every_old_name_is_of_a_setting_that_is_there() -> None:
+    assert sorted(set(settings.RENAMED.values()) - settings.known().keys()) == []
+    assert sorted(settings.RENAMED.keys() & settings.known().keys()) == []
+    assert sorted(settings.RENAMED.keys() & settings.internal()) == []

@@ -67,14 +67,14 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_runs(play: Play) -> None:
         "group_vars/tpu_vm.yml": {"sft_stepz": 1},
         "host_vars/far.yml": {"tpu_vm_nmae": "x"},
     }
-    values = ["-e", "stepss=200", "-e", "sft_learning_rate=fast", "-e", "my_own=1"]
+    values = ["-e", "stepss=200", "-e", "learning_rate=fast", "-e", "my_own=1"]
     told = play(*values, "--tags", "trian", files=files)
     for problem in (
         "stepss: is not a setting (set with -e). Did you mean steps?",
         "hf_usrename: is not a setting (set for the group all). Did you mean hf_username?",
-        "sft_stepz: is not a setting (set for the group tpu_vm). Did you mean sft_steps?",
+        "sft_stepz: is not a setting (set for the group tpu_vm). Did you mean steps?",
         "tpu_vm_nmae: is not a setting (set for the host far). Did you mean tpu_vm_name?",
-        "sft_learning_rate: 'fast' is not a number. Set it to one, such as 0.5 or 1e-5.",
+        "learning_rate: 'fast' is not a number. Set it to one, such as 0.5 or 1e-5.",
         "vllm_serve_state: 'on' is not one of started, stopped, absent.",
         "--tags trian: no task of this playbook has this tag. Use mine or sft.",
     ):
@@ -85,7 +85,7 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_runs(play: Play) -> None:
 
 def test_what_is_right_passes_whatever_its_form(play: Play) -> None:
     values = ["-e", "train_data_columns=[messages]", "-e", "steps=200", "-e", '{"gcp_auth": {}}']
-    later = {"group_vars/all.yml": {"sft_steps": "{{ steps }}", "hf_username": "{{ comes_later }}"}}
+    later = {"group_vars/all.yml": {"max_target_length": "{{ steps }}", "hf_username": "{{ comes_later }}"}}
     assert "GOES ON" in play(*values, "--tags", "mine", files=later)
 
 
