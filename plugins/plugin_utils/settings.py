@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.tpuops.maxtext.plugins.filter.plain_name import plain_name
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SPECS = "meta/argument_specs.yml"
@@ -39,6 +41,15 @@ RENAMED: Mapping[str, str] = {
     "sft_learning_rate": "learning_rate",
     "sft_train_split": "train_split",
     "sft_train_data_columns": "train_data_columns",
+    "common_model": "model",
+    "common_hf_model": "hf_model",
+    "preflight_hf_model": "hf_model",
+    "common_hf_revision": "hf_revision",
+    "preflight_hf_revision": "hf_revision",
+    "common_run_name": "run_name",
+    "common_dataset": "dataset",
+    "common_dataset_config": "dataset_config",
+    "common_dataset_revision": "dataset_revision",
     # (old names)
 }
 
@@ -48,7 +59,8 @@ class Limit:
     """What an argument spec cannot say of a value.
 
     minimum, maximum: the range, with its ends; above: the value is more than this. number: the value is a
-    number, although its spec has another type because it may be empty. null: it may be null.
+    number, although its spec has another type because it may be empty. null: it may be null. name: it is a
+    name that may be part of a path.
     """
 
     minimum: float | None = None
@@ -56,15 +68,19 @@ class Limit:
     above: float | None = None
     number: bool = False
     null: bool = False
+    name: bool = False
 
 
 _COUNT = Limit(minimum=1)
 _POSITIVE = Limit(above=0)
 _NOT_NEGATIVE = Limit(minimum=0)
 _PORT = Limit(minimum=1024, maximum=65535)
+_NAME = Limit(name=True)
 _RATE = Limit(above=0, number=True)
 
 LIMITS: Mapping[str, Limit] = {
+    "model": _NAME,
+    "run_name": _NAME,
     "steps": _COUNT,
     "per_device_batch_size": _POSITIVE,
     "max_target_length": _COUNT,
@@ -331,6 +347,11 @@ def _truth(setting: Setting, value: Any) -> bool:
 def _text(setting: Setting, value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         raise Invalid(f"{_shown(setting, value)} is not a text. Set it to a single word or text.")
+    if setting.limit.name:
+        try:
+            return plain_name(value, setting.name)
+        except AnsibleFilterError as error:
+            raise Invalid(str(error).removeprefix(f"{setting.name}: ")) from error
     return value
 
 

@@ -15,7 +15,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 JOB = "tpuops.maxtext.job"
 MODEL = "/mnt/disks/checkpoints/maxtext/qwen3-4b-"
 #: Jobs that write next to nothing: a question, and the start of a service.
-SMALL = {"question-{{ common_run_name }}-{{ evaluate_row }}", "serve-start"}
+SMALL = {"question-{{ run_name }}-{{ evaluate_row }}", "serve-start"}
 
 
 def load(path: Path) -> Any:

@@ -123,6 +123,12 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
             "'A=b' is not a dictionary. Set it in the inventory, or with "
             '-e \'{"maxtext_environment": {"NAME": "VALUE"}}\'.',
         ),
+        (
+            "run_name",
+            "mine/checkpoints",
+            "'mine/checkpoints' is not valid. Use at most 80 letters, digits, dots, hyphens and underscores, "
+            "a letter or a digit first.",
+        ),
         ("run_name", ["a"], '["a"] is not a text. Set it to a single word or text.'),
     ],
 )
