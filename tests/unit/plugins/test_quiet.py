@@ -98,7 +98,7 @@ def test_each_module_that_takes_a_secret_is_tried() -> None:
 
 
 SECRETS = re.compile(
-    r"\b(common_hf_token|common_job_secrets|hf_token|vllm_serve_api_key|gcp_auth|tpu_vm_auth)\b"
+    r"\b(hf_token|common_job_secrets|hf_token|vllm_serve_api_key|gcp_auth|tpu_vm_auth)\b"
 )
 
 

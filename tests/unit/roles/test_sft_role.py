@@ -74,10 +74,10 @@ def test_checkpoints_are_saved_by_time_unless_steps_are_given(given: dict[str, A
         {"hf_model": "me/other"},
         {"common_commits": {**COMMITS, "model": {"commit": "another"}}},
         {"common_base_dtype": "float32"},
-        {"common_maxtext_version": "0.2.4"},
+        {"maxtext_version": "0.2.4"},
         {"common_scan_layers": False},
-        {"common_maxtext_arguments": ["rope_max_timescale=5000000"]},
-        {"common_convert_arguments": ["--lazy_load_tensors=false"]},
+        {"maxtext_arguments": ["rope_max_timescale=5000000"]},
+        {"convert_arguments": ["--lazy_load_tensors=false"]},
     ],
 )
 def test_a_conversion_of_other_inputs_has_its_own_directory(given: dict[str, Any]) -> None:
