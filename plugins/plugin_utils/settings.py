@@ -71,6 +71,13 @@ RENAMED: Mapping[str, str] = {
     "common_convert_arguments": "convert_arguments",
     "common_maxtext_arguments": "maxtext_arguments",
     "common_maxtext_environment": "maxtext_environment",
+    "vllm_serve_port": "serve_port",
+    "vllm_serve_tensor_parallel_size": "tensor_parallel_size",
+    "serve_source": "vllm_serve_source",
+    "max_model_len": "vllm_serve_max_model_len",
+    "serve_api_key": "vllm_serve_api_key",
+    "serve_python": "vllm_serve_python",
+    "wheel_directories": "vllm_serve_find_links",
     # (old names)
 }
 
@@ -108,7 +115,6 @@ LIMITS: Mapping[str, Limit] = {
     "learning_rate": _RATE,
     "serve_port": _PORT,
     "tensor_parallel_size": _COUNT,
-    "max_model_len": _COUNT,
     "convert_hf_size": Limit(minimum=0, null=True),
     "convert_timeout": _COUNT,
     "evaluate_max_tokens": _COUNT,
@@ -135,9 +141,7 @@ LIMITS: Mapping[str, Limit] = {
     "vllm_serve_install_size": _NOT_NEGATIVE,
     "vllm_serve_install_timeout": _COUNT,
     "vllm_serve_max_model_len": _COUNT,
-    "vllm_serve_port": _PORT,
     "vllm_serve_start_timeout": _COUNT,
-    "vllm_serve_tensor_parallel_size": _COUNT,
 }
 
 # Of each pair one is above 0, and the other is 0.

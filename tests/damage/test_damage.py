@@ -263,14 +263,14 @@ def test_a_rotten_export_is_neither_uploaded_nor_served(cloud: Cloud, api: HfApi
     told = play(cloud, "export", status=2)
     assert f"{EXPORT} is damaged ({EXPORT}/model.safetensors has other content than was recorded)" in told
     assert api.repo_info(repo).sha == before
-    told = play(cloud, "vllm_serve", "-e", "serve_source=export", status=2)
+    told = play(cloud, "vllm_serve", "-e", "vllm_serve_source=export", status=2)
     assert f"{EXPORT} is damaged" in told
     rot(cloud, f"{EXPORT}/model.safetensors")
 
 
 def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> None:
     """And what it serves is asked for its own run alone, and for the last export."""
-    play(cloud, "vllm_serve", "-e", "serve_source=export")
+    play(cloud, "vllm_serve", "-e", "vllm_serve_source=export")
     assert f"The model answers (run {RUN}, step {steps(cloud)[0]})" in play(cloud, "evaluate")
     told = play(cloud, "evaluate", "-e", "run_name=other", status=2)
     assert f"served: the server has the model of run {RUN}, and not of other" in told

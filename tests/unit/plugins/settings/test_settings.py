@@ -107,7 +107,7 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
             "'stoped' is not one of started, stopped, absent. Did you mean stopped?",
         ),
         ("platform", "gpu", "'gpu' is not one of tpu, cpu. Set it to tpu or cpu."),
-        ("serve_source", "disk", "'disk' is not one of hub, export. Set it to hub or export."),
+        ("vllm_serve_source", "disk", "'disk' is not one of hub, export. Set it to hub or export."),
         ("train_data_columns", "[messages", "'[messages' is not a list. Write a list such as [a, b]."),
         ("train_data_columns", {"a": 1}, '{"a": 1} is not a list. Write a list such as [a, b].'),
         ("train_data_columns", [["a"]], '["a"] is not a text. Write a list of texts such as [a, b].'),
