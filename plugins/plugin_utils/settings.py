@@ -78,6 +78,11 @@ RENAMED: Mapping[str, str] = {
     "serve_api_key": "vllm_serve_api_key",
     "serve_python": "vllm_serve_python",
     "wheel_directories": "vllm_serve_find_links",
+    "tpu_vm_project": "project",
+    "tpu_vm_zone": "zone",
+    "tpu_vm_auth": "gcp_auth",
+    "tpu_vm_leftovers_delete": "leftovers_delete",
+    "tpu_vm_leftovers_owner": "leftovers_owner",
     # (old names)
 }
 
