@@ -58,6 +58,7 @@ def test_every_job_that_writes_looks_at_the_disk_first() -> None:
 
 KNOWN = {"convert_hf_sizes": {}, "hf_model": "me/other"}
 GIVEN = {
+    "hf_username": "me",
     "convert_on_the_hub": {},
     "common_commits": {"model": {"commit": "0" * 40}, "dataset": {"commit": "1" * 40}},
 }
