@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible import context
 from ansible.errors import AnsibleError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings, settings_given
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
@@ -35,12 +34,11 @@ class ActionModule(Quiet):
         return {"changed": False, **({"failed": True, "msg": told} if told else {})}
 
     def _problems_of_run(self, variables: Mapping[str, Any]) -> list[str]:
-        hostvars = variables["hostvars"]
-        given = settings_given.variables(self._loader, hostvars, self._play_vars())
+        given = settings_given.variables(self._loader, variables["hostvars"], self._play_vars())
         values = [self._problem(each.name, variables) for each in given if each.name in settings.known()]
         return [
             *limit_problems(variables.get("ansible_limit")),
-            *self._tag_problems(hostvars._variable_manager),
+            *self._tag_problems(variables),
             *settings.misspelt(given),
             *values,
         ]
@@ -58,17 +56,16 @@ class ActionModule(Quiet):
             return ""
         return settings.problem(name, value)
 
-    def _tag_problems(self, variable_manager: Any) -> list[str]:
-        given = {
-            "--tags": [tag for tag in context.CLIARGS.get("tags", ()) if tag not in settings.ANSIBLE_TAGS],
-            "--skip-tags": [
-                tag for tag in context.CLIARGS.get("skip_tags", ()) if tag not in settings.ANSIBLE_TAGS
-            ],
-        }
-        if not any(given.values()):
-            return []
-        there = settings_given.tags_of(context.CLIARGS.get("args", ()), self._loader, variable_manager)
-        return [told for option, tags in given.items() for told in settings.unknown_tags(option, tags, there)]
+    def _tag_problems(self, variables: Mapping[str, Any]) -> list[str]:
+        """The playbook names its tags in playbook_tags, and the user's own in other_tags."""
+        tags, skips, others = (
+            list(self._templar.template(variables.get(name) or []))
+            for name in ("playbook_tags", "playbook_skips", "other_tags")
+        )
+        return [
+            *settings.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
+            *settings.unknown_skips(variables.get("ansible_skip_tags", ()), [*skips, *others]),
+        ]
 
 
 def limit_problems(limit: str | None) -> list[str]:

@@ -16,7 +16,8 @@ description:
     that of a role is taken for a setting of this collection. So is one whose name differs from that of a
     setting in one letter, or in two where it has six letters or more.
   - Fails when a setting has a value of another type, out of its range or not among its choices.
-  - Fails when no task of the playbook has a tag that the command line names.
+  - Fails when the command line names a tag that is neither in C(playbook_tags) nor in C(other_tags), or
+    skips one that is neither in C(playbook_skips) nor in C(other_tags).
   - Fails when the command line limits the hosts.
   - Asks neither Google nor a machine.
 author:

@@ -26,8 +26,7 @@ from ansible_collections.tpuops.maxtext.plugins.filter.plain_name import plain_n
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 SPECS = "meta/argument_specs.yml"
 
-# Tags that mean something to Ansible itself.
-ANSIBLE_TAGS = ("all", "always", "never", "tagged", "untagged")
+NO_TAGS = "Leave it out."
 
 # What people write who mean a setting of ours; too far from its name to be a misspelling of it. These count
 # on the command line only, since an inventory may have such variables for others.
@@ -274,19 +273,24 @@ def distance(one: str, other: str, most: int) -> int:
     return row[-1]
 
 
-def unknown_tags(option: str, tags: Iterable[str], there: Iterable[str]) -> list[str]:
-    """A sentence for each tag that no task has, which would do nothing without a word."""
-    existing = sorted(set(there) - set(ANSIBLE_TAGS))
+def unknown_tags(tags: Iterable[str], there: Iterable[str]) -> list[str]:
+    """A sentence for each tag that the playbook has not. It would do nothing, and end well."""
+    existing = sorted(there)
     told = []
     for tag in tags:
-        if tag in existing or tag in ANSIBLE_TAGS:
+        if tag in existing or tag == "all":
             continue
         meant = nearest(tag, existing)
-        remedy = (
-            f"Did you mean {meant}?" if meant else f"Use {_or(existing)}." if existing else "Leave it out."
-        )
-        told.append(f"{option} {tag}: no task of this playbook has this tag. {remedy}")
+        remedy = f"Did you mean {meant}?" if meant else f"Use {_or(existing)}." if existing else NO_TAGS
+        told.append(f"--tags: {tag} is no tag of this playbook, and nothing would be done. {remedy}")
     return told
+
+
+def unknown_skips(tags: Iterable[str], there: Iterable[str]) -> list[str]:
+    """A sentence for each tag that the playbook cannot skip."""
+    existing = sorted(there)
+    remedy = f"Tags that can: {', '.join(existing)}." if existing else NO_TAGS
+    return [f"--skip-tags: {tag} cannot be skipped here. {remedy}" for tag in tags if tag not in existing]
 
 
 def problem(name: str, value: Any) -> str:

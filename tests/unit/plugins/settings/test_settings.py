@@ -210,16 +210,22 @@ def test_a_long_value_is_cut() -> None:
 
 
 def test_tags_that_no_task_has_are_told() -> None:
-    there = {"sft", "export", "always"}
-    assert settings.unknown_tags("--tags", ["sft", "all", "always", "tagged"], there) == []
-    assert settings.unknown_tags("--tags", ["trian"], there) == [
-        "--tags trian: no task of this playbook has this tag. Use export or sft."
+    assert settings.unknown_tags(["sft", "all"], ["sft", "export"]) == []
+    begin = "is no tag of this playbook, and nothing would be done."
+    assert settings.unknown_tags(["trian"], ["sft", "export"]) == [
+        f"--tags: trian {begin} Use export or sft."
     ]
-    assert settings.unknown_tags("--skip-tags", ["exprot"], there) == [
-        "--skip-tags exprot: no task of this playbook has this tag. Did you mean export?"
+    assert settings.unknown_tags(["exprot"], ["export"]) == [f"--tags: exprot {begin} Did you mean export?"]
+    assert settings.unknown_tags(["sft"], []) == [f"--tags: sft {begin} Leave it out."]
+
+
+def test_what_must_be_done_is_not_skipped() -> None:
+    assert settings.unknown_skips(["sft"], ["sft"]) == []
+    assert settings.unknown_skips(["tpu_vm"], ["sft", "preflight"]) == [
+        "--skip-tags: tpu_vm cannot be skipped here. Tags that can: preflight, sft."
     ]
-    assert settings.unknown_tags("--tags", ["sft"], {"always"}) == [
-        "--tags sft: no task of this playbook has this tag. Leave it out."
+    assert settings.unknown_skips(["tpu_vm"], []) == [
+        "--skip-tags: tpu_vm cannot be skipped here. Leave it out."
     ]
 
 

@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[4]
 
 # A user's own playbook around ours, and a stage of the user's own.
 PLAYBOOK: list[dict[str, Any]] = [
-    {"import_playbook": "tpuops.maxtext.unlimited"},
+    {
+        "import_playbook": "tpuops.maxtext.unlimited",
+        "vars": {"playbook_tags": ["sft"], "other_tags": ["mine"]},
+    },
     {
         "hosts": "localhost",
         "gather_facts": False,
@@ -76,7 +79,7 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_runs(play: Play) -> None:
         "tpu_vm_nmae: is not a setting (set for the host far). Did you mean tpu_vm_name?",
         "learning_rate: 'fast' is not a number. Set it to one, such as 0.5 or 1e-5.",
         "vllm_serve_state: 'on' is not one of started, stopped, absent.",
-        "--tags trian: no task of this playbook has this tag. Use mine or sft.",
+        "--tags: trian is no tag of this playbook, and nothing would be done. Use mine or sft.",
     ):
         assert problem in told, told
     assert "others_variable" not in told and "my_own" not in told
