@@ -82,6 +82,10 @@ RENAMED: Mapping[str, str] = {
     "tpu_vm_auth": "gcp_auth",
     "tpu_vm_leftovers_delete": "leftovers_delete",
     "tpu_vm_leftovers_owner": "leftovers_owner",
+    "sft_tokenizer_revision": "tokenizer_revision",
+    "common_tokenizer_revision": "tokenizer_revision",
+    "sft_tokenizer": "tokenizer",
+    "common_tokenizer": "tokenizer",
     # (old names)
 }
 

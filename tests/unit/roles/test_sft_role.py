@@ -33,10 +33,10 @@ def test_the_models_tokenizer_has_the_models_commit() -> None:
 @pytest.mark.parametrize(
     ("given", "revision"),
     [
-        ({"sft_tokenizer": "me/other"}, "main"),
-        ({"sft_tokenizer": "me/other", "hf_revision": "v1"}, "main"),
-        ({"sft_tokenizer": "me/other", "sft_tokenizer_revision": "v2"}, "v2"),
-        ({"sft_tokenizer_revision": "v2"}, "v2"),
+        ({"tokenizer": "me/other"}, "main"),
+        ({"tokenizer": "me/other", "hf_revision": "v1"}, "main"),
+        ({"tokenizer": "me/other", "tokenizer_revision": "v2"}, "v2"),
+        ({"tokenizer_revision": "v2"}, "v2"),
     ],
 )
 def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str, str], revision: str) -> None:
@@ -44,7 +44,7 @@ def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str,
     argv = rendered("sft_argv", common_commits=chosen, **given)
     assert argv[argv.index("--tokenizer-commit") + 1] == "t"
     inputs = rendered("sft_inputs", common_commits=chosen, **given)
-    assert inputs["tokenizer"] == given.get("sft_tokenizer", "Qwen/Qwen3-4B")
+    assert inputs["tokenizer"] == given.get("tokenizer", "Qwen/Qwen3-4B")
     assert (inputs["tokenizer_revision"], inputs["tokenizer_commit"]) == (revision, "t")
 
 
