@@ -70,8 +70,8 @@ HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_
     [
         ("convert/main", {}, {"bytes": 2 * 8.1e9}),
         ("convert/main", {"common_base_dtype": "float32"}, {"bytes": 3 * 8.1e9}),
-        ("convert/main", {"convert_hf_size": 1e15}, {"bytes": 2e15}),
-        ("convert/main", {"convert_hf_size": 0}, {"bytes": 0}),
+        ("convert/main", {"convert_hf_bytes": 1e15}, {"bytes": 2e15}),
+        ("convert/main", {"convert_hf_bytes": 0}, {"bytes": 0}),
         ("convert/main", {**KNOWN, "convert_on_the_hub": {"models": [HUB]}}, {"bytes": 8000}),
         (
             "convert/main",
@@ -81,14 +81,14 @@ HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_
         ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
         ("sft/main", {}, {"times": 18}),
         ("sft/main", {"sft_weight_dtype": "bfloat16"}, {"times": 9}),
-        ("sft/main", {"sft_checkpoint_size": 1e6}, {"times": 3e6}),
-        ("sft/main", {"sft_checkpoint_size": 0}, {"times": 0}),
+        ("sft/main", {"sft_checkpoint_factor": 1e6}, {"times": 3e6}),
+        ("sft/main", {"sft_checkpoint_factor": 0}, {"times": 0}),
         (
             "export/main",
             {"export_parameters_path": "/here", "export_directory": "/hub/run"},
             {"like": "/here", "times": 1.5, "present": ["/hub/.run.draft"]},
         ),
-        ("export/main", {"export_parameters_path": "/here", "export_size": 0}, {"times": 0}),
+        ("export/main", {"export_parameters_path": "/here", "export_factor": 0}, {"times": 0}),
         ("locked_env/main", {"locked_env_size": 1e15, "locked_env_prefix": "/env"}, {"bytes": 1e15}),
         (
             "vllm_serve/hub",

@@ -149,8 +149,8 @@ def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, t
         ("train_data_columns", "[prompt, completion]", ["prompt", "completion"]),
         ("train_data_columns", "prompt,completion", ["prompt", "completion"]),
         ("sft_arguments", "", []),
-        ("convert_hf_size", None, None),
-        ("convert_hf_size", "8.1e9", 8.1e9),
+        ("convert_hf_bytes", None, None),
+        ("convert_hf_bytes", "8.1e9", 8.1e9),
         ("dataset_revision", 1234567, 1234567),
     ],
 )
