@@ -163,11 +163,11 @@ MUTANTS = (
     ),
     # ---- bad input
     Mutant(
-        "steps that are no number are refused before a node is made",
-        "roles/sft/tasks/check.yml",
-        "      - sft_problems | length == 0\n",
-        "",
-        ("tests/contract/test_bad_input.py", "-k", "steps"),
+        "no steps are refused before a node is created",
+        "plugins/plugin_utils/settings.py",
+        '    "steps": _COUNT,',
+        '    "steps": Limit(),',
+        ("tests/unit/plugins/settings/test_settings.py",),
     ),
     Mutant(
         "data that cannot give all steps are refused before a node is made",

@@ -31,7 +31,7 @@ LOSS_TOLERANCE = 1e-3  # of a loss, which the log gives with three digits behind
 #: Not searched for the token after each run: gigabytes of an installer that has none. The test of the whole
 #: pipeline searches them.
 LIBRARIES = ("site-packages", "uv")
-PERIOD = 15  # steps between two checkpoints: a quarter of the inventory's sft_steps
+PERIOD = 15  # steps between two checkpoints: a quarter of the inventory's steps
 WRITTEN_IN = 3  # steps, at most, in which a checkpoint is written: training goes on meanwhile
 #: Cuts that leave the node and what runs on it alone.
 OF_THE_CONTROLLER = ("controller killed (kill -9)", "Ctrl-C")

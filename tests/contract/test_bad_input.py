@@ -24,6 +24,7 @@ REAL = {
 
 BAD = {
     "no token": ({"hf_token": ""}, ["token", "HF_TOKEN"]),
+    "no name on the Hub": ({"hf_username": ""}, ["hf_username: is empty", "HF_USERNAME", "hf_repo"]),
     "a refused token": ({"hf_token": "hf_wrong"}, ["token", "refuse"]),
     "an unknown model": ({"hf_model": "Qwen/Qwen9-4B"}, ["hf_model: there is no Qwen/Qwen9-4B"]),
     "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),
@@ -37,8 +38,8 @@ BAD = {
         ["hf_repo: 'local/my run'", "is not the name of a repository"],
     ),
     "more steps than the data last for": (
-        {"sft_steps": 100000},
-        ["sft_steps: 100000 steps need more data", "read 10 times", "Set sft_steps to"],
+        {"steps": 100000},
+        ["steps: 100000 steps need more data", "read 10 times", "Set steps to"],
     ),
     "columns that MaxText does not train on": (
         {"train_data_columns": ["id"]},
@@ -57,12 +58,12 @@ BAD = {
         ["8 workers", "v5litepod-8 or less"],
     ),
     "a model that is too large to train": (
-        {**REAL, "model": "qwen3-14b", "sft_max_target_length": 1024},
+        {**REAL, "model": "qwen3-14b", "max_target_length": 1024},
         ["qwen3-14b", "17.9 GiB of the 15.75 GiB", "v6e-8"],
     ),
     "a model that is too large to serve on one chip": (
         {**REAL, "model": "qwen3-8b"},
-        ["vllm_serve_tensor_parallel_size: 1", "qwen3-8b", "Set vllm_serve_tensor_parallel_size to 2"],
+        ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
     "an adapter, which cannot be exported": (
         {"sft_arguments": ["lora.enable_lora=True"]},
@@ -78,25 +79,23 @@ BAD = {
     "a run with a long name": ({"run_name": "a" * 300}, ["run_name: 'aaa", "(300 characters)", "at most 80"]),
     "a run without a name": ({"run_name": ""}, ["run_name: ''"]),
     "a model above its directory": ({"model": "..", "hf_model": "local/tiny-qwen3"}, ["model: '..'"]),
-    "no steps": ({"sft_steps": 0}, ["sft_steps: 0", "above 0"]),
+    "no steps": ({"steps": 0}, ["steps: 0 is out of range", "Set a number of 1 or more"]),
     # From the command line each value is a string.
-    "steps that are no number": ({"sft_steps": "abc"}, ["sft_steps: 'abc' is not a whole number above 0"]),
+    "steps that are no number": ({"steps": "abc"}, ["steps: 'abc' is not a whole number"]),
     "a learning rate that is no number": (
-        {"sft_learning_rate": "fast"},
-        ["sft_learning_rate: 'fast' is not a number above 0"],
+        {"learning_rate": "fast"},
+        ["learning_rate: 'fast' is not a number"],
     ),
-    "a batch that is no number": (
-        {"per_device_batch_size": "many"},
-        ["per_device_batch_size: 'many' is not a whole number above 0"],
-    ),
-    "a string in place of a list": (
-        {"maxtext_arguments": "base_emb_dim=64"},
-        ["maxtext_arguments: 'base_emb_dim=64' is not a list", "-e '{"],
+    "a batch that is no whole number": (
+        {"per_device_batch_size": "1.5"},
+        ["per_device_batch_size: '1.5' is not a whole number"],
     ),
     "chips that are no number": (
         {"tensor_parallel_size": "two"},
-        ["tensor_parallel_size: 'two' is not a whole number above 0"],
+        ["tensor_parallel_size: 'two' is not a whole number"],
     ),
+    "a misspelt setting": ({"stepss": 200}, ["stepss: is not a setting", "Did you mean steps?"]),
+    "an old name": ({"sft_steps": 200}, ["sft_steps: is now called steps"]),
     "a data type that there is not": ({"sft_weight_dtype": "fp32"}, ["sft_weight_dtype", "fp32", "float32"]),
     "a model at no revision": ({"hf_revision": "v9"}, ["hf_revision: ", "no branch, tag or commit 'v9'"]),
     "a data set at no revision": (
@@ -110,7 +109,7 @@ BAD = {
     ),
     "checkpoints by steps and by minutes": (
         {"sft_checkpoint_period": 10, "sft_checkpoint_minutes": 5},
-        ["sft_checkpoint_period: 10", "sft_checkpoint_minutes: 5", "one of the two"],
+        ["sft_checkpoint_period: is 10", "sft_checkpoint_minutes is 5", "one of the two"],
     ),
     "an accelerator type that the zone lacks": (
         {"tpu_vm_accelerator_type": "v99-8"},

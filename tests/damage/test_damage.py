@@ -117,7 +117,7 @@ def play(cloud: Cloud, tags: str, *arguments: str, status: int = 0) -> str:
 
 def test_a_base_model_that_rotted_is_not_trained(cloud: Cloud) -> None:
     rot(cloud, f"{MODEL}/0/items")
-    told = play(cloud, "sft", "-e", "run_name=fresh", "-e", "sft_steps=2", status=2)
+    told = play(cloud, "sft", "-e", "run_name=fresh", "-e", "steps=2", status=2)
     assert "The converted base model is damaged" in told
     assert "has other content than was recorded" in told
     record = root(cloud, f"echo {MODEL}/manifest.json").strip()
@@ -180,7 +180,7 @@ def test_training_goes_on_behind_a_rotten_checkpoint_with_its_own_data(cloud: Cl
     push_new_rows(cloud)
     newest, before = steps(cloud)
     rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/{newest}/model_params")
-    told = play(cloud, "sft", "-e", f"sft_steps={newest + 1}")
+    told = play(cloud, "sft", "-e", f"steps={newest + 1}")
     assert f"The data set {DATASET} has changed on the Hub since run {RUN} began" in told
     text = log(cloud, f"sft-{RUN}")
     assert f"checkpoint {newest} is damaged (" in text
@@ -192,7 +192,7 @@ def test_training_goes_on_behind_a_rotten_checkpoint_with_its_own_data(cloud: Cl
 
 def test_fewer_steps_than_the_run_has_end_well(cloud: Cloud) -> None:
     newest = steps(cloud)[0]
-    play(cloud, "sft", "-e", "sft_steps=30")
+    play(cloud, "sft", "-e", "steps=30")
     assert f"stand at step {newest}, 30 are wanted: nothing is left to train" in log(cloud, f"sft-{RUN}")
 
 
@@ -201,7 +201,7 @@ def test_a_run_whose_record_is_lost_goes_on_with_its_own_data(cloud: Cloud, pinn
     push_new_rows(cloud)
     newest = steps(cloud)[0]
     root(cloud, f"rm {RECORDS}/sft-{RUN}.json")
-    told = play(cloud, "sft", "-e", f"sft_steps={newest}")
+    told = play(cloud, "sft", "-e", f"steps={newest}")
     assert f"The data set {DATASET} has changed on the Hub since run {RUN} began" in told
     assert cloud.records()[f"sft-{RUN}"]["inputs"]["dataset_commit"] == pinned
     assert f"stand at step {newest}, {newest} are wanted: nothing is left" in log(cloud, f"sft-{RUN}")
@@ -211,7 +211,7 @@ def test_a_rotten_tokenizer_is_neither_trained_with_nor_published(cloud: Cloud, 
     """The Hub's client takes its cache for whole."""
     cached = f"{MOUNT}/cache/hf/hub/models--Qwen--Qwen3-4B/snapshots/*/tokenizer.json"
     rot(cloud, cached)
-    play(cloud, "sft", "-e", f"sft_steps={steps(cloud)[0] + 1}")
+    play(cloud, "sft", "-e", f"steps={steps(cloud)[0] + 1}")
     assert "tokenizer.json is not what the Hub has: it is downloaded again" in log(cloud, f"sft-{RUN}")
     rot(cloud, cached)
     play(cloud, "export")
@@ -228,14 +228,14 @@ def test_a_start_that_trained_nothing_binds_the_next_one_to_no_rows(cloud: Cloud
     def commit() -> str:
         return str(cloud.records()["sft-fresh"]["inputs"]["dataset_commit"])
 
-    play(cloud, "sft", *fresh, "-e", "sft_steps=2", "-e", "sft_timeout=3", status=2)
+    play(cloud, "sft", *fresh, "-e", "steps=2", "-e", "sft_timeout=3", status=2)
     first = commit()
     push_new_rows(cloud, dataset_files(rows()[:-1]))
-    play(cloud, "sft", *fresh, "-e", "sft_steps=2")
+    play(cloud, "sft", *fresh, "-e", "steps=2")
     second = commit()
     assert second != first
     push_new_rows(cloud)
-    told = play(cloud, "sft", *fresh, "-e", "sft_steps=3")
+    told = play(cloud, "sft", *fresh, "-e", "steps=3")
     assert commit() == second
     assert "has changed on the Hub since run fresh began" in told
     assert "choose another run_name" in told
@@ -246,10 +246,10 @@ def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud, pinned: str) -> None:
     newest, before = steps(cloud)
     rot(cloud, f"{MOUNT}/maxtext/{RUN}/checkpoints/{newest}/model_params")
     root(cloud, f"rm {EXPORT}.manifest.json")  # or nothing is left to export
-    told = play(cloud, "export", "-e", f"sft_steps={newest}", status=2)
+    told = play(cloud, "export", "-e", f"steps={newest}", status=2)
     assert "The checkpoint is damaged" in told
     assert "ansible-playbook -i inventories/local site.yml --tags sft,export" in told
-    play(cloud, "sft,export", "-e", f"sft_steps={newest}", "-e", f"dataset_revision={pinned}")
+    play(cloud, "sft,export", "-e", f"steps={newest}", "-e", f"dataset_revision={pinned}")
     assert f"Restored params from step: {before}" in log(cloud, f"sft-{RUN}")
     assert whole(cloud, f"{EXPORT}.manifest.json", EXPORT)
 
@@ -272,14 +272,14 @@ def test_a_rotten_export_is_neither_uploaded_nor_served(cloud: Cloud, api: HfApi
     told = play(cloud, "export", status=2)
     assert f"{EXPORT} is damaged ({EXPORT}/model.safetensors has other content than was recorded)" in told
     assert api.repo_info(repo).sha == before
-    told = play(cloud, "vllm_serve", "-e", "serve_source=export", status=2)
+    told = play(cloud, "vllm_serve", "-e", "vllm_serve_source=export", status=2)
     assert f"{EXPORT} is damaged" in told
     rot(cloud, f"{EXPORT}/model.safetensors")
 
 
 def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> None:
     """And what it serves is asked for its own run alone, and for the last export."""
-    play(cloud, "vllm_serve", "-e", "serve_source=export")
+    play(cloud, "vllm_serve", "-e", "vllm_serve_source=export")
     push_new_rows(cloud, dataset_files(rows()))  # a question can be read from these
     assert f"The model answers (run {RUN}, step {steps(cloud)[0]})" in play(cloud, "evaluate")
     told = play(cloud, "evaluate", "-e", "run_name=other", status=2)
@@ -289,7 +289,7 @@ def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> 
     assert f"served: {EXPORT} has changed since the server started" in play(cloud, "evaluate", status=2)
     root(cloud, f"printf %s {shlex.quote(described)} > {EXPORT}.manifest.json")
     more = steps(cloud)[0] + 1
-    told = play(cloud, "sft", "-e", f"sft_steps={more}", "-e", f"dataset_revision={pinned}")
+    told = play(cloud, "sft", "-e", f"steps={more}", "-e", f"dataset_revision={pinned}")
     assert f"vllm.service was stopped for job sft-{RUN}" in told
     assert f"{RUN} stands at step {more} of {more}" in told
     assert "served: no server of the role vllm_serve runs here" in play(cloud, "evaluate", status=2)

@@ -20,7 +20,7 @@ from tests import prepared
 from .support import MOUNT, RECORDS, Cloud, CommandLines, PlayResult
 
 RUN = "qwen3-4b-sft"
-MORE_STEPS = ("-e", "sft_steps=70", "-e", "sft_checkpoint_minutes=0.02", "-e", "sft_checkpoint_period=0")
+MORE_STEPS = ("-e", "steps=70", "-e", "sft_checkpoint_minutes=0.02", "-e", "sft_checkpoint_period=0")
 #: A tiny model need not come to the end of an answer by itself.
 FEW_TOKENS = ("-e", "vllm_serve_chat_max_tokens=16")
 Records = dict[str, dict[str, Any]]
@@ -220,14 +220,14 @@ def test_more_steps_train_on_from_the_last_checkpoint_on_another_node(
 
 
 def test_other_inputs_do_not_continue_the_checkpoints(cloud: Cloud, more_steps: PlayResult) -> None:
-    played = cloud.play("--tags", "sft", "-e", "sft_learning_rate=1.e-4")
+    played = cloud.play("--tags", "sft", "-e", "learning_rate=1.e-4")
     assert played.status != 0
     assert "learning_rate" in played.output
     assert "run_name" in played.output
 
 
 def test_the_base_model_is_asked_in_place_of_the_tuned_one(cloud: Cloud, more_steps: PlayResult) -> None:
-    asked = ("-e", "serve_model=base", "-e", "prompt=Hello", *FEW_TOKENS)
+    asked = ("-e", "vllm_serve_model=base", "-e", "prompt=Hello", *FEW_TOKENS)
     played = cloud.play(*asked, playbook="playbooks/chat.yml")
     assert played.status == 0, played.output
     told = cloud.play(playbook="playbooks/status.yml").output

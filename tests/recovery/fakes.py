@@ -94,6 +94,6 @@ def variables(*, steps: int, period: int, still: Sequence[int] = ()) -> dict[str
         "locked_env_argv": [*python, INSTALL, "{{ locked_env_prefix }}", "{{ locked_env_link }}"],
         "convert_argv": [*python, CONVERT, "{{ common_base_directory }}"],
         "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", *map(str, [steps, period, *still])],
-        "sft_steps": steps,
+        "steps": steps,
         "sft_num_epoch": steps,  # so that the tiny data set lasts for any number of them
     }

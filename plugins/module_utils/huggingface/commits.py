@@ -19,7 +19,7 @@ FIELDS = {
     "dataset": ("dataset", "dataset_revision", "dataset_commit"),
 }
 #: The options that name them.
-OPTIONS = {"model": "hf_model", "tokenizer": "sft_tokenizer", "dataset": "dataset"}
+OPTIONS = {"model": "hf_model", "tokenizer": "tokenizer", "dataset": "dataset"}
 Ask = Callable[[str, str, str], str]
 
 

@@ -205,7 +205,7 @@ class Preflight:
     def commit(self, kind: str, repo_id: str, revision: str) -> str:
         """The commit of a revision of a repository (kind model, tokenizer or dataset) now."""
         repo_type = "dataset" if kind == "dataset" else "model"
-        option = "sft_tokenizer" if kind == "tokenizer" else f"{repo_type}s"
+        option = "tokenizer" if kind == "tokenizer" else f"{repo_type}s"
         return str(self.info(option, repo_type, repo_id, revision).sha)
 
     def info(self, option: str, repo_type: str, repo_id: str, revision: str) -> Any:

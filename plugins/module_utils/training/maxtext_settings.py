@@ -41,7 +41,7 @@ OPTIONS = {
     "save_dtype": "common_base_dtype",
     "scan_layers": "common_scan_layers",
     "steps": "steps",
-    "tokenizer_path": "sft_tokenizer",
+    "tokenizer_path": "tokenizer",
     "train_data_columns": "train_data_columns",
     "train_split": "train_split",
     "weight_dtype": "sft_weight_dtype",
@@ -65,7 +65,7 @@ _QUANTIZED = "with {value!r} quantized weights are trained, and others are publi
 _TEMPLATE = (
     "the training would use it, and the model would be published and served with the template of its "
     "tokenizer. Put it in chat_template.jinja of a repository with the tokenizer, and name that in "
-    "sft_tokenizer"
+    "tokenizer"
 )
 #: Setting -> which values cannot work, and why. Each message ends with the advice to leave the setting out.
 REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {

@@ -406,7 +406,7 @@ def export(options: argparse.Namespace) -> int:
     tokenizer = options.tokenizer or options.base, options.tokenizer_revision or options.revision
     tokenizer_files = None
     if tokenizer != (options.base, options.revision):
-        tokenizer_files = fetch(*tokenizer, model_files.TOKENIZER, "sft_tokenizer")
+        tokenizer_files = fetch(*tokenizer, model_files.TOKENIZER, "tokenizer")
     if problem := architecture.problem(options.arguments, read_config(base_files), options.base):
         raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
     theirs = base_tensors(options.base, options.revision)

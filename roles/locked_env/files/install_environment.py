@@ -105,20 +105,26 @@ def install_uv(lock: Lock, directory: Path) -> str:
     return str(uv)
 
 
+def python_setting(role: str) -> str:
+    """The setting that names the interpreter. That of maxtext_env is one of the whole run."""
+    return "python" if role == "maxtext_env" else f"{role}_python"
+
+
 def check_python(options: argparse.Namespace, lock: Lock) -> None:
     """Refuse an interpreter, given by its path, that is not there or not the one that the lock is for."""
+    setting = python_setting(options.role)
     if "/" not in options.python:
         return
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     version = output_of([options.python, "-c", code])
     if version is None:
         raise InstallError(
-            f"{options.role}_python: {options.python} cannot be run on this machine; give the path of a "
+            f"{setting}: {options.python} cannot be run on this machine; give the path of a "
             f"Python {lock.python}, or the version alone to let uv find or download one."
         )
     if lock.python and version != lock.python:
         raise InstallError(
-            f"{options.role}_python: {options.python} is Python {version}, but {lock.path.name} is for "
+            f"{setting}: {options.python} is Python {version}, but {lock.path.name} is for "
             f"Python {lock.python}; give the path of one, or the version alone."
         )
 
@@ -127,8 +133,9 @@ def make_environment(uv: str, options: argparse.Namespace) -> None:
     try:
         run([uv, "venv", "--clear", "--python", options.python, str(options.prefix)])
     except subprocess.CalledProcessError as error:
+        setting = python_setting(options.role)
         raise InstallError(
-            f"{options.role}_python: uv can make no environment with Python {options.python}; its reason "
+            f"{setting}: uv can make no environment with Python {options.python}; its reason "
             f"stands above. Where this machine can download none, install one and give its path."
         ) from error
 

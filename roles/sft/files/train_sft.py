@@ -111,7 +111,7 @@ def check_inputs(found: dict[str, Any], about: dict[str, Any]) -> None:
         shown = ", ".join(f"{name} {known.get(name)!r}, now {about.get(name)!r}" for name in other)
         raise Refused(
             f"The checkpoint at step {found['step']} comes from other inputs ({shown}): going on from it "
-            "would mix the two. Set the earlier values (a commit in hf_revision, sft_tokenizer_revision or "
+            "would mix the two. Set the earlier values (a commit in hf_revision, tokenizer_revision or "
             "dataset_revision), or choose another run_name."
         )
 

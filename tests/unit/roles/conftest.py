@@ -13,8 +13,9 @@ from types import ModuleType
 import pytest
 
 from ..plugins.job.conftest import hub
+from .expressions import compiled_once
 
-__all__ = ["hub"]
+__all__ = ["compiled_once", "hub"]
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -49,11 +49,11 @@ QWEN, OTHER = "Qwen/Qwen3-4B", "me/other"
     [
         (None, {}, QWEN, COMMIT),  # a checkpoint of other means
         ({"tokenizer": QWEN}, {}, QWEN, COMMIT),
-        ({"tokenizer": QWEN}, {"sft_tokenizer": OTHER}, QWEN, COMMIT),
+        ({"tokenizer": QWEN}, {"tokenizer": OTHER}, QWEN, COMMIT),
         ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {}, OTHER, "a"),
-        ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {"sft_tokenizer": OTHER}, OTHER, "a"),
+        ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {"tokenizer": OTHER}, OTHER, "a"),
         ({"tokenizer": QWEN, "tokenizer_commit": "a"}, {}, QWEN, "a"),  # at another commit than the model
-        ({}, {"sft_tokenizer": OTHER}, OTHER, "t"),
+        ({}, {"tokenizer": OTHER}, OTHER, "t"),
         ({"tokenizer": OTHER, "tokenizer_commit": "a"}, {"export_tokenizer": "me/third"}, "me/third", "main"),
     ],
 )

@@ -64,7 +64,7 @@ class TestPython:
     def test_a_path_must_lead_to_an_interpreter(
         self, installer: ModuleType, lock: object, tmp_path: Path
     ) -> None:
-        with pytest.raises(installer.InstallError, match=r"maxtext_env_python: /none/python cannot be run"):
+        with pytest.raises(installer.InstallError, match=r"python: /none/python cannot be run"):
             installer.check_python(options(tmp_path, python="/none/python"), lock)
 
     def test_a_path_must_lead_to_the_version_of_the_lock(self, installer: ModuleType, tmp_path: Path) -> None:
@@ -149,4 +149,4 @@ def test_a_refusal_is_the_last_line_and_the_exit_status(
         status = installer.main([f"--{name}={value}" for name, value in arguments.items()])
         assert installer.os.environ["UV_LINK_MODE"] == "hardlink"
     assert status == 1
-    assert capsys.readouterr().err.startswith("InstallError: maxtext_env_python: /none/python cannot be run")
+    assert capsys.readouterr().err.startswith("InstallError: python: /none/python cannot be run")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
 
 from .test_disk_space import ROLES, load
 
@@ -80,32 +81,37 @@ def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], 
     ("values", "told"),
     [
         # As -e gives them: strings.
-        ({"steps": "abc"}, ["steps: 'abc' is not a whole number above 0. Set one, for example 100."]),
-        ({"sft_steps": "abc"}, ["sft_steps: 'abc' is not a whole number"]),
-        ({"steps": 5, "sft_steps": "0"}, ["sft_steps: '0' is not a whole number"]),
-        ({"learning_rate": "fast"}, ["learning_rate: 'fast' is not a number above 0"]),
-        ({"sft_learning_rate": "fast"}, ["sft_learning_rate: 'fast' is not a number above 0"]),
+        ({"steps": "abc"}, ["steps: 'abc' is not a whole number. Set it to one, such as 10."]),
+        ({"steps": "0"}, ["steps: 0 is out of range. Set a number of 1 or more."]),
+        ({"learning_rate": "fast"}, ["learning_rate: 'fast' is not a number"]),
+        ({"learning_rate": "0"}, ["learning_rate: 0 is out of range. Set a number above 0."]),
+        ({"learning_rate": ""}, []),
         ({"per_device_batch_size": "0.5"}, ["per_device_batch_size: '0.5' is not a whole number"]),
-        ({"max_target_length": "-1"}, ["max_target_length: '-1' is not a whole number"]),
-        ({"sft_checkpoint_period": "x"}, ["sft_checkpoint_period: 'x' is not 0 or a whole number"]),
-        ({"maxtext_arguments": "a=b"}, ["maxtext_arguments: 'a=b' is not a list"]),
+        ({"per_device_batch_size": "2.0"}, []),
+        ({"per_device_batch_size": "inf"}, ["per_device_batch_size: 'inf' is not a number"]),
+        ({"max_target_length": "-1"}, ["max_target_length: -1 is out of range"]),
+        ({"sft_checkpoint_period": "x"}, ["sft_checkpoint_period: 'x' is not a whole number"]),
+        ({"maxtext_arguments": "a=b,c=d"}, []),
+        ({"maxtext_arguments": {"a": "b"}}, ["maxtext_arguments: "]),
         ({"maxtext_environment": "a=b"}, ["maxtext_environment: 'a=b' is not a dictionary"]),
-        ({"tpu_vm_candidates": "v6e-8"}, ["tpu_vm_candidates: 'v6e-8' is not a list"]),
-        ({"steps": "0", "sft_num_epoch": "-2"}, ["steps: '0'", "sft_num_epoch: '-2'"]),
+        ({"tpu_vm_candidates": "v6e-8"}, ["tpu_vm_candidates: is a text, and must be a list"]),
+        ({"data_disk_mount_point": "disks"}, ["data_disk_mount_point: 'disks' is not the absolute path"]),
+        ({"data_disk_mount_point": "/"}, ["data_disk_mount_point: '/' is not the absolute path"]),
+        ({"data_disk_mount_point": "/a/../b"}, ["data_disk_mount_point: '/a/../b' is not the absolute path"]),
+        ({"data_disk_mount_point": "/mnt/disks/checkpoints"}, []),
+        ({"steps": "0", "sft_num_epoch": "-2"}, ["steps: 0", "sft_num_epoch: -2"]),
         ({"steps": "200", "per_device_batch_size": "2", "learning_rate": "1e-5"}, []),
-        ({}, []),
     ],
 )
-def test_a_bad_value_is_named_as_the_user_set_it(values: dict[str, Any], told: list[str]) -> None:
-    found = variable("sft_problems", **values)
+def test_a_bad_value_is_named_with_its_remedy(values: dict[str, Any], told: list[str]) -> None:
+    found = settings.problems(values)
     assert len(found) == len(told)
     assert all(message.startswith(start) for message, start in zip(found, told, strict=True))
 
 
-@pytest.mark.parametrize("name", ["train_data_columns", "sft_train_data_columns"])
 @pytest.mark.parametrize("value", ["[prompt, completion]", "prompt,completion", ["prompt", "completion"]])
-def test_columns_from_the_command_line_are_the_same_inputs(name: str, value: Any) -> None:
-    values = {name: value, "common_jobs": {"jobs": []}}
+def test_columns_from_the_command_line_are_the_same_inputs(value: Any) -> None:
+    values = {"train_data_columns": value, "common_jobs": {"jobs": []}}
     assert variable("sft_inputs", **values)["train_data_columns"] == ["prompt", "completion"]
     given: dict[str, Any] = {"sft_present": {"checkpoints": []}, "common_program_dir": "/p"}
     argv = variable("sft_argv", **values, **given)

@@ -20,7 +20,8 @@ def rendered(name: str, **values: Any) -> Any:
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / role / kind / "main.yml")
     variables |= {"common_commits": COMMITS, "sft_weight_dtype": "float32"}
-    return Templar(loader=DataLoader(), variables=variables | values).template(variables[name])
+    variables |= values
+    return Templar(loader=DataLoader(), variables=variables).template(variables[name])
 
 
 def test_the_models_tokenizer_has_the_models_commit() -> None:
@@ -33,10 +34,10 @@ def test_the_models_tokenizer_has_the_models_commit() -> None:
 @pytest.mark.parametrize(
     ("given", "revision"),
     [
-        ({"sft_tokenizer": "me/other"}, "main"),
-        ({"sft_tokenizer": "me/other", "hf_revision": "v1"}, "main"),
-        ({"sft_tokenizer": "me/other", "sft_tokenizer_revision": "v2"}, "v2"),
-        ({"sft_tokenizer_revision": "v2"}, "v2"),
+        ({"tokenizer": "me/other"}, "main"),
+        ({"tokenizer": "me/other", "hf_revision": "v1"}, "main"),
+        ({"tokenizer": "me/other", "tokenizer_revision": "v2"}, "v2"),
+        ({"tokenizer_revision": "v2"}, "v2"),
     ],
 )
 def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str, str], revision: str) -> None:
@@ -44,7 +45,7 @@ def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str,
     argv = rendered("sft_argv", common_commits=chosen, **given)
     assert argv[argv.index("--tokenizer-commit") + 1] == "t"
     inputs = rendered("sft_inputs", common_commits=chosen, **given)
-    assert inputs["tokenizer"] == given.get("sft_tokenizer", "Qwen/Qwen3-4B")
+    assert inputs["tokenizer"] == given.get("tokenizer", "Qwen/Qwen3-4B")
     assert (inputs["tokenizer_revision"], inputs["tokenizer_commit"]) == (revision, "t")
 
 
@@ -74,10 +75,10 @@ def test_checkpoints_are_saved_by_time_unless_steps_are_given(given: dict[str, A
         {"hf_model": "me/other"},
         {"common_commits": {**COMMITS, "model": {"commit": "another"}}},
         {"common_base_dtype": "float32"},
-        {"common_maxtext_version": "0.2.4"},
+        {"maxtext_version": "0.2.4"},
         {"common_scan_layers": False},
-        {"common_maxtext_arguments": ["rope_max_timescale=5000000"]},
-        {"common_convert_arguments": ["--lazy_load_tensors=false"]},
+        {"maxtext_arguments": ["rope_max_timescale=5000000"]},
+        {"convert_arguments": ["--lazy_load_tensors=false"]},
     ],
 )
 def test_a_conversion_of_other_inputs_has_its_own_directory(given: dict[str, Any]) -> None:
@@ -100,4 +101,4 @@ def test_the_hub_is_that_of_the_environment(
 ) -> None:
     """A token for another Hub must not go to the public one."""
     monkeypatch.setenv("HF_ENDPOINT", environment)
-    assert rendered("common_hf_endpoint", **given) == used
+    assert rendered("hf_endpoint", **given) == used

@@ -25,16 +25,22 @@ def rendered(name: str, **values: Any) -> str:
     [
         ({}, "hub", "me/qwen3-4b-sft", "main", "me/qwen3-4b-sft"),
         ({"hf_repo": "us/other"}, "hub", "us/other", "main", "us/other"),
-        ({"serve_source": "export"}, "export", "me/qwen3-4b-sft", "main", "qwen3-4b-sft"),
-        ({"serve_model": "base", "hf_revision": "v2"}, "hub", "Qwen/Qwen3-4B", "v2", "Qwen/Qwen3-4B"),
-        ({"serve_model": "base", "serve_source": "export"}, "hub", "Qwen/Qwen3-4B", "main", "Qwen/Qwen3-4B"),
+        ({"vllm_serve_source": "export"}, "export", "me/qwen3-4b-sft", "main", "qwen3-4b-sft"),
+        ({"vllm_serve_model": "base", "hf_revision": "v2"}, "hub", "Qwen/Qwen3-4B", "v2", "Qwen/Qwen3-4B"),
+        (
+            {"vllm_serve_model": "base", "vllm_serve_source": "export"},
+            "hub",
+            "Qwen/Qwen3-4B",
+            "main",
+            "Qwen/Qwen3-4B",
+        ),
     ],
 )
 def test_the_tuned_or_the_base_model(
     values: dict[str, Any], source: str, repo: str, revision: str, name: str
 ) -> None:
     given = {"hf_username": "me", **values}
-    assert rendered("vllm_serve_source", **given) == source
+    assert rendered("vllm_serve_from", **given) == source
     assert rendered("vllm_serve_repo", **given) == repo
     assert rendered("vllm_serve_revision", **given) == revision
     assert rendered("vllm_serve_model_name", **given) == name

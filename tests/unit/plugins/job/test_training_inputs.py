@@ -287,7 +287,7 @@ def test_a_tokenizer_without_a_chat_template(bench: Bench) -> None:
     refused = bench.check(data, tokenizer=base)
     assert refused["msg"].startswith(f"model: the tokenizer of {base} has no chat template")
     given = bench.check(data, tokenizer=base, arguments=["chat_template_path=x.jinja"])
-    assert "name that in sft_tokenizer. Leave it out of sft_arguments" in given["msg"]
+    assert "name that in tokenizer. Leave it out of sft_arguments" in given["msg"]
     separate = bench.put({"tokenizer_config.json": b"{}", "chat_template.jinja": CHATML.encode()}, "model")
     assert not bench.check(data, tokenizer=separate)["failed"]
 

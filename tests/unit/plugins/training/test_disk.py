@@ -91,6 +91,6 @@ def test_the_job_on_the_node_expects_no_less(dtype: str, base: str) -> None:
     from ...roles.test_sft_checks import variable
 
     packed = {"auto": 0.78 * 2, "bfloat16": 0.78 * 2, "float32": 1.09 / 2.38 * 4}[base]
-    times = float(variable("sft_checkpoint_size", sft_weight_dtype=dtype, common_base_dtype=base))
+    times = float(variable("sft_checkpoint_factor", sft_weight_dtype=dtype, common_base_dtype=base))
     assert packed * times == pytest.approx(3 * {"bfloat16": 2, "float32": 4}[dtype], rel=0.06)
     assert packed * times >= 3 * {"bfloat16": 2, "float32": 4}[dtype] * 0.99

@@ -8,21 +8,21 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflig
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.inputs import for_a_run
 
 NAMES = {
-    "steps": "sft_steps",
+    "steps": "steps",
     "datasets": "dataset",
-    "tensor_parallel_size": "vllm_serve_tensor_parallel_size",
+    "tensor_parallel_size": "tensor_parallel_size",
 }
 
 
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        ("steps: 'abc' is no number", "sft_steps: 'abc' is no number"),
-        ("steps: 9 steps need more. Set steps to 3", "sft_steps: 9 steps need more. Set sft_steps to 3"),
+        ("steps: 'abc' is no number", "steps: 'abc' is no number"),
+        ("steps: 9 steps need more. Set steps to 3", "steps: 9 steps need more. Set steps to 3"),
         ("datasets: there is no me/x", "dataset: there is no me/x"),
         (
             "tensor_parallel_size: 1 is too small. Set tensor_parallel_size to 2",
-            "vllm_serve_tensor_parallel_size: 1 is too small. Set vllm_serve_tensor_parallel_size to 2",
+            "tensor_parallel_size: 1 is too small. Set tensor_parallel_size to 2",
         ),
         ("model: steps of datasets", "model: steps of datasets"),
         ("https://hub answered with HTTP status 500", "https://hub answered with HTTP status 500"),

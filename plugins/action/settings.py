@@ -1,0 +1,81 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module settings, which looks at what the user of this run has set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings, settings_given
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
+
+Result = dict[str, Any]
+
+#: What molecule skips in each of its runs.
+SKIPPED_BY_MOLECULE = ("molecule-notest", "notest", "molecule-idempotence-notest")
+OPTIONS = {"values": {"type": "dict"}, "existing": {"type": "dict", "default": {}}}
+
+
+class ActionModule(Quiet):
+    """Fails with a sentence for each setting, tag and limit that this run cannot have."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+        super().run(tmp, task_vars)
+        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
+        if options["values"] is not None:
+            problems = settings.problems(options["values"], options["existing"])
+        else:
+            problems = self._problems_of_run(task_vars or {})
+        told = " ".join(each for each in problems if each)
+        return {"changed": False, **({"failed": True, "msg": told} if told else {})}
+
+    def _problems_of_run(self, variables: Mapping[str, Any]) -> list[str]:
+        given = settings_given.variables(self._loader, variables["hostvars"], self._play_vars())
+        values = [self._problem(each.name, variables) for each in given if each.name in settings.known()]
+        return [
+            *limit_problems(variables.get("ansible_limit")),
+            *self._tag_problems(variables),
+            *settings.misspelt(given),
+            *values,
+        ]
+
+    def _play_vars(self) -> Mapping[str, Any]:
+        return dict(self._task.play.vars)
+
+    def _problem(self, name: str, variables: Mapping[str, Any]) -> str:
+        """A value that cannot be evaluated yet is left to the role that needs it, which says why."""
+        if name not in variables:
+            return ""  # of another host
+        try:
+            value = self._templar.template(variables[name])
+        except AnsibleError:
+            return ""
+        return settings.problem(name, value)
+
+    def _tag_problems(self, variables: Mapping[str, Any]) -> list[str]:
+        """The playbook names its tags in playbook_tags, and the user's own in other_tags."""
+        tags, skips, others = (
+            list(self._templar.template(variables.get(name) or []))
+            for name in ("playbook_tags", "playbook_skips", "other_tags")
+        )
+        return [
+            *settings.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
+            *settings.unknown_skips(
+                variables.get("ansible_skip_tags", ()), [*skips, *others, *SKIPPED_BY_MOLECULE]
+            ),
+        ]
+
+
+def limit_problems(limit: str | None) -> list[str]:
+    if limit is None:
+        return []
+    return [
+        f"--limit: is {limit}, and this playbook takes none. Leave it out: the playbook runs on the "
+        "controller and on the workers of the one node that -e tpu_vm_name=NAME names."
+    ]

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is a setting, and what is wrong with a value."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+settings: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings")
+
+tpu_hosts: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.tpu_hosts")
+
+
+def misspelt(name: str, command_line: bool = True) -> str:
+    given = settings.Given(name, "set with -e" if command_line else "set for the group all", command_line)
+    return "".join(settings.misspelt([given]))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("stepss", "steps"),
+        ("setps", "steps"),
+        ("hf_usrename", "hf_username"),
+        ("learningrate", "learning_rate"),
+        ("sft_stpes", "steps"),
+        ("tpu_vm_acelerator_type", "tpu_vm_accelerator_type"),
+        ("leftover_delete", "leftovers_delete"),
+        ("job", "job_name"),
+    ],
+)
+def test_a_misspelt_name_is_told_with_what_is_meant(name: str, meant: str) -> None:
+    assert misspelt(name) == f"{name}: is not a setting (set with -e). Did you mean {meant}?"
+
+
+@pytest.mark.parametrize("name", ["sft_optimizer_name", "tpu_vm_colour", "vllm_serve_x"])
+def test_a_name_that_begins_like_a_role_is_ours(name: str) -> None:
+    assert misspelt(name, False) == (
+        f"{name}: is not a setting (set for the group all). See docs/variables.md for all of them."
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ansible_user",
+        "localcloud",
+        "my_step",
+        "nginx_port",
+        "region",
+        "steps",
+        "steps",
+        "gcp_auth",
+        "sft_argv",
+    ],
+)
+def test_the_variables_of_others_and_ours_pass(name: str) -> None:
+    assert misspelt(name) == ""
+
+
+def test_the_variables_of_the_inventory_plugin_pass() -> None:
+    name = "projects/p/locations/us-west1-c/nodes/n-1"
+    own = [f"tpu_{key}" for key in tpu_hosts.node_variables({"name": name}, 1)]
+    of_worker = ["tpu_worker_id", "tpu_internal_address", "tpu_external_address", "tpu_known_hosts_file"]
+    assert len(own) > 10
+    assert [told for each in own + of_worker if (told := misspelt(each, False))] == []
+
+
+def test_what_may_be_another_s_counts_on_the_command_line_alone() -> None:
+    assert misspelt("job", False) == ""
+
+
+def test_of_several_names_the_nearest_is_meant() -> None:
+    assert settings.nearest("hf_mode", ["hf_model", "model", "hf_replace"]) == "hf_model"
+    assert settings.nearest("trian", ["train", "sft"]) == "train"
+    assert settings.nearest("x", ["sft"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "far"),
+    [("steps", "steps", 0), ("setps", "steps", 1), ("step", "steps", 1), ("", "ab", 2)],
+)
+def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
+    assert settings.distance(one, other, 2) == settings.distance(other, one, 2) == far
+    assert settings.distance("kitten", "sitting", 2) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("steps", "abc", "'abc' is not a whole number. Set it to one, such as 10."),
+        ("steps", "", "'' is not a whole number. Set it to one, such as 10."),
+        ("steps", 1.5, "1.5 is not a whole number. Set it to one, such as 10."),
+        ("steps", True, "true is not a whole number. Set it to one, such as 10."),
+        ("steps", "0", "0 is out of range. Set a number of 1 or more."),
+        ("steps", None, "is set to nothing. Give it a value, or leave it out for the default."),
+        ("learning_rate", "fast", "'fast' is not a number. Set it to one, such as 0.5 or 1e-5."),
+        ("learning_rate", "nan", "'nan' is not a number. Set it to one, such as 0.5 or 1e-5."),
+        ("learning_rate", -1e-5, "-1e-05 is out of range. Set a number above 0."),
+        ("serve_port", 80, "80 is out of range. Set a number from 1024 to 65535."),
+        ("hf_replace", "ture", "'ture' is neither true nor false. Set it to true or false."),
+        (
+            "vllm_serve_state",
+            "stoped",
+            "'stoped' is not one of started, stopped, absent. Did you mean stopped?",
+        ),
+        ("platform", "gpu", "'gpu' is not one of tpu, cpu. Set it to tpu or cpu."),
+        ("vllm_serve_source", "disk", "'disk' is not one of hub, export. Set it to hub or export."),
+        ("train_data_columns", "[messages", "'[messages' is not a list. Write a list such as [a, b]."),
+        ("train_data_columns", {"a": 1}, '{"a": 1} is not a list. Write a list such as [a, b].'),
+        ("train_data_columns", [["a"]], '["a"] is not a text. Write a list of texts such as [a, b].'),
+        (
+            "tpu_vm_candidates",
+            "[{zone: a}]",
+            "is a text, and must be a list. Set it in the inventory, or with "
+            "-e '{\"tpu_vm_candidates\": [...]}'.",
+        ),
+        (
+            "maxtext_environment",
+            "A=b",
+            "'A=b' is not a dictionary. Set it in the inventory, or with "
+            '-e \'{"maxtext_environment": {"NAME": "VALUE"}}\'.',
+        ),
+        (
+            "run_name",
+            "mine/checkpoints",
+            "'mine/checkpoints' is not valid. Use at most 80 letters, digits, dots, hyphens and underscores, "
+            "a letter or a digit first.",
+        ),
+        ("run_name", ["a"], '["a"] is not a text. Set it to a single word or text.'),
+    ],
+)
+def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, told: str) -> None:
+    assert settings.problem(name, value) == f"{name}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "result"),
+    [
+        ("steps", "200", 200),
+        ("learning_rate", "1e-5", 1e-5),
+        ("learning_rate", "", ""),
+        ("per_device_batch_size", "2.0", 2.0),
+        ("hf_replace", "yes", True),
+        ("hf_replace", "false", False),
+        ("train_data_columns", "[messages]", ["messages"]),
+        ("train_data_columns", "[prompt, completion]", ["prompt", "completion"]),
+        ("train_data_columns", "prompt,completion", ["prompt", "completion"]),
+        ("sft_arguments", "", []),
+        ("convert_hf_bytes", None, None),
+        ("convert_hf_bytes", "8.1e9", 8.1e9),
+        ("dataset_revision", 1234567, 1234567),
+    ],
+)
+def test_a_text_from_the_command_line_gets_its_type(name: str, value: Any, result: Any) -> None:
+    assert settings.converted(settings.known()[name], value) == result
+    assert settings.problem(name, value) == ""
+
+
+@pytest.mark.parametrize(
+    ("period", "minutes", "told"),
+    [
+        ("0", "10", []),
+        (15, 0, []),
+        (
+            "10",
+            5,
+            ["sft_checkpoint_period: is 10, and sft_checkpoint_minutes is 5."],
+        ),
+        (
+            0,
+            0,
+            ["sft_checkpoint_period: is 0, and sft_checkpoint_minutes is 0."],
+        ),
+        ("x", 0, ["sft_checkpoint_period: 'x' is not a whole number"]),
+    ],
+)
+def test_checkpoints_are_by_steps_or_by_minutes(period: Any, minutes: Any, told: list[str]) -> None:
+    found = settings.problems({"sft_checkpoint_period": period, "sft_checkpoint_minutes": minutes})
+    assert len(found) == len(told)
+    assert all(each.startswith(begin) for each, begin in zip(found, told, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("value", "there", "told"),
+    [
+        ("sft-a", ["convert-b", "sft-a"], []),
+        (
+            "nonsense",
+            ["sft-a", "convert-b"],
+            ["job_name: there is no 'nonsense'. Set it to convert-b or sft-a."],
+        ),
+        ("sfta", ["sft-a", "convert-b"], ["job_name: there is no 'sfta'. Did you mean sft-a?"]),
+        ("", ["sft-a"], ["job_name: is not set. Set it to sft-a."]),
+        ("sft-a", [], ["job_name: there is no 'sft-a', and none to choose from. Leave it out."]),
+    ],
+)
+def test_what_is_named_must_be_there(value: str, there: list[str], told: list[str]) -> None:
+    assert settings.problems({"job_name": value}, {"job_name": there}) == told
+
+
+def test_a_secret_is_not_told() -> None:
+    assert "hunter2" not in settings.problem("hf_token", ["hunter2"])
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(settings.problem("steps", "x" * 1000)) < 150
+
+
+def test_tags_that_no_task_has_are_told() -> None:
+    assert settings.unknown_tags(["sft", "all"], ["sft", "export"]) == []
+    begin = "is no tag of this playbook, and nothing would be done."
+    assert settings.unknown_tags(["trian"], ["sft", "export"]) == [
+        f"--tags: trian {begin} Use export or sft."
+    ]
+    assert settings.unknown_tags(["exprot"], ["export"]) == [f"--tags: exprot {begin} Did you mean export?"]
+    assert settings.unknown_tags(["sft"], []) == [f"--tags: sft {begin} Leave it out."]
+
+
+def test_what_must_be_done_is_not_skipped() -> None:
+    assert settings.unknown_skips(["sft"], ["sft"]) == []
+    assert settings.unknown_skips(["tpu_vm"], ["sft", "preflight"]) == [
+        "--skip-tags: tpu_vm cannot be skipped here. Tags that can: preflight, sft."
+    ]
+    assert settings.unknown_skips(["tpu_vm"], []) == [
+        "--skip-tags: tpu_vm cannot be skipped here. Leave it out."
+    ]
+
+
+def test_every_limit_is_that_of_a_setting() -> None:
+    assert sorted(settings.LIMITS.keys() - settings.known().keys()) == []
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {name for name, each in settings.known().items() if each.type in ("int", "float")}
+    assert sorted(numbers - settings.LIMITS.keys()) == []
+
+
+def test_every_default_is_a_value_that_passes() -> None:
+    defaults = {
+        name: each.option["default"] for name, each in settings.known().items() if "default" in each.option
+    }
+    assert [told for name, value in defaults.items() if (told := settings.problem(name, value))] == []
+
+
+def test_a_setting_has_the_same_type_in_every_entry_point() -> None:
+    seen: dict[str, set[tuple[Any, ...]]] = {}
+    for role in settings.roles():
+        for entry in settings._read(settings.ROLES / role / settings.SPECS)["argument_specs"].values():
+            for name, option in (entry.get("options") or {}).items():
+                kind = (option.get("type", "str"), option.get("elements"), str(option.get("choices")))
+                seen.setdefault(name, set()).add(kind)
+    assert {name: kinds for name, kinds in seen.items() if len(kinds) > 1} == {}
+
+
+def test_an_old_name_is_told_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "RENAMED", {"old": "steps"})
+    assert misspelt("old", False) == "old: is now called steps (set for the group all). Set steps instead."
+
+
+def test_every_old_name_is_of_a_setting_that_is_there() -> None:
+    assert sorted(set(settings.RENAMED.values()) - settings.known().keys()) == []
+    assert sorted(settings.RENAMED.keys() & settings.known().keys()) == []
+    assert sorted(settings.RENAMED.keys() & settings.internal()) == []
