@@ -113,10 +113,9 @@ class ActionModule(ModuleAction):
 
     def details(self, hosts: list[str]) -> dict[tuple[str, str], Details]:
         """What the first worker of each node was asked."""
-        hostvars = self._task_variables["hostvars"]
         found: dict[tuple[str, str], Details] = {}
         for host in hosts:
-            variables = hostvars[host]
+            variables = self._task_variables["hostvars"][host]
             place = (str(variables["tpu_zone"]), str(variables["tpu_node"]))
             if int(variables.get("tpu_worker_id") or 0) == 0 or place not in found:
                 found[place] = of_worker(host, variables)

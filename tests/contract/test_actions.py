@@ -125,6 +125,12 @@ def leftovers(made: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     return partial(action("tpu_leftovers", made, monkeypatch), me="me")
 
 
+@pytest.fixture
+def report(leftovers: Run, made: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs run_report over the same."""
+    return partial(action("run_report", made, monkeypatch), name=NAME, candidates=[place(A)], owner="me")
+
+
 def there(served: Served) -> list[str]:
     """Kinds and zones of all that there is."""
     served.settle()
@@ -366,10 +372,40 @@ def test_of_several_deletions_the_one_that_fails_says_what_is_gone(leftovers: Ru
     assert there(served) == []
 
 
+# ---- the report
+
+
+@pytest.mark.parametrize("kind", ["permission", "error-503", "unauthorized", "drop-before"])
+@pytest.mark.parametrize("method", [f"{NODES}.list", f"{QUEUE}.list", "compute.disks.aggregatedList"])
+def test_a_report_without_an_answer_is_an_error_and_not_that_nothing_is_there(
+    report: Run, served: Served, method: str, kind: str
+) -> None:
+    served.fault(kind, {"method": method})
+    result = report()
+    assert (result["failed"], result["failure"]["kind"]) == (True, FAILING[kind].kind)
+    assert FAILING[kind].said in result["msg"]
+    assert "report" not in result
+    served.clear()
+    told = "\n".join(report()["report"])
+    assert f"Node {NAME} in {A}" in told
+    assert f"Disk {DISK} in {A}" in told
+
+
+def test_an_api_that_is_off_has_nothing_to_report(report: Run, served: Served) -> None:
+    served.fault("service-disabled", {"api": "tpu"})
+    told = "\n".join(report()["report"])
+    assert "Node " not in told
+    assert f"Disk {DISK} in {A}" in told
+
+
 def test_no_kind_and_no_action_is_missing() -> None:
     """Each kind of Google's faults has its place, and a new action plugin over its APIs belongs in here."""
     google = {name for name, kind in KINDS.items() if not kind.place.startswith("hub")}
     assert google == {*PASSING, *MOVES_ON, *STOPS, "not-found"}
     runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
     plays = {plugin.stem for plugin in (ROOT / "plugins" / "action").glob("*.py")}
-    assert plays & {*runtime["action_groups"]["gcp"]} == {"tpu_capacity", "tpu_leftovers"}
+    assert plays & {*runtime["action_groups"]["gcp"]} == {
+        "run_report",
+        "tpu_capacity",
+        "tpu_leftovers",
+    }
