@@ -32,12 +32,12 @@ class ActionModule(Quiet):
             problems = settings.problems(options["values"], options["existing"])
         else:
             problems = self._problems_of_run(task_vars or {})
-        told = " ".join(each for each in problems if each)
+        told = " ".join(dict.fromkeys(each for each in problems if each))
         return {"changed": False, **({"failed": True, "msg": told} if told else {})}
 
     def _problems_of_run(self, variables: Mapping[str, Any]) -> list[str]:
         given = settings_given.variables(self._loader, variables["hostvars"], self._play_vars())
-        values = [self._problem(each.name, variables) for each in given if each.name in settings.known()]
+        values = [self._problem(each, variables) for each in given if each.name in settings.known()]
         return [
             *limit_problems(variables.get("ansible_limit")),
             *self._tag_problems(variables),
@@ -48,15 +48,16 @@ class ActionModule(Quiet):
     def _play_vars(self) -> Mapping[str, Any]:
         return dict(self._task.play.vars)
 
-    def _problem(self, name: str, variables: Mapping[str, Any]) -> str:
+    def _problem(self, given: settings.Given, variables: Mapping[str, Any]) -> str:
         """A value that cannot be evaluated yet is left to the role that needs it, which says why."""
-        if name not in variables:
-            return ""  # of another host
+        if not given.ours and given.name not in variables:
+            return ""
         try:
-            value = self._templar.template(variables[name])
+            # What is set for the workers is not among the variables of this host, or is another value there.
+            value = self._templar.template(given.value if given.ours else variables[given.name])
         except AnsibleError:
             return ""
-        return settings.problem(name, value)
+        return settings.problem(given.name, value)
 
     def _tag_problems(self, variables: Mapping[str, Any]) -> list[str]:
         """The playbook names its tags in playbook_tags, and the user's own in other_tags."""

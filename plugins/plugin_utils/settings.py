@@ -196,11 +196,17 @@ class Setting:
 
 @dataclass(frozen=True)
 class Given:
-    """A variable that a user set. source: where, for the message; command_line: whether it came with -e."""
+    """A variable that a user set.
+
+    source: where, for the message; command_line: whether it came with -e; value: as it was written there;
+    ours: whether it counts for this run, as a variable of hosts that are no TPU VMs does not.
+    """
 
     name: str
     source: str
     command_line: bool = False
+    value: Any = None
+    ours: bool = True
 
 
 class Invalid(ValueError):

@@ -18,28 +18,31 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings import Giv
 
 
 def variables(loader: DataLoader, hostvars: Any, play_vars: Mapping[str, Any]) -> list[Given]:
-    """All variables of the command line, of the play and of the inventory, each once.
+    """All variables of the command line, of the play and of the inventory, in the order of their precedence.
 
+    What the inventory says of one that the command line or the play sets does not count, and is left out.
     hostvars: of the task. Its inventory is asked, and no variable of a host is evaluated: there may be many
     hosts.
     """
     found: dict[str, Given] = {}
-    for name in load_extra_vars(loader):
-        found[str(name)] = Given(str(name), "set with -e", command_line=True)
-    for name in play_vars:
-        found.setdefault(str(name), Given(str(name), "set in a playbook"))
-    for name, source in _of_inventory(loader, hostvars._inventory):
-        found.setdefault(name, Given(name, source))
-    return list(found.values())
+    for name, value in load_extra_vars(loader).items():
+        found[str(name)] = Given(str(name), "set with -e", command_line=True, value=value)
+    for name, value in play_vars.items():
+        found.setdefault(str(name), Given(str(name), "set in a playbook", value=value))
+    inventory = [each for each in _of_inventory(loader, hostvars._inventory) if each.name not in found]
+    return [*found.values(), *inventory]
 
 
-def _of_inventory(loader: DataLoader, inventory: Any) -> Iterator[tuple[str, str]]:
-    groups = list(inventory.groups.values())
-    for kind, entities in (("group", groups), ("host", list(inventory.hosts.values()))):
-        for entity in entities:
+def _of_inventory(loader: DataLoader, inventory: Any) -> Iterator[Given]:
+    for kind, entities in (("group", inventory.groups), ("host", inventory.hosts)):
+        for entity in list(entities.values()):
             source = f"set for the {kind} {entity.name}"
-            yield from ((str(name), source) for name in entity.vars)
-            yield from ((str(name), source) for name in _of_files(loader, inventory, entity))
+            hosts = entity.get_hosts() if kind == "group" else [entity]
+            # The inventory plugin says of each worker which node it belongs to.
+            ours = any("tpu_node" in host.vars for host in hosts)
+            for variables in (entity.vars, _of_files(loader, inventory, entity)):
+                for name, value in variables.items():
+                    yield Given(str(name), source, value=value, ours=ours)
 
 
 def _of_files(loader: DataLoader, inventory: Any, entity: Any) -> Mapping[str, Any]:

@@ -47,3 +47,23 @@ def test_a_spec_has_its_tasks(role: str) -> None:
     specs = yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
     entries = set(specs["argument_specs"]) - {"variables", "run", "playbooks"}  # of the role common: no tasks
     assert {entry for entry in entries if not (ROOT / f"roles/{role}/tasks/{entry}.yml").exists()} == set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "playbooks").rglob("*.yml")), ids=lambda path: path.stem)
+def test_no_playbook_spends_a_task_on_what_its_first_task_has_checked(path: Path) -> None:
+    """A run would have some twenty of them. Who plays a role in a playbook of their own has the check."""
+    plays = yaml.safe_load(path.read_text(encoding="utf-8"))
+    calls = [call for call in role_calls(plays) if call.get("rolespec_validate") is not False]
+    assert calls == []
+
+
+def role_calls(content: Any) -> Iterator[dict[str, Any]]:
+    """What each import_role and include_role in it is given."""
+    if isinstance(content, list):
+        for each in content:
+            yield from role_calls(each)
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            if key in ("ansible.builtin.import_role", "ansible.builtin.include_role"):
+                yield value
+            yield from role_calls(value)
