@@ -72,7 +72,12 @@ def shared_programs() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def training_data() -> ModuleType:
+def training_rows() -> ModuleType:
+    return load("roles/sft/files/training_rows.py")
+
+
+@pytest.fixture(scope="session")
+def training_data(training_rows: ModuleType) -> ModuleType:
     return load("roles/sft/files/training_data.py")
 
 
