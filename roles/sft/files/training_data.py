@@ -62,7 +62,7 @@ def check_data(trainer: ModuleType, refused: type[Exception], position: Position
 
         def wanted(self) -> int:
             """Batches for all steps, those of an earlier start included if they are read again."""
-            return int(self.config.steps * self.each()) - position.passed_batches
+            return int(self.config.steps * self.each() - position.passed_batches)
 
         def each(self) -> int:
             """Batches for a step."""
