@@ -7,6 +7,7 @@
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
 MaxText tells Orbax in how many steps to save, and nothing more. Here these things are added:
 
+- The version of MaxText must be the one in ABOUT.
 - The base model is compared with the manifest that its conversion left (``tpuops/manifest.py``).
 - The data set and the tokenizer are read at one commit. MaxText takes the newest ones, so a run that goes on
   would train on other data than it began with. The tokenizer's files are compared with the Hub's
@@ -53,7 +54,7 @@ from typing import Any
 
 import training_data
 import training_rows
-from tpuops import arrays, checkpoints, download, manifest, model_files
+from tpuops import arrays, checkpoints, download, installed, manifest, model_files
 from training_rows import Position
 
 
@@ -442,6 +443,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
+    if problem := installed.problem(options.about):
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        sys.exit(1)
     end_with_any_thread()
     from absl import app
 

@@ -60,6 +60,7 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/huggingface/model_files.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
+        "roles/common/files/installed.py",
         "roles/common/files/rope.py",
         "roles/common/files/architecture.py",
     ):

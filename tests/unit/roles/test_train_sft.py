@@ -616,6 +616,7 @@ def test_a_thread_that_dies_ends_the_training(
     for path in (
         "roles/common/files/arrays",
         "roles/common/files/download",
+        "roles/common/files/installed",
         "plugins/module_utils/checkpoints",
         "plugins/module_utils/huggingface/model_files",
         "plugins/module_utils/manifest",
