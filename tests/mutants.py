@@ -191,6 +191,13 @@ MUTANTS = (
         ("tests/unit/roles/test_training_data.py",),
     ),
     Mutant(
+        "training that goes on passes over rows, on any number of chips",
+        "roles/sft/files/training_rows.py",
+        "            position.left = known or 0\n",
+        "            position.left = 0\n",
+        ("tests/unit/roles/test_training_rows.py",),
+    ),
+    Mutant(
         "a node of several workers is refused before it is made",
         "plugins/module_utils/training/inputs.py",
         "if workers and workers > 1 and kind:",

@@ -6,8 +6,9 @@
 
 A manifest is a JSON file beside a tree of files: ``files`` maps each path, relative to the tree, to its
 ``bytes`` and ``sha256``; ``about`` holds what the stage that wrote it says of the tree (strings, numbers,
-lists and dicts); ``parts`` names the directories that it describes, null for all of the tree. Its digest is
-the SHA-256 of ``files``: two trees have the same digest when their names and contents are the same.
+lists and dicts); ``parts`` names the directories that it describes, null for all of the tree. That of a
+checkpoint may have ``rows``, how many rows of the data it was trained on. Its digest is the SHA-256 of
+``files``: two trees have the same digest when their names and contents are the same.
 
 The programs of the roles use it in the training environment, the modules on the target, and vLLM's unit as a
 program before each start, ``manifest.py MANIFEST TREE``: Python 3.9 and its standard library.

@@ -4,8 +4,9 @@
     convert.py --repository REPO --commit COMMIT --output DIR --about JSON MODULE CONFIG ARGUMENT...
 
 MODULE is the converter's name in this version of MaxText (0.2.0 to 0.2.5), CONFIG its configuration file; the
-arguments are its own. Six things are added:
+arguments are its own. These things are added:
 
+- The version of MaxText must be the one in ABOUT.
 - The model is downloaded at COMMIT, all of it, and compared with what the Hub says of its files, before it is
   converted. MaxText lists the files of the newest commit instead, and takes the tokenizer from there. REPO
   may be a directory on this machine as well; it has no commit then.
@@ -32,7 +33,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tpuops import architecture, arrays, download, manifest
+from tpuops import architecture, arrays, download, installed, manifest
 
 # What some repositories store beside the weights and no model reads.
 NO_WEIGHTS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
@@ -223,6 +224,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     options = parse_arguments(arguments)
+    if problem := installed.problem(options.about):
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
     output = Path(options.output)
     root, record = output / "0", output / "manifest.json"
     earlier = manifest.read(str(record))

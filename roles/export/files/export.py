@@ -9,6 +9,7 @@ weights as they should be. But it writes the configuration and the tokenizer as 
 a table in MaxText: transformers 4 reads another rope base from that, no rope scaling and no end of text, and
 does not load the tokenizer. So here
 
+- the version of MaxText must be the one in ABOUT;
 - the checkpoint must be the one that its training recorded (``RUN/manifests/STEP.json``);
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
 - MaxText must compute with the base's rope, heads and epsilon;
@@ -38,7 +39,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tpuops import architecture, checkpoints, download, manifest, model_files
+from tpuops import architecture, checkpoints, download, installed, manifest, model_files
 
 INDEX = "model.safetensors.index.json"
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
@@ -393,6 +394,8 @@ def check_output(output: Path, about: dict[str, Any]) -> None:
 
 def export(options: argparse.Namespace) -> int:
     """The exit status."""
+    if problem := installed.problem(options.about):
+        raise ExportError(problem)
     check_output(options.output, options.about)
     draft, previous = beside(options.output)
     if previous.exists() and not options.output.exists():

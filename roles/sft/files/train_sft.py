@@ -7,6 +7,7 @@
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
 MaxText tells Orbax in how many steps to save, and nothing more. Here these things are added:
 
+- The version of MaxText must be the one in ABOUT.
 - The base model is compared with the manifest that its conversion left (``tpuops/manifest.py``).
 - The data set and the tokenizer are read at one commit. MaxText takes the newest ones, so a run that goes on
   would train on other data than it began with. The tokenizer's files are compared with the Hub's
@@ -24,14 +25,15 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here these thin
   profile: Tunix refuses to train where at most one step is left to profile.
 - Data that end before the steps, or cannot be read, end it before the first step where that can be known then
   (``training_data.py``). MaxText would end well.
-- It goes on with the data behind what the checkpoint was trained on. MaxText would begin anew.
+- It goes on with the first row that the checkpoint was not trained on (``training_rows.py``). MaxText would
+  begin anew.
 - A loss that is no number ends it. So does an end before the last step, where the data ran out, and weights
   that are the base model's.
 - An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it
   for ever, on chips that cost money.
 
-Runs in the training environment, beside ``training_data.py`` and the package ``tpuops`` of the collection's
-own modules. Needs Tunix 0.1.0 and an Orbax that has policies (0.11.11).
+Runs in the training environment, beside the two programs that are named above and the package ``tpuops`` of
+the collection's own modules. Needs Tunix 0.1.0 and an Orbax that has policies (0.11.11).
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ from types import ModuleType
 from typing import Any
 
 import training_data
-from tpuops import arrays, checkpoints, download, manifest, model_files
+import training_rows
+from tpuops import arrays, checkpoints, download, installed, manifest, model_files
+from training_rows import Position
 
 
 class Refused(Exception):
@@ -97,9 +101,19 @@ def newest_whole(directory: Path, about: dict[str, Any] | None = None) -> dict[s
     return None
 
 
-def write_manifest(path: str, record: Path, about: dict[str, Any] | None = None) -> None:
+def write_manifest(
+    path: str, record: Path, about: dict[str, Any] | None = None, rows: int | None = None
+) -> None:
+    """rows: that the checkpoint was trained on. They are no input, so ABOUT is not their place."""
     record.parent.mkdir(exist_ok=True)
-    manifest.write(str(record), manifest.build(path, about, parts=checkpoints.parts(path)))
+    described = manifest.build(path, about, parts=checkpoints.parts(path))
+    manifest.write(str(record), described if rows is None else {**described, "rows": rows})
+
+
+def rows_trained(step: Path) -> int | None:
+    """The same of a checkpoint; None where its manifest does not tell, as one of an earlier version."""
+    rows = (manifest.read(checkpoints.manifest_path(str(step))) or {}).get("rows")
+    return rows if isinstance(rows, int) and rows >= 0 else None
 
 
 def check_inputs(found: dict[str, Any], about: dict[str, Any]) -> None:
@@ -116,14 +130,15 @@ def check_inputs(found: dict[str, Any], about: dict[str, Any]) -> None:
         )
 
 
-def seal(directory: Path, about: dict[str, Any] | None = None) -> None:
+def seal(directory: Path, about: dict[str, Any] | None = None, position: Position | None = None) -> None:
     """Bring what was saved to the disk and describe it; Orbax calls this right before it names it.
 
     sync() raises nothing: where the disk fails, the renaming that follows says so.
     """
     for path in directory.glob(f"*{checkpoints.UNFINISHED}"):
         step = path.name[: -len(checkpoints.UNFINISHED)]
-        write_manifest(str(path), Path(checkpoints.manifest_path(str(directory / step))), about)
+        record = Path(checkpoints.manifest_path(str(directory / step)))
+        write_manifest(str(path), record, about, position.rows_at(int(step)) if position else None)
     os.sync()
 
 
@@ -160,6 +175,7 @@ def with_checkpoint_options(
     minutes: float | None,
     period: int | None,
     about: dict[str, Any] | None = None,
+    position: Position | None = None,
 ) -> Any:
     """MaxText's options for Orbax (CheckpointManagerOptions), with the number to keep and when to save.
 
@@ -186,7 +202,7 @@ def with_checkpoint_options(
         # waits for that only where the next one is due before. ext4 commits the name within 5 s.
         changes["async_options"] = dataclasses.replace(
             options.async_options or AsyncOptions(),
-            post_finalization_callback=functools.partial(seal, directory, about),
+            post_finalization_callback=functools.partial(seal, directory, about, position),
         )
     return dataclasses.replace(options, **changes)
 
@@ -240,6 +256,7 @@ def change_checkpoints(
     minutes: float | None,
     period: int | None,
     about: dict[str, Any] | None = None,
+    position: Position | None = None,
 ) -> None:
     """Let the trainer find whole checkpoints alone, and save and keep them like that."""
     import jax
@@ -252,8 +269,11 @@ def change_checkpoints(
         if directory.is_absolute() and jax.process_index() == 0:  # not a bucket, which has other marks
             reached = prepare(config, about)
         tunix = original(config)
+        if position and directory.is_absolute() and jax.process_count() == 1:
+            each = tunix.gradient_accumulation_steps or 1
+            position.begin(reached, each, rows_trained(directory / str(reached)))
         options = with_checkpoint_options(
-            tunix.checkpointing_options, directory, keep, minutes, period, about
+            tunix.checkpointing_options, directory, keep, minutes, period, about, position
         )
         changes = {"checkpointing_options": options}
         if tunix.profiler_options is not None and not profile_fits(tunix, reached):
@@ -360,14 +380,17 @@ def check_result(config: Any) -> None:
         )
 
 
-def describe_last(config: Any, about: dict[str, Any]) -> None:
+def describe_last(config: Any, about: dict[str, Any], position: Position | None = None) -> None:
     """Write the manifest of the last checkpoint where Orbax saved in the training thread: it tells nobody."""
     found = checkpoints.latest(checkpoints.find(config.checkpoint_dir))
     if found and found["manifest"] is None:
-        write_manifest(found["path"], Path(checkpoints.manifest_path(found["path"])), about)
+        rows = position.rows_at(found["step"]) if position else None
+        write_manifest(found["path"], Path(checkpoints.manifest_path(found["path"])), about, rows)
 
 
-def change_main(trainer: ModuleType, about: dict[str, Any] | None = None) -> None:
+def change_main(
+    trainer: ModuleType, about: dict[str, Any] | None = None, position: Position | None = None
+) -> None:
     """Look at the result after the training, also where nothing was left to train."""
     original = trainer.train
 
@@ -380,33 +403,11 @@ def change_main(trainer: ModuleType, about: dict[str, Any] | None = None) -> Non
             print(done, flush=True)
             result = None
         if jax.process_index() == 0:
-            describe_last(config, about or {})
+            describe_last(config, about or {}, position)
             check_result(config)
         return result
 
     trainer.train = train  # type: ignore[attr-defined]
-
-
-def change_data(trainer: ModuleType) -> None:
-    """Let the trainer's data go on where the checkpoint ends."""
-    base: Any = trainer.hooks.SFTDataHooks
-
-    class ContinuedData(base):  # type: ignore[misc]
-        """Reads, and drops, as many batches as the checkpoint was trained on, before it gives one."""
-
-        begun = False
-
-        def load_next_train_batch(self, train_ctx: Any) -> Any:
-            if not self.begun:
-                self.begun = True
-                if train_ctx.iter_steps:
-                    print(f"passing over the data of {train_ctx.iter_steps} batches", flush=True)
-                for _batch in range(train_ctx.iter_steps):
-                    if super().load_next_train_batch(train_ctx) is None:
-                        return None  # the data ends before
-            return super().load_next_train_batch(train_ctx)
-
-    trainer.hooks.SFTDataHooks = ContinuedData
 
 
 def end_with_any_thread() -> None:
@@ -442,6 +443,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
+    if problem := installed.problem(options.about):
+        print(f"error: {problem}", file=sys.stderr, flush=True)
+        sys.exit(1)
     end_with_any_thread()
     from absl import app
 
@@ -455,11 +459,13 @@ def main(arguments: list[str]) -> None:
     if options.dataset_commit:
         pin_dataset(settings, options.dataset_commit)
     trainer = importlib.import_module(options.module)
-    change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about)
+    position = Position()
+    change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about, position)
     change_loss(trainer)
-    training_data.check_data(trainer, Refused)
-    change_data(trainer)
-    change_main(trainer, options.about)
+    training_data.check_data(trainer, Refused, position)
+    training_rows.change_source(position)
+    training_rows.change_data(trainer, position)
+    change_main(trainer, options.about, position)
     try:
         app.run(trainer.main, argv=[options.module, *settings])
     except Refused as refused:

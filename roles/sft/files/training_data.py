@@ -16,6 +16,8 @@ from collections import deque
 from types import ModuleType
 from typing import Any
 
+from training_rows import Position
+
 # Of batches that are read before the first step, to see that they last; the chips share them. One of 8
 # sequences of 1024 tokens has 200 kB, so this holds 330 steps. In a longer run the end comes when it comes.
 AHEAD_BYTES = 64 << 20
@@ -23,7 +25,7 @@ AHEAD_BYTES = 64 << 20
 OTHER_RUN = "use another run_name, as this run keeps its data"
 
 
-def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
+def check_data(trainer: ModuleType, refused: type[Exception], position: Position) -> None:
     """Change the trainer's data hooks, before anything else changes them.
 
     refused: what is raised, with the reason and what to set.
@@ -59,8 +61,12 @@ def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
             return found
 
         def wanted(self) -> int:
-            """Batches for all steps, those that an earlier start was trained on included."""
-            return int(self.config.steps * getattr(self.config, "gradient_accumulation_steps", 1))
+            """Batches for all steps, those of an earlier start included if they are read again."""
+            return int(self.config.steps * self.each() - position.passed_batches)
+
+        def each(self) -> int:
+            """Batches for a step."""
+            return int(getattr(self.config, "gradient_accumulation_steps", 1))
 
         def read(self, train_ctx: Any) -> Any:
             """The next batch, None where there is none."""
@@ -82,12 +88,18 @@ def check_data(trainer: ModuleType, refused: type[Exception]) -> None:
                     f"{correct(step)}"
                 )
             epochs, steps = int(getattr(self.config, "num_epoch", 1)), self.config.steps
-            enough, times = steps * found // self.wanted(), "once" if epochs == 1 else f"{epochs} times"
+            enough = (position.passed_batches + found) // self.each()
+            times = "once" if epochs == 1 else f"{epochs} times"
             batches = "batch" if found == 1 else "batches"
-            more = -(-epochs * self.wanted() // found) if enough else 0
+            if position.passed_batches:  # on other chips perhaps, so nothing tells what all data give here
+                there = f"behind the rows that are trained they give {found} {batches}"
+                wanted, more = f"{steps - position.batches // self.each()} more steps", 0
+            else:
+                there, wanted = f"read {times} they give {found} {batches}", f"{steps} steps"
+                more = -(-epochs * self.wanted() // found) if enough else 0
             return (
-                f"The data end before the steps: read {times} they give {found} {batches}, and {steps} steps "
-                f"need {self.wanted()}. {after} {prolong(enough, more, step)}"
+                f"The data end before the steps: {there}, and {wanted} need {self.wanted()}. {after} "
+                f"{prolong(enough, more, step)}"
             )
 
     trainer.hooks.SFTDataHooks = CheckedData
@@ -103,10 +115,10 @@ def correct(step: int) -> str:
 
 
 def prolong(enough: int, epochs: int, step: int) -> str:
-    """What to set when the data give only so many steps, and so many epochs give all."""
+    """What to set when the data give only so many steps, and so many epochs (0: not known) give all."""
     if not enough:
         return f"Take more data{f', and {OTHER_RUN}' if step else ''}."
-    more = f"sft_num_epoch to {epochs} at least, or take more data."
+    more = f"sft_num_epoch to {f'{epochs} at least' if epochs else 'more'}, or take more data."
     if not step:
         return f"Set steps to {enough} at most, or {more}"
     return f"Set steps to {enough} at most. Or {OTHER_RUN}, and with that set {more}"

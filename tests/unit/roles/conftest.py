@@ -61,6 +61,7 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/huggingface/model_files.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
+        "roles/common/files/installed.py",
         "roles/common/files/rope.py",
         "roles/common/files/architecture.py",
     ):
@@ -73,7 +74,12 @@ def shared_programs() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def training_data() -> ModuleType:
+def training_rows() -> ModuleType:
+    return load("roles/sft/files/training_rows.py")
+
+
+@pytest.fixture(scope="session")
+def training_data(training_rows: ModuleType) -> ModuleType:
     return load("roles/sft/files/training_data.py")
 
 

@@ -598,7 +598,11 @@ def test_the_roles_own_settings_stay(base: Base, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("name", ["hf_model", "hf_commit", "maxtext_version"])
 def test_a_run_of_another_base_is_not_exported_with_this_one(
-    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    base: Base,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
     """Its shapes and its rope may be the same; its end of text and its template are not."""
     base.convert(trained(ready(base)))
@@ -606,6 +610,8 @@ def test_a_run_of_another_base_is_not_exported_with_this_one(
     step = checkpoint(tmp_path, about)
     now = {key: about[key] for key in ("hf_model", "hf_commit", "maxtext_version")} | {"step": 60}
     given = f"load_parameters_path={step}/model_params"
+    monkeypatch.setattr(base.program.installed.importlib.metadata, "version", lambda _package: "0.2.5")
     assert base.export("main", given, about=now) == 0
+    monkeypatch.setattr(base.program.installed, "problem", lambda _about: None)
     assert base.export("main", given, about=now | {name: "other"}) == 1
     assert f"{name}: the run was trained with {about[name]}, and other is wanted" in capsys.readouterr().err

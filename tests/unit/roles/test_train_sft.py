@@ -76,16 +76,6 @@ class Tunix:
     gradient_accumulation_steps: int | None = None
 
 
-class Data:
-    """MaxText's hooks: batches by number, then None."""
-
-    def __init__(self) -> None:
-        self.batches = iter(range(12))
-
-    def load_next_train_batch(self, train_ctx: Any) -> int | None:
-        return next(self.batches, None)
-
-
 @pytest.fixture
 def maxtext(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The trainer's module, and the libraries that the program imports."""
@@ -102,9 +92,9 @@ def maxtext(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(sys.modules["orbax.checkpoint"], "checkpoint_managers", policies, raising=False)
     monkeypatch.setattr(sys.modules["orbax.checkpoint"], "AsyncOptions", AsyncOptions, raising=False)
     monkeypatch.setattr(sys.modules["jax"], "process_index", lambda: 0, raising=False)
+    monkeypatch.setattr(sys.modules["jax"], "process_count", lambda: 1, raising=False)
     return SimpleNamespace(
         get_tunix_config=lambda config: Tunix(config.checkpoint_dir, config.steps),
-        hooks=SimpleNamespace(SFTDataHooks=Data),
         MaxTextPeftTrainer=Peft,
     )
 
@@ -422,6 +412,55 @@ class TestCheckpoints:
         assert manifest.problems(f"{root.parent}/manifests/30.json", str(root / "30")) == []
         assert options.timeout_secs == timeout
 
+    def test_it_tells_how_many_rows_it_was_trained_on_and_the_next_start_reads_that(
+        self, trainer: ModuleType, training_rows: ModuleType, maxtext: Any, run: Any
+    ) -> None:
+        """The inputs of the run stay what they are: the number of rows is none of them."""
+        root, position = Path(run.checkpoint_dir), training_rows.Position()
+        trainer.change_checkpoints(maxtext, 2, None, 15, {"dataset": "a/b"}, position)
+        options = maxtext.get_tunix_config(run).checkpointing_options.async_options
+        assert (position.batches, position.rows) == (0, {0: 0})
+        position.count(1, {"inputs_segmentation": [[1, 1, 2], [1, 0, 0]]})
+        write_step(root, 1, described=False).rename(root / "1.orbax-checkpoint-tmp")
+        options.post_finalization_callback()
+        (root / "1.orbax-checkpoint-tmp").rename(root / "1")
+        described = manifest.read(f"{root.parent}/manifests/1.json")
+        assert described is not None
+        assert (described["rows"], described["about"]) == (3, {"dataset": "a/b"})
+
+        following = training_rows.Position()
+        trainer.change_checkpoints(maxtext, 2, None, 15, {"dataset": "a/b"}, following)
+        maxtext.get_tunix_config(run)
+        assert (following.batches, following.rows) == (1, {1: 3})
+
+    @pytest.mark.parametrize("rows", [None, "7", -1])
+    def test_a_manifest_without_rows_is_one_of_an_earlier_version(
+        self, trainer: ModuleType, training_rows: ModuleType, maxtext: Any, run: Any, rows: Any
+    ) -> None:
+        write_step(Path(run.checkpoint_dir), 30)
+        path = f"{run.checkpoint_dir}/../manifests/30.json"
+        described = manifest.read(path)
+        assert described is not None
+        manifest.write(path, {**described, "rows": rows})
+        position = training_rows.Position()
+        trainer.change_checkpoints(maxtext, 2, None, 15, None, position)
+        maxtext.get_tunix_config(run)
+        assert (position.batches, position.rows) == (30, {0: 0})
+
+    def test_machines_that_have_a_part_of_the_rows_each_count_none(
+        self,
+        trainer: ModuleType,
+        training_rows: ModuleType,
+        maxtext: Any,
+        run: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(sys.modules["jax"], "process_count", lambda: 2)
+        position = training_rows.Position()
+        trainer.change_checkpoints(maxtext, 2, None, 15, None, position)
+        maxtext.get_tunix_config(run)
+        assert position.rows == {}
+
     def test_saving_in_the_training_thread_has_no_callback(
         self, trainer: ModuleType, maxtext: Any, tmp_path: Path
     ) -> None:
@@ -545,19 +584,6 @@ class TestResult:
             maxtext.train(run)
 
 
-class TestData:
-    @pytest.mark.parametrize(("trained", "first"), [(0, 0), (5, 5), (12, None), (20, None)])
-    def test_goes_on_behind_the_checkpoint(
-        self, trainer: ModuleType, maxtext: Any, trained: int, first: int | None
-    ) -> None:
-        trainer.change_data(maxtext)
-        data, context = maxtext.hooks.SFTDataHooks(), SimpleNamespace(iter_steps=trained)
-        assert data.load_next_train_batch(context) == first
-        context.iter_steps += 1
-        following = None if first is None else first + 1
-        assert data.load_next_train_batch(context) == following
-
-
 def test_the_trainers_own_arguments_stay_as_they_are(trainer: ModuleType) -> None:
     given = ["--keep", "3", "--minutes", "2.5", "--dataset-commit", "abc"]
     options = trainer.parse_arguments([*given, "maxtext.train", "sft.yml", "run_name=x", "--flag"])
@@ -590,6 +616,7 @@ def test_a_thread_that_dies_ends_the_training(
     for path in (
         "roles/common/files/arrays",
         "roles/common/files/download",
+        "roles/common/files/installed",
         "plugins/module_utils/checkpoints",
         "plugins/module_utils/huggingface/model_files",
         "plugins/module_utils/manifest",

@@ -64,9 +64,11 @@ class Old(Data):
         return self.train_batch
 
 
-def data(module: ModuleType, base: type[Data], batches: Iterator[Any], **config: Any) -> Any:
+def data(
+    module: ModuleType, base: type[Data], batches: Iterator[Any], position: Any = None, **config: Any
+) -> Any:
     trainer = SimpleNamespace(hooks=SimpleNamespace(SFTDataHooks=base))
-    module.check_data(trainer, Refused)
+    module.check_data(trainer, Refused, position or module.Position())
     settings = {"steps": 5, "num_epoch": 1, "gradient_accumulation_steps": 1, **config}
     return trainer.hooks.SFTDataHooks(SimpleNamespace(**settings), batches)
 
@@ -193,6 +195,30 @@ def test_the_end_after_the_last_step_is_no_error(training_data: ModuleType) -> N
         hooks.load_next_train_batch(context)
     context.train_steps = 5
     assert hooks.load_next_train_batch(context) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (2, "they give 2 batches, and 3 more steps need 3. It ended at step 2. Set steps to 4 at most. Or"),
+        (0, "they give 0 batches, and 3 more steps need 3. It ended at step 2. Set steps to 2 at most. Or"),
+    ],
+)
+def test_behind_the_rows_of_a_checkpoint_the_batches_of_the_other_steps_are_enough(
+    training_data: ModuleType, given: int, text: str
+) -> None:
+    """On other chips than before they are others than those of the first steps."""
+    position = training_data.Position()
+    position.begin(step=2, batches_a_step=1, rows=20)
+    position.passed_batches = 2
+    context = SimpleNamespace(train_steps=2, iter_steps=2)
+    assert data(training_data, Data, iter(range(3)), position).load_next_train_batch(context) == 0
+    with pytest.raises(Refused) as ended:
+        data(training_data, Data, iter(range(given)), position).load_next_train_batch(context)
+    assert str(ended.value) == (
+        f"The data end before the steps: behind the rows that are trained {text} use another run_name, as "
+        "this run keeps its data, and with that set sft_num_epoch to more, or take more data."
+    )
 
 
 def test_the_size_of_a_batch(training_data: ModuleType) -> None:
