@@ -98,10 +98,10 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
         "env-train": rf"{number} of about {number} GB written",
         r"convert-qwen3-4b-\w+": written,
         f"sft-{RUN}": rf"step \d+/60  loss {number}  {number} s/step  {number} tokens/s/device  ETA \d+ ",
-        f"export-{RUN}": r"\d+ s  (?:.*  )?(?:compared \d+ tensors|exported the model)",
+        f"export-{RUN}": r"\d+ (?:s|min)  (?:.*  )?(?:compared \d+ tensors|exported the model)",
         f"upload-local.{RUN}": "the Hub has all 6 files",
         "env-serve": rf"{number} of about {number} GB written",
-        "serve-download": r"\d+ s",
+        "serve-download": r"\d+ (?:s|min)",
         "serve-start": r"the server answers, \d+ s after its start",
     }
     silent = {
