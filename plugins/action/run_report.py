@@ -14,7 +14,13 @@ from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.action import tpu_capacity
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, leftovers, run_report, tunnel
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
+    labels,
+    leftovers,
+    own_end,
+    run_report,
+    tunnel,
+)
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleAction, ModuleFailed
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import Details
@@ -38,6 +44,7 @@ OPTIONS = {
     "labels": {"type": "dict", "default": {}},
     "owner": {"type": "str"},
     "prices": {"type": "dict", "default": {}},
+    "limits": own_end.OPTIONS,
 }
 READ = "tpu_vm_runs"  # the variable in which the workers keep what run_info returned
 UNNAMED = "yours (the credentials do not tell its name)"
@@ -66,8 +73,9 @@ class ActionModule(ModuleAction):
         ]
         places = [tpu_capacity.priced(each, options["disk"], options["prices"]) for each in found]
         repo, hub = options["hf_repo"], options["hf_endpoint"]
+        limit = tpu_capacity.make_limits(options, found).told()
         lines = run_report.start(
-            str(options["project"]), account(options), options["name"], places, repo, hub
+            str(options["project"]), account(options), options["name"], places, repo, hub, limit
         )
         # A check run prints its plan with the prices, and what they are.
         return lines if self._task.check_mode else [*lines, f"           ({origin(options['prices'])})"]
@@ -95,9 +103,21 @@ class ActionModule(ModuleAction):
                 currency=str(options["prices"].get("currency", "")),
                 hub=options["hf_endpoint"],
                 unasked=sorted(missing),
+                ended=self.ended(options, everything),
                 notes=[f"({origin(options['prices'])})"] if options["phase"] == "status" else [],
             )
         )
+
+    def ended(self, options: Result, resources: list[leftovers.Leftover]) -> str:
+        """That the node of the name, which is not there, deleted itself; Google may not tell."""
+        if any(each.kind == leftovers.NODE and each.name == options["name"] for each in resources):
+            return ""
+        zones = list(dict.fromkeys(each["zone"] for each in options["candidates"]))
+        try:
+            found = self.play("tpu_vm_info", {"name": options["name"], "zones": zones, "history": True})
+        except ModuleFailed:  # such as an API that is off
+            return ""
+        return own_end.of_history(options["name"], found["history"])
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
         """What a module finds in all zones; nothing in a project whose API is off."""

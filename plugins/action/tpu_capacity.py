@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import generation
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
     CLEAN_UP_TIMEOUT,
     Candidate,
@@ -57,6 +57,7 @@ OPTIONS = {
     "run": {"type": "str", "default": ""},
     "owner": {"type": "str"},
     "prices": {"type": "dict", "default": {}},
+    "limits": own_end.OPTIONS,
     "wait_timeout": {"type": "int", "default": 1800},
 }
 
@@ -85,7 +86,7 @@ class ActionModule(ModuleAction):
         except ModuleFailed as error:
             result = failed(str(error), error.failure)
         if plan and not result.get("failed"):
-            self.show_plan(ladder, plan, result)
+            self.show_plan(ladder, plan, result, limits_of(options).told())
         return {**result, "plan": plan, "warnings": list(dict.fromkeys(map(str, ladder.warnings)))}
 
     def make_ladder(self, options: Result) -> Ladder:
@@ -95,9 +96,12 @@ class ActionModule(ModuleAction):
             marked = labels.marked(options["labels"], options["run"], options["owner"] or labels.login_name())
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
+        candidates = [self.make_candidate(given, options) for given in options["candidates"]]
+        limits = make_limits(options, candidates) if options["state"] == "present" else own_end.Limits()
         return Ladder(
             name=options["name"],
-            candidates=[self.make_candidate(given, options) for given in options["candidates"]],
+            candidates=candidates,
+            limited=bool(limits.told()),
             play=self.play,
             say=display.display,
             node=options["node"],
@@ -141,7 +145,7 @@ class ActionModule(ModuleAction):
         return not ladder.pinned or line["zone"] == ladder.pinned["zone"]
 
     @staticmethod
-    def show_plan(ladder: Ladder, plan: Result, result: Result) -> None:
+    def show_plan(ladder: Ladder, plan: Result, result: Result, limit: str) -> None:
         """In a check run, what would be made and what that costs; else what was made, if anything was."""
         won = str(result["label"])
         if not ladder.check:
@@ -160,7 +164,21 @@ class ActionModule(ModuleAction):
             display.display(f"  {number}. {line['label']}: {line['cost']}")
         for what in result["changes"]:
             display.display(f"  {what}")
+        if limit:
+            display.display(f"  It {limit}.")
         display.display(f"  ({plan['prices']})")
+
+
+def limits_of(options: Result) -> own_end.Limits:
+    return own_end.Limits(**(options["limits"] or {}))
+
+
+def make_limits(options: Result, candidates: list[Candidate]) -> own_end.Limits:
+    """When the node ends by itself. Refuses what a candidate cannot have."""
+    limits = limits_of(options)
+    if problem := limits.problem(candidates):
+        raise AnsibleActionFail(problem)
+    return limits
 
 
 def priced(candidate: Candidate, data_disk: Result | None, prices: Result) -> Result:

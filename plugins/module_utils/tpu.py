@@ -36,6 +36,9 @@ DEAD = frozenset({"PREEMPTED", "TERMINATED"})
 QUEUED = frozenset({"CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "PROVISIONING"})
 QUEUED_DEAD = frozenset({"FAILED", "SUSPENDED"})
 
+#: The label of a node that ends by itself: why. The program on the node writes it.
+ENDED_LABEL = "tpuops-ended"
+
 API = "tpu"
 VERSION = "v2"
 
@@ -144,7 +147,10 @@ class Tpus:
         return poll(lambda: fetch() or {}, done, deadline, what, operation) or None
 
     def history(self, name: str) -> list[Json]:
-        """What Google remembers of nodes and queued resources of this name: {zone, kind, verb, time} each."""
+        """What Google remembers of nodes and queued resources of this name: {zone, kind, verb, time} each.
+
+        That of an update has the label that says why the node ends by itself, too (ended).
+        """
         found: list[Json] = []
         for operation in self._operations():
             data = operation.get("metadata", {})
@@ -153,6 +159,9 @@ class Tpus:
             )
             if target == name and kind in ("nodes", "queuedResources"):
                 told = {"verb": str(data.get("verb", "")), "time": str(data.get("createTime", ""))}
+                if told["verb"] == "update":
+                    labels = operation.get("response", {}).get("labels") or {}
+                    told["ended"] = str(labels.get(ENDED_LABEL, ""))
                 found.append({"zone": self.zone, "kind": kind, **told})
         return found
 

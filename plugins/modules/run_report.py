@@ -107,6 +107,25 @@ options:
     description: Table of prices, as O(tpuops.maxtext.tpu_capacity#module:prices).
     type: dict
     default: {}
+  limits:
+    description: When the node ends by itself, as the role C(tpu_vm) has it arranged. The start of a run
+      names it.
+    type: dict
+    suboptions:
+      hours:
+        description: Hours after its creation, V(0) for never.
+        type: float
+        default: 0
+      idle_minutes:
+        description: Minutes without a job, a request or a login, V(0) for never.
+        type: int
+        default: 0
+      idle_action:
+        description: What becomes of it then.
+        type: str
+        choices: [deleted, stopped]
+        default: deleted
+    version_added: 0.3.0
 """
 
 EXAMPLES = r"""

@@ -138,6 +138,27 @@ options:
       - What is not in it has no price known; what is printed names the keys that are missing.
     type: dict
     default: {}
+  limits:
+    description:
+      - When the node ends by itself, as the role C(tpu_vm) has it arranged.
+      - What a candidate cannot have is refused before anything is created. What is printed names the limit,
+        and says of a node that is gone whether it deleted itself.
+    type: dict
+    suboptions:
+      hours:
+        description: Hours after its creation, V(0) for never.
+        type: float
+        default: 0
+      idle_minutes:
+        description: Minutes without a job, a request or a login, V(0) for never.
+        type: int
+        default: 0
+      idle_action:
+        description: What becomes of it then.
+        type: str
+        choices: [deleted, stopped]
+        default: deleted
+    version_added: 0.3.0
   wait_timeout:
     description: Seconds that a candidate without a timeout of its own may take, and that a deletion or a stop
       may take.

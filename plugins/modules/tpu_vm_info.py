@@ -87,6 +87,12 @@ history:
       description: When it began.
       type: str
       sample: "2026-11-24T04:00:00Z"
+    ended:
+      description: The label C(tpuops-ended) that it left on the node, which says why a node ends by itself.
+        Empty where there is none.
+      returned: for the verb C(update)
+      type: str
+      sample: idle-30
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     short_name,
     zone_of,
 )
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import elsewhere
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import elsewhere, own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import Elsewhere
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
@@ -135,6 +135,7 @@ class Ladder:
     labels:     of everything that is made.
     check:      whether this is a check run.
     down_timeout: seconds that a deletion may take, or a stop.
+    limited:    whether its nodes end by themselves, so that one may have done so.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Ladder:
     labels: dict[str, str] = field(default_factory=dict)
     check: bool = False
     down_timeout: int = CLEAN_UP_TIMEOUT
+    limited: bool = False
 
     def __post_init__(self) -> None:
         self.changed = False
@@ -172,6 +174,7 @@ class Ladder:
         """Get the node: the fields of the result. Raises LadderError or ModuleFailed."""
         nodes = self._nodes()
         self._refuse_wrong_zones()
+        self._tell_own_end(nodes)
         living = [node for node in nodes if self._ours(node) and state_of(node) not in DEAD | {GOING}]
         for other in living[1:]:
             self._warn(f"There is a TPU VM {self.name} in {zone_of(other)} as well. It costs money too.")
@@ -244,6 +247,14 @@ class Ladder:
         else:
             self.left += told
         return found
+
+    def _tell_own_end(self, nodes: Sequence[Json]) -> None:
+        """Say of the node that it stopped or deleted itself, as far as Google can tell."""
+        told = [own_end.of_node(node) for node in nodes if self._ours(node)]
+        if self.limited and not nodes:
+            told.append(own_end.of_history(self.name, self._history()))
+        for line in filter(None, told):
+            self.say(f"{self.name}  {line}")
 
     def _history(self) -> list[Json]:
         """What Google remembers of nodes of the name in the candidates' zones, also where they are gone."""
@@ -561,6 +572,7 @@ class Ladder:
         rest = [item for item in [*nodes, *queued] if item not in gone and item not in going]
         self._keep([item for item in rest if not serves(item, gone)])
         self._delete_all(going, gone)
+        itself = [f"{told} " for told in map(own_end.of_node, gone) if told]
         if not self.changed:
             self.left += self.kept
         found = self._tell_elsewhere()
@@ -570,7 +582,9 @@ class Ladder:
         told, doubt = self._told_down(found, delete_disk), ""
         if not self.changed and not self.left:
             # A second teardown is no error, a wrong name is one. Google's operations tell the two apart.
-            past = elsewhere.gone(self._history())
+            history = self._history()
+            by_itself = own_end.of_history(self.name, history)
+            past = f" {by_itself}" if by_itself else elsewhere.gone(history)
             if found.others and not past:
                 doubt = elsewhere.doubt(self.name, self.zones, found)
             else:
@@ -581,7 +595,7 @@ class Ladder:
             "kept": self.kept,
             "left": self.left,
             "doubt": doubt,
-            "told": told,
+            "told": "".join([*itself, told]),
         }
 
     def _told_down(self, found: Elsewhere, disk: str) -> str:

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import duration
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import (
     DISK,
@@ -59,13 +60,23 @@ class View:
     currency: str
     hub: str = ""
     unasked: Sequence[str] = ()
+    ended: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
 
 
 def start(
-    project: str, account: str, name: str, places: Sequence[Mapping[str, Any]], repo: str, hub: str
+    project: str,
+    account: str,
+    name: str,
+    places: Sequence[Mapping[str, Any]],
+    repo: str,
+    hub: str,
+    limit: str = "",
 ) -> list[str]:
-    """places: candidates, each {label, zone, cost}, in the order in which they are tried."""
+    """places: candidates, each {label, zone, cost}, in the order in which they are tried.
+
+    limit: when the node ends by itself, as own_end.Limits tells it.
+    """
     first = places[0]
     more = len(places) - 1
     other = f" (or {more} more: {shown(places[1]['label'])}{', ...' if more > 1 else ''})" if more else ""
@@ -74,6 +85,7 @@ def start(
         f"Project:   {shown(project)}",
         f"Account:   {shown(account)}",
         f"Node:      {shown(name)}, {shown(first['label'])}{other}",
+        *([f"Limit:     it {limit}"] if limit else []),
         f"Price:     {shown(first['cost'])}",
         f"Publishes: {published}",
     ]
@@ -98,6 +110,8 @@ def status(view: View) -> list[str]:
         )
     if not view.resources:
         lines.append("There is nothing of yours: no node, no queued resource, no disk. Nothing costs money.")
+    if view.ended:
+        lines.append(shown(view.ended))
     if view.unasked:
         lines.append(f"Google could not ask these zones: {shown(', '.join(sorted(view.unasked)))}.")
     return [*lines, *stopping(view), *view.notes]
@@ -109,6 +123,8 @@ def node_lines(node: Leftover, view: View) -> list[str]:
         f"Node {shown(node.name)} in {shown(node.zone)}: {shown(node.state)}, {kind}, created "
         f"{ago(node.created, view.now)} ago"
     ]
+    if itself := own_end.of_node(node.found):
+        lines.append(f"  {shown(itself)}")
     if node.state in FREE:
         lines.append(f"  Cost:     nothing now, as it is {shown(node.state)}; its disks cost money")
     else:

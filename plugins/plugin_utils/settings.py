@@ -155,6 +155,7 @@ LIMITS: Mapping[str, Limit] = {
     "sft_timeout": _COUNT,
     "tpu_vm_disk_size_gb": Limit(minimum=10),
     "tpu_vm_max_hours": _NOT_NEGATIVE,
+    "tpu_vm_max_idle_minutes": _NOT_NEGATIVE,
     "tpu_vm_max_recoveries": _NOT_NEGATIVE,
     "tpu_vm_os_login_ttl": _NOT_NEGATIVE,
     "tpu_vm_wait_timeout": _COUNT,

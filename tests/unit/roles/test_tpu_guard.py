@@ -16,6 +16,7 @@ import pytest
 NODE = "projects/p/locations/us-west1-c/nodes/tpu"
 QUEUED = "projects/p/locations/us-west1-c/queuedResources/mine"
 ASK, TOKEN = ("GET", f"/v2/{NODE}"), "a-token"
+LABEL = ("PATCH", f"/v2/{NODE}?updateMask=labels")
 
 
 class Google(ThreadingHTTPServer):
@@ -23,6 +24,7 @@ class Google(ThreadingHTTPServer):
 
     answers: dict[tuple[str, str], tuple[int, Any]]
     asked: list[tuple[str, str]]
+    bodies: list[bytes]
 
     @property
     def url(self) -> str:
@@ -35,6 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         asked = self.command, self.path
         self.server.asked.append(asked)
+        self.server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         status, value = self.server.answers.get(asked, (404, {"error": {"message": "not found"}}))
         if self.path == "/token":
             allowed = self.headers.get("Metadata-Flavor") == "Google"
@@ -44,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(value).encode())
 
-    do_DELETE = do_GET
+    do_DELETE = do_PATCH = do_POST = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet."""
@@ -54,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
 def google(guard: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     with Google(("127.0.0.1", 0), Handler) as server:
         server.answers = {("GET", "/token"): (200, {"access_token": TOKEN}), ASK: (200, {"name": NODE})}
-        server.asked = []
+        server.asked, server.bodies = [], []
         monkeypatch.setattr(guard, "METADATA", f"{server.url}/token")
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
@@ -79,7 +82,7 @@ def test_a_node_whose_time_is_up_is_deleted_with_what_it_came_from(
 ) -> None:
     google.answers.update({ASK: (200, found), ("DELETE", path): (200, {"name": "operation"})})
     assert guard.main([f"{google.url}/", NODE, str(time.time() - 1)]) == 0
-    assert asked_of_the_api(google) == [ASK, ("DELETE", path)]
+    assert asked_of_the_api(google) == [ASK, LABEL, ("DELETE", path)]
     deleted = found.get("queuedResource", NODE)
     assert capsys.readouterr().out == f"its time is up: deleting {deleted}; its data disk stays\n"
 
@@ -102,7 +105,7 @@ def test_a_node_that_goes_between_the_question_and_the_deletion_is_as_well_gone(
     guard: ModuleType, google: Google
 ) -> None:
     assert guard.main([google.url, NODE, "0"]) == 0  # nothing answers DELETE but with 404
-    assert asked_of_the_api(google) == [ASK, ("DELETE", f"/v2/{NODE}")]
+    assert asked_of_the_api(google) == [ASK, LABEL, ("DELETE", f"/v2/{NODE}")]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -147,3 +150,44 @@ def test_check_asks_and_deletes_nothing(
 def test_other_arguments_are_explained(guard: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert guard.main([]) == 2
     assert "tpu_guard.py ENDPOINT NODE DEADLINE" in capsys.readouterr().err
+
+
+def labels_given(google: Google) -> list[dict[str, str]]:
+    given = [body for (method, _), body in zip(google.asked, google.bodies, strict=True) if method == "PATCH"]
+    return [json.loads(body)["labels"] for body in given]
+
+
+def test_the_reason_is_a_label_beside_the_others_before_the_node_is_deleted(
+    guard: ModuleType, google: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits until Google has written it: a deletion would cancel the change."""
+    monkeypatch.setattr(guard, "LOOK_EVERY", 0)
+    operation = ("GET", "/v2/operations/1")
+    google.answers |= {
+        ASK: (200, {"name": NODE, "labels": {"owner": "me", "tpuops-ended": "idle-5"}}),
+        LABEL: (200, {"name": "operations/1"}),
+        operation: (200, {"name": "operations/1", "done": True}),
+    }
+    assert guard.main([google.url, NODE, "0"]) == 0
+    assert asked_of_the_api(google) == [ASK, LABEL, operation, ("DELETE", f"/v2/{NODE}")]
+    assert labels_given(google) == [{"owner": "me", "tpuops-ended": "time-up"}]
+
+
+def test_a_label_that_google_refuses_does_not_keep_the_node(
+    guard: ModuleType, google: Google, capsys: pytest.CaptureFixture[str]
+) -> None:
+    google.answers |= {LABEL: (403, "denied"), ("DELETE", f"/v2/{NODE}"): (200, {})}
+    assert guard.main([google.url, NODE, "0"]) == 0
+    told = capsys.readouterr()
+    assert told.out == f"its time is up: deleting {NODE}; its data disk stays\n"
+    assert "the node has no label tpuops-ended: PATCH" in told.err
+
+
+@pytest.mark.parametrize("state", ["DELETING", "STOPPING", "STOPPED"])
+def test_what_ends_already_is_left_alone(
+    guard: ModuleType, google: Google, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    google.answers[ASK] = (200, {"name": NODE, "state": state})
+    assert guard.main([google.url, NODE, "0"]) == 0
+    assert asked_of_the_api(google) == [ASK]
+    assert capsys.readouterr().out == f"{NODE} is {state} already\n"

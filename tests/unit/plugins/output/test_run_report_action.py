@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 
 from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing
 
@@ -56,6 +57,43 @@ def test_the_start_asks_google_nothing(shown: list[str]) -> None:
         "Price:     9.635 USD an hour (node 9.600, disk 0.035)",
     ]
     assert [line.strip() for line in shown if "prices of" in line] == [NOTE]
+
+
+LABELLED = {"zone": A, "kind": "nodes", "verb": "update", "time": "2026-11-24T04:00:00Z", "ended": "idle-30"}
+DELETED = {"zone": A, "kind": "nodes", "verb": "delete", "time": "2026-11-24T04:00:01Z"}
+IDLE = "30 minutes without a job, a request or a login"
+
+
+def test_the_start_names_the_limit_and_refuses_what_cannot_be(shown: list[str]) -> None:
+    cloud = FakeCloud()
+    play(cloud, phase="start", limits={"hours": 2, "idle_minutes": 30})
+    assert f"Limit:     it deletes itself 2 hours after its creation, and after {IDLE}" in shown
+    spot = [{**CANDIDATES[0], "provisioning": "spot"}]
+    stopped = {"idle_minutes": 30, "idle_action": "stopped"}
+    with pytest.raises(AnsibleActionFail, match=r"^tpu_vm_idle_action: "):
+        play(cloud, phase="start", candidates=spot, limits=stopped)
+    assert cloud.calls == []
+
+
+def test_the_status_says_that_the_node_deleted_itself(shown: list[str]) -> None:
+    play(FakeCloud(history=[LABELLED, DELETED]))
+    told = f"TPU VM n deleted itself after {IDLE} (tpu_vm_max_idle_minutes), at 2026-11-24T04:00:01Z."
+    assert shown.count(told) == 1
+
+
+def test_the_status_says_that_the_node_stopped_itself(shown: list[str]) -> None:
+    cloud = FakeCloud(history=[LABELLED, DELETED])
+    cloud.add_node(A, "STOPPED", labels={**OURS, "tpuops-ended": "idle-30"})
+    play(cloud)
+    told = f"  TPU VM n stopped itself after {IDLE} (tpu_vm_max_idle_minutes)."
+    assert told in shown
+    assert "deleted itself" not in "\n".join(shown)
+
+
+def test_the_status_goes_on_where_google_remembers_nothing(shown: list[str]) -> None:
+    cloud = FakeCloud(silent={A: "api_disabled"})
+    play(cloud)
+    assert "itself" not in "\n".join(shown)
 
 
 def test_the_note_about_prices_is_told_once_in_a_run(shown: list[str]) -> None:
