@@ -335,7 +335,7 @@ class Ladder:
         if len(here) > 1:
             raise self._refused(
                 f"There is a disk {name} in each of {', '.join(here)}, and the data of this run can be on "
-                "one only. Leave candidates in its zone alone, delete the other, or name another disk."
+                "one only. Keep only the candidates in its zone, delete the other disk, or name a new one."
             )
         if not here and elsewhere:
             raise self._refused(
@@ -637,8 +637,8 @@ class Ladder:
         here = [disk["zone"] for disk in found if self._ours(disk)]
         if len(here) > 1:
             raise self._refused(
-                f"There is a disk {name} in each of {', '.join(here)}. Leave candidates in the zone of the "
-                "one that is to be deleted alone."
+                f"There is a disk {name} in each of {', '.join(here)}. Keep only the candidates in the "
+                "zone of the disk to delete."
             )
         for zone in here:
             # A check run still sees the node that the disk is attached to.
