@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 30  # words
 
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "environments/README.md", "roles/*/README.md")
 #: The beginning of a sentence that may be long, and why.
 EXCEPTIONS: dict[str, str] = {
     "import importlib.util, sys": "a program that is handed to Python, not a text",
@@ -110,9 +111,10 @@ def name(path: Path) -> str:
 
 
 def everything() -> Iterator[Sentence]:
-    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        if not document.name.endswith(".ja.md"):  # Japanese has no spaces between words
-            yield from of_document(document)
+    for pattern in DOCUMENTS:
+        for document in sorted(ROOT.glob(pattern)):
+            if not document.name.endswith(".ja.md"):  # Japanese has no spaces between words
+                yield from of_document(document)
     for path, text in messages():
         yield from sentences(name(path), text)
 
