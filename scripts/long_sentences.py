@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,13 @@ def everything() -> Iterator[Sentence]:
         yield from sentences(name(path), text)
 
 
-def messages() -> Iterator[tuple[Path, str]]:
-    """Every text of the code that may be a message."""
+@cache
+def messages() -> tuple[tuple[Path, str], ...]:
+    """Every text of the code that may be a message, and its file."""
+    return tuple(of_code())
+
+
+def of_code() -> Iterator[tuple[Path, str]]:
     for program in (*sorted((ROOT / "plugins").rglob("*.py")), *sorted(ROOT.glob("roles/*/files/*.py"))):
         if program.parent.name != "doc_fragments":
             yield from ((program, text) for text in of_program(program))

@@ -86,7 +86,7 @@ class Candidate:
 
     @property
     def node_options(self) -> Json:
-        """What tpu_vm is told; how a queued node was come by is its queued resource's affair."""
+        """The arguments of tpu_vm. The queued resource of a queued node has those for its capacity."""
         tiers = {"on-demand": {"spot": False}, "spot": {"spot": True}, "reserved": {"reserved": True}}
         return {
             "zone": self.zone,
@@ -525,7 +525,7 @@ class Ladder:
                 self.play("gcp_disk", arguments)
         except ModuleFailed as left:
             raise LadderError(
-                f"{candidate}: {refusal} What was made for it could not be taken back: {left}",
+                f"{candidate}: {refusal} What was created for it could not be deleted: {left}",
                 left.failure,
                 self._told(),
             ) from left

@@ -148,3 +148,20 @@ def test_a_long_sentence_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(long_sentences.EXCEPTIONS, "word word", "a reason")
     assert long_sentences.unexpected(found) == []
     assert len(long_sentences.unexpected([])) == 1
+
+
+#: One word for one thing: what a message does not say, and the word that it says instead.
+OTHER_WORDS = {
+    r"(took|taken?) (\w+ ){0,4}(away|back)": "preempted, or deleted",
+    r"(?<![-_])(silent|unwell)": "unreachable, or unhealthy",
+    r"(mak(es?|ing)|made) (\w+ ){0,3}(again|anew)": "create again",
+    r"without us|affair|come by|alone, delete": "what it means",
+}
+
+
+@pytest.mark.parametrize("words", OTHER_WORDS)
+def test_a_message_has_one_word_for_one_thing(words: str) -> None:
+    pattern = re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
+    texts = [(path, text) for path, text in long_sentences.messages() if " " in text]  # no key, no name
+    found = [f"{name(path)}: {text}" for path, text in texts if pattern.search(text)]
+    assert found == [], OTHER_WORDS[words]
