@@ -19,6 +19,8 @@ import yaml
 from tests import readme
 from tests.readme import Command
 
+from .roles.conftest import load
+
 settings: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,3 +174,20 @@ def test_another_command_is_run_by_a_test_or_needs_a_cloud(command: Command) -> 
     found = [where for begin, where in RUN_BY.items() if command.text.startswith(begin)]
     assert found
     assert [where for where in found if where == CLOUD or (ROOT / where).is_file()] == found
+
+
+def test_the_commands_of_messages_name_playbooks_tags_and_settings_that_there_are(tags: set[str]) -> None:
+    """A field of a message is X, and not looked at."""
+    found, wrong = 0, []
+    for path, text in load("scripts/long_sentences.py").messages():
+        if path.parent.name == "files" and "ansible" not in text:
+            continue  # a program's own options
+        books = re.findall(r"ansible-playbook (?:-i \S+ )?((?:playbooks/)?[a-z_]+\.yml)", text)
+        named = re.findall(r"--tags ([a-z_,]+)", text)
+        named_settings = re.findall(r"-e ([a-z_]+)=", text)
+        found += len(books) + len(named) + len(named_settings)
+        wrong += [f"{path.name}: {book}" for book in books if not playbook_of(book).is_file()]
+        wrong += [f"{path.name}: --tags {each}" for each in named if not {*each.split(",")} - {""} <= tags]
+        wrong += [f"{path.name}: -e {name}" for name in named_settings if name not in settings.known()]
+    assert found > 50
+    assert wrong == []
