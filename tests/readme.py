@@ -13,6 +13,7 @@ PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 SETTINGS = sorted((ROOT / "inventories").rglob("*.yml"))
 DOCUMENTS = (
     ROOT / "README.md",
+    ROOT / "README.ja.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("roles/*/README.md")),
 )

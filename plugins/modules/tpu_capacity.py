@@ -13,7 +13,7 @@ version_added: 0.2.0
 description:
   - Tries candidates, which are zones, accelerator types and kinds of capacity, in order until one gives a TPU
     VM, and makes its data disk where that is.
-  - A lack of capacity or of quota, a node that is taken back while it is made, and a candidate's time being
+  - A lack of capacity or of quota, a node that is preempted during its creation, and a candidate's time being
     up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
   - Zones, types and versions of all candidates are checked before anything is made.
   - What has the labels C(created-by) and C(owner) that this would give it is ours. What is not, a TPU VM, a

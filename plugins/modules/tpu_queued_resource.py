@@ -61,7 +61,7 @@ options:
       resource's name by default.
     type: str
   spot:
-    description: Whether the nodes are spot nodes, cheaper and taken back at any time.
+    description: Whether the nodes are spot nodes, which are cheaper and may be preempted at any time.
     type: bool
   guaranteed:
     description: Whether the nodes are of the guaranteed tier, which Google does not take back.

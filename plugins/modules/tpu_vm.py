@@ -51,7 +51,7 @@ options:
     choices: [present, absent, started, stopped]
     default: present
   spot:
-    description: Whether it is a spot node, cheaper and taken back at any time. It cannot change.
+    description: Whether it is a spot node, cheaper, and preempted at any time. It cannot change.
     type: bool
   preemptible:
     description: Whether it is preemptible, the older form of O(spot), which ends after 24 hours. It cannot
@@ -203,7 +203,7 @@ class Node(TpuResource):
         made = self.read()
         if made is None or self.is_dead(made):
             self.clean_up()
-            raise Preempted(f"The TPU VM {self.name} was taken back as soon as it was there")
+            raise Preempted(f"The TPU VM {self.name} was preempted during its creation")
         return made
 
     def update(
@@ -218,7 +218,7 @@ class Node(TpuResource):
             queued = tpu.short_name(current["queuedResource"])
             raise PreconditionFailed(
                 f"The TPU VM {self.name} ({current.get('state')}) belongs to the queued resource {queued}",
-                remedy="Make that anew with tpuops.maxtext.tpu_queued_resource, or delete it first.",
+                remedy="Create that again with tpuops.maxtext.tpu_queued_resource, or delete it first.",
             )
 
     def delete(self, current: dict[str, Any]) -> None:

@@ -86,7 +86,7 @@ class Candidate:
 
     @property
     def node_options(self) -> Json:
-        """What tpu_vm is told; how a queued node was come by is its queued resource's affair."""
+        """The arguments of tpu_vm. The queued resource of a queued node has those for its capacity."""
         tiers = {"on-demand": {"spot": False}, "spot": {"spot": True}, "reserved": {"reserved": True}}
         return {
             "zone": self.zone,
@@ -346,7 +346,7 @@ class Ladder:
         if len(here) > 1:
             raise self._refused(
                 f"There is a disk {name} in each of {', '.join(here)}, and the data of this run can be on "
-                "one only. Leave candidates in its zone alone, delete the other, or name another disk."
+                "one only. Keep only the candidates in its zone, delete the other disk, or name a new one."
             )
         if not here and elsewhere:
             raise self._refused(
@@ -536,7 +536,7 @@ class Ladder:
                 self.play("gcp_disk", arguments)
         except ModuleFailed as left:
             raise LadderError(
-                f"{candidate}: {refusal} What was made for it could not be taken back: {left}",
+                f"{candidate}: {refusal} What was created for it could not be deleted: {left}",
                 left.failure,
                 self._told(),
             ) from left
@@ -651,8 +651,8 @@ class Ladder:
         here = [disk["zone"] for disk in found if self._ours(disk)]
         if len(here) > 1:
             raise self._refused(
-                f"There is a disk {name} in each of {', '.join(here)}. Leave candidates in the zone of the "
-                "one that is to be deleted alone."
+                f"There is a disk {name} in each of {', '.join(here)}. Keep only the candidates in the "
+                "zone of the disk to delete."
             )
         for zone in here:
             # A check run still sees the node that the disk is attached to.

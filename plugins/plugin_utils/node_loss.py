@@ -40,7 +40,7 @@ class NodeLost(Exception):
         self.name, self.state = name, state
         self.kind = "preempted" if state in DEAD else "lost"
         first = f"{DELETE[0].upper()}{as_started(DELETE[1:])}, and run" if state in UNWELL else "Run"
-        verb = "starts" if state in STOPPED else "makes"
+        verb = "starts" if state in STOPPED else "creates"
         super().__init__(
             f"the TPU VM {name} is {state}. {first} the same command again: it {verb} the TPU VM again, with "
             "the same disk, and goes on from what is there."
@@ -112,8 +112,8 @@ class Watch:
     def silent(self) -> str:
         """What to do when the machine does not answer and Google calls the node READY."""
         return (
-            f"Google says that the TPU VM {self.name} is READY: if it stays silent, {as_started(DELETE)}, "
-            "and run the same command again"
+            f"Google says that the TPU VM {self.name} is READY. If it stays unreachable, "
+            f"{as_started(DELETE)}, and run the same command again"
         )
 
 

@@ -135,7 +135,7 @@ def test_another_stage_and_a_run_without_recoveries_left_say_what_to_do(site: Si
         assert "Recovery" not in run.words
     told = "the TPU VM tpu-v5e-8 is PREEMPTED. Run the same command again"
     assert told in converting.words
-    assert f"{told}: it makes the TPU VM again, with the same disk" in attached.words
+    assert f"{told}: it creates the TPU VM again, with the same disk" in attached.words
     assert "That was tried 1 times (tpu_vm_max_recoveries)." in attached.words
     assert site.nodes() == ["PREEMPTED"]
 

@@ -21,7 +21,7 @@ class GcpError(Exception):
     code:    HTTP status, or the canonical (gRPC) code of a failed operation; 0 if there was no answer.
     reason:  Google's word for it (SERVICE_DISABLED, RESOURCE_EXHAUSTED, ...), "" if none.
     details: the `details` of the error as the API sent them.
-    operation: name of what goes on without us, "" if nothing does that is known of.
+    operation: name of the operation that goes on, "" if nothing does that is known of.
     """
 
     kind = "api"
@@ -72,7 +72,7 @@ class QuotaExceeded(GcpError):
 
 class Preempted(GcpError):
     kind = "preempted"
-    remedy = "The capacity was taken back during creation: run again, or take on-demand capacity."
+    remedy = "Run the same command again, or take on-demand capacity."
 
 
 class ApiDisabled(GcpError):
@@ -127,7 +127,9 @@ class OperationTimeout(GcpError):
     """The wait ended, the operation goes on; running again takes it up."""
 
     kind = "timeout"
-    remedy = "It goes on without us: run again to wait for it further, with a longer wait_timeout if need be."
+    remedy = (
+        "The operation goes on at Google. Run again to wait for it, with a longer wait_timeout if needed."
+    )
 
 
 class MissingLibrary(GcpError):

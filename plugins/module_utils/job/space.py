@@ -20,7 +20,7 @@ BLOCK = 512  # bytes, the unit of st_blocks
 GIGABYTE = 1e9
 #: What to do about a full disk.
 GROW = (
-    "Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the whole playbook again: the "
+    "Delete what is not needed, or set a higher tpu_vm_disk_size_gb and run the whole playbook again. The "
     "disk and its file system grow, and the job goes on from what is there."
 )
 #: What to do about a disk that fails.
@@ -48,8 +48,8 @@ def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
     if needed > free:
         raise JobError(
             f"job {paths.name} is about to write {gigabytes(needed)}, but the disk of {where} has "
-            f"{gigabytes(free)} left: delete what is not needed, or grow the disk (a higher "
-            "tpu_vm_disk_size_gb, then run this again from the start: the file system grows with it)"
+            f"{gigabytes(free)} left. Delete what is not needed. Or set a higher tpu_vm_disk_size_gb and run "
+            "the whole playbook again: the disk and its file system grow"
         )
     return {"path": where, "used": used(where), "needed": needed or None}
 

@@ -126,8 +126,8 @@ def for_a_run(message: str, run: str | None) -> str:
 
 
 ROUNDED = (
-    "weight_dtype: bfloat16 loses most of the training: at a learning rate of 2e-5 the update of 61 to 89 % "
-    "of the weights is smaller than half a unit in their last place, and is rounded away. Choose a "
+    "weight_dtype: bfloat16 loses most of the training. At a learning rate of 2e-5 the update of 61 to 89 % "
+    "of the weights is less than half a unit in their last place, and is rounded away. Choose a "
     "tpu_vm_accelerator_type with more memory and sft_weight_dtype=float32, or a higher learning_rate."
 )
 

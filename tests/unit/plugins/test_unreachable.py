@@ -32,7 +32,7 @@ def test_the_remedy_follows_what_ssh_says(tmp_path: Path, ignored: bool, status:
         check=False,
     )
     assert done.returncode == status, done.stdout + done.stderr
-    assert ("tpu cannot be reached." in done.stdout) == (not ignored)
+    assert ("tpu is unreachable." in done.stdout) == (not ignored)
     assert ("Run the same command again" in done.stdout) == (not ignored)
     command = f"ansible-playbook -i {inventory} tpuops.maxtext.teardown"
     assert (f"{command}, which keeps the disk" in done.stdout) == (not ignored)

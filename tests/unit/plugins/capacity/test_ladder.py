@@ -468,7 +468,7 @@ def test_a_queued_one_ends_in_its_node() -> None:
 def test_what_cannot_be_taken_back_stops_the_ladder() -> None:
     cloud = FakeCloud(refuses={(A, "on-demand"): "stockout"})
     cloud._gone = lambda *_: {"failed": True, "msg": "no", "failure": {"kind": "transport"}}  # type: ignore[method-assign]
-    with pytest.raises(LadderError, match="could not be taken back: no") as stopped:
+    with pytest.raises(LadderError, match="could not be deleted: no") as stopped:
         ladder(cloud, candidate(A), candidate(B)).climb()
     assert stopped.value.failure["kind"] == "transport"
     assert cloud.asked("tpu_vm") == [A]

@@ -316,7 +316,7 @@ def test_a_node_that_is_being_created_is_taken_up(api: Api, run: Run) -> None:
             "quota",
             "quota",
         ),
-        ({"code": 3, "message": "The node was preempted during creation"}, "preempted", "run again"),
+        ({"code": 3, "message": "The node was preempted during creation"}, "preempted", "Run the same"),
         ({"code": 13, "message": "An internal error"}, "unavailable", "later"),
     ],
 )

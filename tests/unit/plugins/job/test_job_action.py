@@ -487,7 +487,7 @@ def test_a_lost_node_is_a_failure_that_can_be_rescued(
     result = action.run(task_vars={})
     assert (result["failed"], result["failure"]["kind"], result["failure"]["reason"]) == (True, kind, state)
     assert result["reached"]["step"] == 2
-    assert f"it {'starts' if state == 'STOPPED' else 'makes'} the TPU VM again" in result["msg"]
+    assert f"it {'starts' if state == 'STOPPED' else 'creates'} the TPU VM again" in result["msg"]
     assert clock[0] < 60
     assert all("node" not in arguments for _name, arguments in action.calls)
 
