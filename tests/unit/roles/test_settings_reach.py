@@ -85,7 +85,12 @@ def inventory(name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in INVENTORIES[name]:
         found |= yaml.safe_load((expressions.ROOT / path).read_text(encoding="utf-8"))
-    return found | {"localcloud": LOCALCLOUD, "hf_token": "hf_x", "hf_username": "me"}
+    return found | {
+        "inventory_dir": str(expressions.ROOT / "inventories" / name),
+        "localcloud": LOCALCLOUD,
+        "hf_token": "hf_x",
+        "hf_username": "me",
+    }
 
 
 @pytest.mark.usefixtures("compiled_once")
