@@ -154,11 +154,11 @@ class ActionModule(ModuleAction):
                 display.display(f"{ladder.name}  {won}: {line['cost']}")
             return
         if result["there"]:
-            verb = "would be changed" if result["changed"] else "is there, nothing is to be made"
+            verb = "would be changed" if result["changed"] else "is there, nothing is to be created"
             display.display(f"{ladder.name}  {won}: {verb}")
             shown = [line for line in plan["candidates"] if line["label"] == won]
         else:
-            display.display(f"{ladder.name}  would be made by the first of these that has capacity:")
+            display.display(f"{ladder.name}  would be created by the first of these that has capacity:")
             shown = plan["candidates"]
         for number, line in enumerate(shown, 1):
             display.display(f"  {number}. {line['label']}: {line['cost']}")

@@ -198,7 +198,7 @@ def main() -> None:
             try:
                 os.makedirs(path, exist_ok=True)
             except OSError as error:
-                module.fail_json(msg=f"paths: {path} cannot be made: {error.strerror}.")
+                module.fail_json(msg=f"paths: {path} cannot be created: {error.strerror}.")
         elif options["recursive"] and options["owner"] and not module.check_mode:
             try:
                 take_over(path, module.params["owner"], 0 if roots else None)

@@ -95,7 +95,7 @@ class Pair:
         if derived and given.split()[:2] != derived.split()[:2]:
             raise InvalidArgument(
                 f"path: {self.public} is not the public half of {self.private}, so nobody could log in",
-                remedy=f"Move {self.public} away, and it is made from {self.private}; or name another key.",
+                remedy=f"Move {self.public} away, to have it created anew, or name another key.",
             )
         return line
 
@@ -133,7 +133,7 @@ class Pair:
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.module.params["comment"]]
         status, _out, error = self.module.run_command([*argv, "-f", str(self.private)])
         if status:
-            raise InvalidArgument(f"path: {self.private} cannot be made: {error.strip()}")
+            raise InvalidArgument(f"path: {self.private} cannot be created: {error.strip()}")
         return self.public.read_text(encoding="utf-8").strip()
 
     def _derived(self) -> str:
@@ -143,7 +143,7 @@ class Pair:
         if status and "passphrase" not in error:
             raise InvalidArgument(
                 f"path: {self.private} is no private key that SSH can use: {error.strip()}",
-                remedy="Name another path, or move that file away, and a key is made.",
+                remedy="Name another path, or move that file away, and a key is created.",
             )
         return "" if status else str(out.strip())
 
@@ -151,7 +151,7 @@ class Pair:
         if not derived:
             raise InvalidArgument(
                 f"path: {self.private} has a passphrase, and {self.public} is not there",
-                remedy=f"Make it: ssh-keygen -y -f {self.private} > {self.public}",
+                remedy=f"Create it: ssh-keygen -y -f {self.private} > {self.public}",
             )
         self.changed = True
         if not self.module.check_mode:

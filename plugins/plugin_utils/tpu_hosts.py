@@ -41,7 +41,7 @@ KEPT = (
     *("name", "id", "state", "health", "acceleratorType", "runtimeVersion", "labels", "queuedResource"),
     *("networkEndpoints", "networkConfigs", "schedulingConfig"),
 )
-ADD_KEY = "Run the role tpu_vm with tpu_vm_os_login, or tpuops.maxtext.gcp_oslogin_key, which make it."
+ADD_KEY = "Run the role tpu_vm with tpu_vm_os_login, or tpuops.maxtext.gcp_oslogin_key, which create it."
 BASTION = re.compile(r"(?P<login>(?:[A-Za-z0-9_][\w.-]*@)?[A-Za-z0-9_][\w.-]*)(?::(?P<port>[0-9]{1,5}))?")
 
 

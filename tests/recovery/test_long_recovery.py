@@ -23,7 +23,7 @@ def test_training_ends_with_the_node_whose_time_is_up(site: Site) -> None:
         site.wait_until_no_node()
         if f"step 7/{STEPS}" in run.words:
             break
-    ended = r"It deleted itself, [\d.]+ hours after it was made \(tpu_vm_max_hours\)\."
+    ended = r"It deleted itself, [\d.]+ hours after it was created \(tpu_vm_max_hours\)\."
     assert re.search(ended, run.words), run.words
     assert "Recovery" not in run.words
     assert site.disks() == [DISK]

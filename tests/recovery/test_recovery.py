@@ -175,7 +175,7 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     # It does not recover from this loss, and changes nothing.
     hours = ("-e", "tpu_vm_max_hours=2")
     told = words(site.play(site.book(limit, over, delete, fail, rescue="recover"), *hours, status=2).output)
-    assert "It deleted itself, 2 hours after it was made (tpu_vm_max_hours)." in told
+    assert "It deleted itself, 2 hours after it was created (tpu_vm_max_hours)." in told
     assert told.count("Recovery") == 0
     assert site.nodes() == []
 
@@ -228,7 +228,7 @@ def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> Non
     both = site.home / "silent.json"
     both.write_text(json.dumps(plays))
     run = site.begin(str(both), "-vvv")
-    run.wait_until_told(r"TASK \[tpuops.maxtext.tpu_vm : Wait until a machine that was just made")
+    run.wait_until_told(r"TASK \[tpuops.maxtext.tpu_vm : Wait until a machine that was just created")
     run.wait_until_told(r"\(255, b'")  # SSH's status and output after an attempt that failed
     site.localcloud("machine", "heal", NODE)
     run.succeed()

@@ -154,7 +154,7 @@ def test_a_long_sentence_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 OTHER_WORDS = {
     r"(took|taken?) (\w+ ){0,4}(away|back)": "preempted, or deleted",
     r"(?<![-_])(silent|unwell)": "unreachable, or unhealthy",
-    r"(mak(es?|ing)|made) (\w+ ){0,3}(again|anew)": "create again",
+    r"makes?|made|making": "create",
     r"without us|affair|come by|alone, delete": "what it means",
 }
 

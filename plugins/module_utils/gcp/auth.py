@@ -166,7 +166,7 @@ def _service_account(settings: AuthSettings) -> Any:
         # The parser's message could quote the key.
         raise InvalidArgument(
             f"{source} is not the key file of a service account",
-            remedy="Give the JSON file that Google made.",
+            remedy="Give the JSON file that Google created.",
         ) from error
 
 

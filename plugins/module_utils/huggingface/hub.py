@@ -165,7 +165,7 @@ def explain(error: Exception, repo: str, option: str, endpoint: str, has_token: 
     if type(error).__name__ == "HFValidationError":
         return HubError(f"{option}: {repo!r} is not the name of a repository: {error}")
     if status == 401 and has_token:
-        return HubError(f"token: {endpoint} refused it: make a new one in the settings of the account")
+        return HubError(f"token: {endpoint} refused it: create a new one in the settings of the account")
     if status == 401:
         return HubError(f"token: is not set; {repo} needs one, or there is no such repository at {endpoint}")
     if status == 403:

@@ -440,7 +440,7 @@ def main(arguments: list[str]) -> int:
     option("--tokenizer", help="repository of the tokenizer of the training, by default the base")
     option("--tokenizer-revision", help="its branch, tag or commit, by default the base's")
     option("--output", required=True, type=Path, help="directory of the export")
-    option("--about", type=json.loads, default={}, help="what it is made of, as JSON")
+    option("--about", type=json.loads, default={}, help="what it consists of, as JSON")
     option("module", help="MaxText's converter")
     option("arguments", nargs=argparse.REMAINDER, help="its arguments")
     try:

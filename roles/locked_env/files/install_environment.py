@@ -135,7 +135,7 @@ def make_environment(uv: str, options: argparse.Namespace) -> None:
     except subprocess.CalledProcessError as error:
         setting = python_setting(options.role)
         raise InstallError(
-            f"{setting}: uv can make no environment with Python {options.python}; its reason "
+            f"{setting}: uv can create no environment with Python {options.python}; its reason "
             f"stands above. Where this machine can download none, install one and give its path."
         ) from error
 
@@ -260,7 +260,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     option("--role", required=True, help="role whose variables the messages name")
     option("--lock", type=Path, required=True, help="file of pinned requirements, uv among them")
     option("--prefix", type=Path, required=True, help="directory of the environment")
-    option("--link", type=Path, required=True, help="symbolic link to make to it")
+    option("--link", type=Path, required=True, help="symbolic link to create to it")
     option("--python", required=True, help="version or path of the interpreter")
     option("--uv-cache", type=Path, required=True, help="directory of uv's cache")
     option("--find-links", action="append", default=[], help="directory of wheels to look in as well")

@@ -228,9 +228,9 @@ def main(arguments: list[str]) -> int:
     option = parser.add_argument
     option("command", choices=["start"])
     option("--unit", required=True, help="name of the service")
-    option("--key-file", type=Path, required=True, help="file with the API key, made when missing")
+    option("--key-file", type=Path, required=True, help="file with the API key, created when missing")
     option("--health", required=True, help="URL that answers 200 when the server is ready")
-    option("--mark", type=Path, required=True, help="file to make once it is")
+    option("--mark", type=Path, required=True, help="file to create once it is")
     option("--timeout", type=float, required=True, help="seconds to wait")
     return start(parser.parse_args(arguments))
 

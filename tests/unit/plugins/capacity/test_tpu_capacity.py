@@ -76,7 +76,7 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
     }
     result = play(FakeCloud(), check=True, candidates=[PLACE, elsewhere])
     assert shown == [
-        "n  would be made by the first of these that has capacity:",
+        "n  would be created by the first of these that has capacity:",
         "  1. us-west1-c v5litepod-8 on-demand: 9.700 USD an hour (node 9.600, disk 0.100)",
         "  2. us-west4-a v5litepod-8 queued spot: no price known for v5litepod-8 (spot) in us-west4 and "
         "pd-balanced in us-west4 (give chip_hour.v5e.us-west4.spot and disk_gb_month.pd-balanced.us-west4 in "
@@ -117,7 +117,7 @@ def test_a_plan_of_what_is_there(shown: list[str]) -> None:
     play(cloud)
     shown.clear()
     play(cloud, check=True)
-    assert shown[0] == "n  us-west1-c v5litepod-8 on-demand: is there, nothing is to be made"
+    assert shown[0] == "n  us-west1-c v5litepod-8 on-demand: is there, nothing is to be created"
 
 
 def test_a_failure_tells_its_kind_and_the_refusals(shown: list[str]) -> None:
