@@ -59,6 +59,7 @@ COLLECTIONS: dict[str, tuple[type, str, str]] = {
     "list": (list, "a list", '["NAME=VALUE"]'),
     "dict": (dict, "a dictionary", '{"NAME": "VALUE"}'),
 }
+EMPTY = "'' (empty)"
 
 
 def setting_problems(settings: list[dict[str, Any]]) -> list[str]:
@@ -78,11 +79,8 @@ def problem(setting: dict[str, Any]) -> str | None:
         )
     if kind == "choice":
         choices = setting["choices"]
-        return (
-            None
-            if value in choices
-            else f"{name}: {value!r} is none of {', '.join(choices)}. Set one of them."
-        )
+        shown = ", ".join(each or EMPTY for each in choices)
+        return None if value in choices else f"{name}: {value!r} is none of {shown}. Set one of them."
     if kind == "directory":
         if is_directory(value):
             return None

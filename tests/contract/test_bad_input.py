@@ -97,7 +97,10 @@ BAD = {
         {"tensor_parallel_size": "two"},
         ["tensor_parallel_size: 'two' is not a whole number above 0"],
     ),
-    "a data type that there is not": ({"sft_weight_dtype": "fp32"}, ["sft_weight_dtype", "fp32", "float32"]),
+    "a data type that there is not": (
+        {"sft_weight_dtype": "fp32"},
+        ["sft_weight_dtype: 'fp32' is none of bfloat16, float32. Set one of them."],
+    ),
     "a model at no revision": ({"hf_revision": "v9"}, ["hf_revision: ", "no branch, tag or commit 'v9'"]),
     "a data set at no revision": (
         {"dataset_revision": "v9"},

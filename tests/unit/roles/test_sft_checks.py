@@ -58,6 +58,9 @@ def test_inputs_that_differ_from_those_of_the_checkpoints() -> None:
     assert variable("sft_other_inputs", **begun) == []
     assert variable("sft_other_inputs", **begun, sft_weight_dtype="bfloat16") == ["weight_dtype"]
     assert variable("sft_other_inputs", **begun, hf_revision=COMMIT) == []
+    # Only the machine that trains has these files; the program there compares them.
+    begun["common_checkpoints"]["latest_about"] = about | {"formatting_files": {"rows": "0"}}
+    assert variable("sft_other_inputs", **begun) == []
     assert variable("sft_other_inputs", common_jobs={"jobs": []}, common_checkpoints={"latest_step": 3}) == []
     assert variable("sft_other_inputs") == []
 
@@ -91,6 +94,13 @@ def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], 
         ({"maxtext_arguments": "a=b"}, ["maxtext_arguments: 'a=b' is not a list"]),
         ({"maxtext_environment": "a=b"}, ["maxtext_environment: 'a=b' is not a dictionary"]),
         ({"tpu_vm_candidates": "v6e-8"}, ["tpu_vm_candidates: 'v6e-8' is not a list"]),
+        ({"sft_weight_dtype": "float16"}, ["sft_weight_dtype: 'float16' is none of bfloat16, float32. Set"]),
+        (
+            {"common_base_dtype": "float16"},
+            ["common_base_dtype: 'float16' is none of auto, bfloat16, float32"],
+        ),
+        ({"sft_profiler": "nsys"}, ["sft_profiler: 'nsys' is none of xplane, '' (empty). Set"]),
+        ({"sft_profiler": ""}, []),
         ({"steps": "0", "sft_num_epoch": "-2"}, ["steps: '0'", "sft_num_epoch: '-2'"]),
         ({"steps": "200", "per_device_batch_size": "2", "learning_rate": "1e-5"}, []),
         ({}, []),
