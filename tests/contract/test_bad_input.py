@@ -68,6 +68,10 @@ BAD = {
         {"sft_arguments": ["lora.enable_lora=True"]},
         ["sft_arguments: lora.enable_lora", "an adapter is trained", "Leave it out of sft_arguments"],
     ),
+    "an argument that changes the model in the export alone": (
+        {"export_arguments": ["base_emb_dim=64"]},
+        ["export_arguments: base_emb_dim is part of the model", "Move it to maxtext_arguments"],
+    ),
     "files in place of a data set": (
         {"dataset": "json", "sft_arguments": []},
         ["dataset: 'json' is no repository of the Hub", "Upload the files as a data set"],
