@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs MaxText's SFT trainer, with what MaxText does not pass on to the libraries below it.
 
-    train_sft.py --keep N (--minutes M | --period STEPS) [--dataset-commit C] [--tokenizer-commit C]
+    train_sft.py --keep N (--minutes M | --period STEPS) --dataset-commit C --tokenizer-commit C
                  [--about JSON] MODULE CONFIG KEY=VALUE...
 
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
@@ -362,8 +362,6 @@ def pin_dataset(settings: list[str], commit: str) -> None:
 def pin_tokenizer(settings: list[str], commit: str) -> list[str]:
     """The settings with the directory of the role's tokenizer at one commit in place of its repository."""
     repository = first(settings, "tokenizer_path")
-    if Path(repository).is_absolute():
-        return settings
     # All that is not weights: a tokenizer may need the model's configuration, and code.
     found = download.fetch(repository, commit, model_files.PUBLISHED, model_files.NOT_PUBLISHED)
     given = f"tokenizer_path={repository}"
@@ -475,8 +473,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--minutes", type=float, help="minutes between two checkpoints")
     when.add_argument("--period", type=int, help="steps between two checkpoints")
-    option("--dataset-commit", default="", help="commit of the data set on the Hub")
-    option("--tokenizer-commit", default="", help="commit of the tokenizer's repository on the Hub")
+    option("--dataset-commit", required=True, help="commit of the data set on the Hub")
+    option("--tokenizer-commit", required=True, help="commit of the tokenizer's repository on the Hub")
     option("--about", type=json.loads, default={}, help="what the checkpoints depend on, as JSON")
     option("module", help="name of MaxText's trainer")
     option("arguments", nargs=argparse.REMAINDER, help="its configuration file and settings")
@@ -491,15 +489,12 @@ def main(arguments: list[str]) -> None:
     end_with_any_thread()
     from absl import app
 
-    settings = options.arguments
-    if options.tokenizer_commit:
-        try:
-            settings = pin_tokenizer(settings, options.tokenizer_commit)
-        except download.Damaged as damaged:
-            print(f"error: {damaged}", file=sys.stderr, flush=True)
-            sys.exit(1)
-    if options.dataset_commit:
-        pin_dataset(settings, options.dataset_commit)
+    try:
+        settings = pin_tokenizer(options.arguments, options.tokenizer_commit)
+    except download.Damaged as damaged:
+        print(f"error: {damaged}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    pin_dataset(settings, options.dataset_commit)
     trainer = importlib.import_module(options.module)
     position = Position()
     change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about, position)

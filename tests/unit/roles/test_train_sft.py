@@ -668,10 +668,14 @@ class TestResult:
 
 
 def test_the_trainers_own_arguments_stay_as_they_are(trainer: ModuleType) -> None:
-    given = ["--keep", "3", "--minutes", "2.5", "--dataset-commit", "abc"]
+    given = ["--keep", "3", "--minutes", "2.5", "--dataset-commit", "abc", "--tokenizer-commit", "def"]
     options = trainer.parse_arguments([*given, "maxtext.train", "sft.yml", "run_name=x", "--flag"])
     assert (options.keep, options.minutes, options.period) == (3, 2.5, None)
-    assert (options.dataset_commit, options.tokenizer_commit, options.module) == ("abc", "", "maxtext.train")
+    assert (options.dataset_commit, options.tokenizer_commit, options.module) == (
+        "abc",
+        "def",
+        "maxtext.train",
+    )
     assert options.arguments == ["sft.yml", "run_name=x", "--flag"]
 
 
