@@ -479,9 +479,10 @@ _CONVERTERS: Mapping[str, Callable[[Setting, Any], Any]] = {
 def _check_choices(setting: Setting, value: Any) -> None:
     choices = [str(each) for each in setting.choices]
     if choices and str(value) not in choices:
-        meant = nearest(str(value), choices)
-        remedy = f"Did you mean {meant}?" if meant else f"Set it to {_or(choices)}."
-        raise Invalid(f"{_shown(setting, value)} is not one of {', '.join(choices)}. {remedy}")
+        meant = nearest(str(value), filter(None, choices))
+        shown = [each or "'' (empty)" for each in choices]
+        remedy = f"Did you mean {meant}?" if meant else f"Set it to {_or(shown)}."
+        raise Invalid(f"{_shown(setting, value)} is not one of {', '.join(shown)}. {remedy}")
 
 
 def _check_range(setting: Setting, value: Any) -> None:

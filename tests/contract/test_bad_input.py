@@ -69,6 +69,10 @@ BAD = {
         {"sft_arguments": ["lora.enable_lora=True"]},
         ["sft_arguments: lora.enable_lora", "an adapter is trained", "Leave it out of sft_arguments"],
     ),
+    "an argument that changes the model in the export alone": (
+        {"export_arguments": ["base_emb_dim=64"]},
+        ["export_arguments: base_emb_dim is part of the model", "Move it to maxtext_arguments"],
+    ),
     "files in place of a data set": (
         {"dataset": "json", "sft_arguments": []},
         ["dataset: 'json' is no repository of the Hub", "Upload the files as a data set"],
@@ -96,7 +100,10 @@ BAD = {
     ),
     "a misspelt setting": ({"stepss": 200}, ["stepss: is not a setting", "Did you mean steps?"]),
     "an old name": ({"sft_steps": 200}, ["sft_steps: is now called steps"]),
-    "a data type that there is not": ({"sft_weight_dtype": "fp32"}, ["sft_weight_dtype", "fp32", "float32"]),
+    "a data type that there is not": (
+        {"sft_weight_dtype": "fp32"},
+        ["sft_weight_dtype: 'fp32' is not one of bfloat16, float32."],
+    ),
     "a model at no revision": ({"hf_revision": "v9"}, ["hf_revision: ", "no branch, tag or commit 'v9'"]),
     "a data set at no revision": (
         {"dataset_revision": "v9"},

@@ -47,6 +47,9 @@ OPTIONS = {
     "weight_dtype": "sft_weight_dtype",
 }
 
+#: The same, where a stage has one of its own.
+OF_A_STAGE = {"export_arguments": {"weight_dtype": "export_weight_dtype"}}
+
 
 def is_set(value: str) -> bool:
     return value.strip("'\" ").lower() not in ("", "0", "false", "no", "none", "null")
@@ -134,8 +137,9 @@ def check(shared: list[str], own: Mapping[str, list[str]], environment: Mapping[
 
 def check_one(where: str, name: str, value: str) -> None:
     if name in OPTIONS:
+        option = OF_A_STAGE.get(where, {}).get(name, OPTIONS[name])
         raise HubError(
-            f"{where}: {name}: is set by an option of its own. Set {OPTIONS[name]} instead, and leave it out "
+            f"{where}: {name}: is set by an option of its own. Set {option} instead, and leave it out "
             f"of {where}"
         )
     cannot_work, reason = REFUSED.get(name.partition(".")[0], (is_off, ""))

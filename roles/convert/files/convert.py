@@ -8,8 +8,7 @@ arguments are its own. These things are added:
 
 - The version of MaxText must be the one in ABOUT.
 - The model is downloaded at COMMIT, all of it, and compared with what the Hub says of its files, before it is
-  converted. MaxText lists the files of the newest commit instead, and takes the tokenizer from there. REPO
-  may be a directory on this machine as well; it has no commit then.
+  converted. MaxText lists the files of the newest commit instead, and takes the tokenizer from there.
 - MaxText must compute what the model's configuration says: its rope, heads and epsilon, which no array shows.
 - ``save_dtype=auto`` stands for the smallest data type that rounds no tensor of the model.
 - What lies in DIR/0 already is removed, unless it is the whole result of the same inputs. Orbax would keep
@@ -33,14 +32,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tpuops import architecture, arrays, download, installed, manifest
+from tpuops import architecture, arrays, download, installed, manifest, tensors
 
-# What some repositories store beside the weights and no model reads.
-NO_WEIGHTS = ("rotary_emb.inv_freq", "masked_bias", "attn.bias")
 # What MaxText scales on the way in and back may be off by some last bits, of 8 in bfloat16, of 24 in float32.
 ROUNDING = {"bfloat16": 2.0**-7, "float32": 2.0**-21}
-# Of safetensors, those that bfloat16 would round.
-FINER = ("F16", "F32", "F64")
 # The converter's own options among the arguments; the others are settings of MaxText.
 OPTIONS = ("save_dtype", "lazy_load_tensors", "eager_load_method", "simulated_cpu_devices_count")
 
@@ -137,10 +132,10 @@ def same(result: Any, tensor: Any, dtype: str) -> bool:
     return bool((numpy.abs(result - wanted) <= ROUNDING[dtype] * numpy.abs(wanted)).all())
 
 
-def compare(tensors: Iterator[tuple[str, Any]], source: Source, dtype: str) -> int:
+def compare(read: Iterator[tuple[str, Any]], source: Source, dtype: str) -> int:
     """Compare what comes back with the source; the number of tensors. Raises Wrong for a difference."""
     seen = set()
-    for name, tensor in tensors:
+    for name, tensor in read:
         if name not in source.where:
             raise Wrong(
                 f"The base model has no tensor {name}, which MaxText reads for this model: check that model "
@@ -169,7 +164,7 @@ def is_spare(name: str, source: Source) -> bool:
     """Whether a model works without this tensor: a copy of the embedding where both are one, a buffer."""
     import numpy
 
-    if name.endswith(NO_WEIGHTS):
+    if tensors.is_buffer(name):
         return True
     embedding = next((other for other in source.where if other.endswith("embed_tokens.weight")), None)
     if name != "lm_head.weight" or embedding is None:
@@ -179,11 +174,8 @@ def is_spare(name: str, source: Source) -> bool:
 
 def with_dtype(settings: list[str], source: Source) -> list[str]:
     """The settings with a data type in place of save_dtype=auto: the smallest that rounds nothing."""
-    finer = [
-        name for name, dtype in source.dtypes().items() if dtype in FINER and not name.endswith(NO_WEIGHTS)
-    ]
-    chosen = "float32" if finer else "bfloat16"
-    settings = [f"save_dtype={chosen}" if each == "save_dtype=auto" else each for each in settings]
+    finer = tensors.finer(source.dtypes())
+    settings = tensors.with_dtype(settings, "save_dtype", "float32" if finer else "bfloat16")
     if finer and "save_dtype=bfloat16" in settings:
         print(
             f"{len(finer)} tensors of the base model, such as {finer[0]}, are rounded to bfloat16, as "
@@ -212,8 +204,8 @@ def convert(module: str, config: str, settings: list[str], source: str) -> tuple
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     option = parser.add_argument
-    option("--repository", required=True, help="the model on the Hub, or its directory")
-    option("--commit", default="", help="its commit; none for a directory")
+    option("--repository", required=True, help="the model on the Hub")
+    option("--commit", required=True, help="its commit")
     option("--output", required=True, help="directory of the result")
     option("--about", type=json.loads, required=True, help="what the result depends on, as JSON")
     option("module", help="name of MaxText's converter")
@@ -241,9 +233,7 @@ def main(arguments: list[str]) -> int:
             path.unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
     try:
-        directory = options.repository
-        if not Path(directory).is_absolute():
-            directory = str(download.fetch(options.repository, options.commit))
+        directory = str(download.fetch(options.repository, options.commit))
         print(f"the base model lies in {directory}", flush=True)
         check_architecture(directory, [options.config, *options.settings], options.repository)
         source = Source(directory)

@@ -40,15 +40,12 @@ from pathlib import Path
 from typing import Any
 
 from tpuops import architecture, checkpoints, download, installed, manifest, model_files
+from tpuops import tensors as of_model
 
 INDEX = "model.safetensors.index.json"
 EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"
 #: Of safetensors, as config.json calls them.
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-#: Those that bfloat16 would round.
-FINER = ("F16", "F32", "F64")
-#: Buffers that loaders compute themselves, and that only old repositories hold.
-COMPUTED = ("rotary_emb.inv_freq",)
 SHOWN = 3  # names in a message
 
 Shapes = dict[str, list[int]]
@@ -217,19 +214,13 @@ def base_tensors(base: str, revision: str) -> Tensors | None:
 
 def chosen_dtype(theirs: Tensors | None, trained_in: str | None) -> str:
     """What is published where nobody says: what the base is in, where the training kept that."""
-    finer = any(
-        dtype in FINER for name, (dtype, _shape) in (theirs or {}).items() if not name.endswith(COMPUTED)
-    )
+    finer = of_model.finer({name: dtype for name, (dtype, _shape) in (theirs or {}).items()})
     return "float32" if finer and trained_in != "bfloat16" else "bfloat16"
-
-
-def with_dtype(arguments: list[str], dtype: str) -> list[str]:
-    return [f"weight_dtype={dtype}" if each == "weight_dtype=auto" else each for each in arguments]
 
 
 def check_names(ours: set[str], theirs: set[str], base: str, tied: bool) -> None:
     """That the tensors are those of the base. A tied head is the embedding, which the base may hold twice."""
-    optional = {name for name in theirs if name.endswith(COMPUTED) or (tied and name.endswith(HEAD))}
+    optional = {name for name in theirs if of_model.is_buffer(name) or (tied and name.endswith(HEAD))}
     for names, verb, other in ((theirs - ours - optional, "lack", "has"), (ours - theirs, "have", "lacks")):
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -413,7 +404,8 @@ def export(options: argparse.Namespace) -> int:
     if problem := architecture.problem(options.arguments, read_config(base_files), options.base):
         raise ExportError(f"{problem}. What was trained without that must be trained again, as another run")
     theirs = base_tensors(options.base, options.revision)
-    arguments = with_dtype(options.arguments, chosen_dtype(theirs, trained_in))
+    dtype = chosen_dtype(theirs, trained_in)
+    arguments = of_model.with_dtype(options.arguments, "weight_dtype", dtype)
     note = ""
     if trained_in == "float32" and "weight_dtype=bfloat16" in arguments:
         note = " Trained in float32, published in bfloat16."

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs MaxText's SFT trainer, with what MaxText does not pass on to the libraries below it.
 
-    train_sft.py --keep N (--minutes M | --period STEPS) [--dataset-commit C] [--tokenizer-commit C]
+    train_sft.py --keep N (--minutes M | --period STEPS) --dataset-commit C --tokenizer-commit C
                  [--about JSON] MODULE CONFIG KEY=VALUE...
 
 MODULE is the trainer's name in this version of MaxText (0.1.0 to 0.2.5); what follows are its own arguments.
@@ -17,7 +17,8 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here these thin
 - A checkpoint is on the disk before it has its name, and before an older one is deleted for it. Orbax leaves
   its small files in memory, for up to half a minute; without them it is none. Its manifest is written then,
   too: ``RUN/manifests/STEP.json``, with ABOUT, what it depends on.
-- Checkpoints of other inputs are not continued. The job's record says so before; but a record may be lost.
+- Checkpoints of other inputs are not continued. The job's record says so before; but a record may be lost,
+  and it does not tell the files of the user's ``formatting_func_path``.
 - Training goes on from the newest checkpoint that is whole by its manifest, or can be read where it has none.
   Newer ones are renamed to ``STEP.incomplete`` or ``STEP.damaged``. Orbax takes the highest number, whatever
   lies there. What Orbax itself knows to be unfinished (``STEP.orbax-checkpoint-tmp``) is deleted.
@@ -43,6 +44,7 @@ import dataclasses
 import datetime
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -56,6 +58,9 @@ import training_data
 import training_rows
 from tpuops import arrays, checkpoints, download, installed, manifest, model_files
 from training_rows import Position
+
+#: Of the inputs: the SHA-256 of each file that makes conversations of the rows.
+FORMATTING = "formatting_files"
 
 
 class Refused(Exception):
@@ -120,6 +125,8 @@ def check_inputs(found: dict[str, Any], about: dict[str, Any]) -> None:
     """Refuse a checkpoint that other inputs left, where its manifest tells. A revision is only a name."""
     known = (manifest.read(checkpoints.manifest_path(found["path"])) or {}).get("about") or about
     names = sorted(name for name in known.keys() | about.keys() if not name.endswith("_revision"))
+    if FORMATTING not in known:  # of an earlier version
+        names = [name for name in names if name != FORMATTING]
     other = [name for name in names if known.get(name) != about.get(name)]
     if other:
         shown = ", ".join(f"{name} {known.get(name)!r}, now {about.get(name)!r}" for name in other)
@@ -128,6 +135,39 @@ def check_inputs(found: dict[str, Any], about: dict[str, Any]) -> None:
             "would mix the two. Set the earlier values (a commit in hf_revision, tokenizer_revision or "
             "dataset_revision), or choose another run_name."
         )
+
+
+def formatting_files(config: Any) -> dict[str, str]:
+    """Setting of MaxText -> SHA-256 of the user's file that it names; they make conversations of the rows."""
+    function = getattr(config, "formatting_func_path", "")
+    if not function:
+        return {}
+    module = source_of(function.rpartition(".")[0])
+    if module is None:
+        raise Refused(
+            f"formatting_func_path: {function!r} names no file that Python finds on the machine. Set it to "
+            "MODULE.FUNCTION, and PYTHONPATH in maxtext_environment to the directory of the module."
+        )
+    found = {"formatting_func_path": module}
+    template = (getattr(config, "formatting_func_kwargs", None) or {}).get("template_path")
+    if template:
+        package = source_of("maxtext")  # MaxText looks beside itself, and trains without what is not there
+        found["template_path"] = (package.parents[1] if package else Path()) / template
+        if not found["template_path"].is_file():
+            raise Refused(
+                f"formatting_func_kwargs: template_path {template!r} is no file on the machine. Set it to "
+                "the absolute path of one."
+            )
+    return {name: manifest.describe(str(path))["sha256"] for name, path in found.items()}
+
+
+def source_of(module: str) -> Path | None:
+    """The file of a module that is not imported yet; None where there is none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def seal(directory: Path, about: dict[str, Any] | None = None, position: Position | None = None) -> None:
@@ -266,6 +306,8 @@ def change_checkpoints(
     def get_tunix_config(config: Any) -> Any:
         directory = Path(config.checkpoint_dir)
         reached = 0
+        if about is not None and (files := formatting_files(config)):
+            about[FORMATTING] = files
         if directory.is_absolute() and jax.process_index() == 0:  # not a bucket, which has other marks
             reached = prepare(config, about)
         tunix = original(config)
@@ -320,8 +362,6 @@ def pin_dataset(settings: list[str], commit: str) -> None:
 def pin_tokenizer(settings: list[str], commit: str) -> list[str]:
     """The settings with the directory of the role's tokenizer at one commit in place of its repository."""
     repository = first(settings, "tokenizer_path")
-    if Path(repository).is_absolute():
-        return settings
     # All that is not weights: a tokenizer may need the model's configuration, and code.
     found = download.fetch(repository, commit, model_files.PUBLISHED, model_files.NOT_PUBLISHED)
     given = f"tokenizer_path={repository}"
@@ -433,8 +473,8 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     when = parser.add_mutually_exclusive_group(required=True)
     when.add_argument("--minutes", type=float, help="minutes between two checkpoints")
     when.add_argument("--period", type=int, help="steps between two checkpoints")
-    option("--dataset-commit", default="", help="commit of the data set on the Hub")
-    option("--tokenizer-commit", default="", help="commit of the tokenizer's repository on the Hub")
+    option("--dataset-commit", required=True, help="commit of the data set on the Hub")
+    option("--tokenizer-commit", required=True, help="commit of the tokenizer's repository on the Hub")
     option("--about", type=json.loads, default={}, help="what the checkpoints depend on, as JSON")
     option("module", help="name of MaxText's trainer")
     option("arguments", nargs=argparse.REMAINDER, help="its configuration file and settings")
@@ -449,15 +489,12 @@ def main(arguments: list[str]) -> None:
     end_with_any_thread()
     from absl import app
 
-    settings = options.arguments
-    if options.tokenizer_commit:
-        try:
-            settings = pin_tokenizer(settings, options.tokenizer_commit)
-        except download.Damaged as damaged:
-            print(f"error: {damaged}", file=sys.stderr, flush=True)
-            sys.exit(1)
-    if options.dataset_commit:
-        pin_dataset(settings, options.dataset_commit)
+    try:
+        settings = pin_tokenizer(options.arguments, options.tokenizer_commit)
+    except download.Damaged as damaged:
+        print(f"error: {damaged}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    pin_dataset(settings, options.dataset_commit)
     trainer = importlib.import_module(options.module)
     position = Position()
     change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about, position)

@@ -64,6 +64,7 @@ def shared_programs() -> Iterator[ModuleType]:
         "roles/common/files/installed.py",
         "roles/common/files/rope.py",
         "roles/common/files/architecture.py",
+        "roles/common/files/tensors.py",
     ):
         name = Path(path).stem
         module = load(path, f"tpuops.{name}")

@@ -184,6 +184,7 @@ class TestMain:
 
         monkeypatch.setattr(converter, "convert", run)
         monkeypatch.setattr(converter, "back", back)
+        monkeypatch.setattr(converter.download, "fetch", lambda repository, _commit: Path(repository))
 
         def main(
             about: dict[str, Any] | None = None, repository: Path = base, config: str = "base.yml"
@@ -191,6 +192,8 @@ class TestMain:
             given = [
                 "--repository",
                 str(repository),
+                "--commit",
+                "c",
                 "--output",
                 str(output),
                 "--about",

@@ -23,6 +23,12 @@ def arguments(**values: Any) -> dict[str, str]:
 
 def rendered(**values: Any) -> list[str]:
     """The command line of the program."""
+    argv = variable("export_argv", **values)
+    assert isinstance(argv, list)
+    return argv
+
+
+def variable(name: str, **values: Any) -> Any:
     variables: dict[str, Any] = {
         "role_path": "/roles/export",
         "export_checkpoints": {"latest_step": 100, "latest_digest": "d"},
@@ -30,15 +36,56 @@ def rendered(**values: Any) -> list[str]:
     for role in ("common", "export"):
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / role / kind / "main.yml")
-    argv = Templar(loader=DataLoader(), variables=variables | values).template(variables["export_argv"])
-    assert isinstance(argv, list)
-    return argv
+    given = variables | values
+    return Templar(loader=DataLoader(), variables=given).template(given[name])
 
 
 def test_the_layers_are_stacked_as_in_training() -> None:
     for stacked in (True, False):
         given = rendered(common_scan_layers=stacked, common_jobs={"jobs": []}, common_commits=COMMITS)
         assert f"scan_layers={stacked}" in given
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], []),
+        (["--simulated_cpu_devices_count=8", "dtype=float32"], []),
+        (["base_emb_dim=64"], ["export_arguments: base_emb_dim is part of the model, which"]),
+        (
+            ["load_parameters_path=/x"],
+            ["export_arguments: load_parameters_path: is set by an option of its own"],
+        ),
+        (
+            ["weight_dtype=float32"],
+            ["export_arguments: weight_dtype: is set by an option of its own. Set export_"],
+        ),
+        (
+            ["quantization=int8"],
+            ["export_arguments: quantization: with 'int8' quantized weights are trained"],
+        ),
+        ("dtype=float32", ["export_arguments: 'dtype=float32' is not a list"]),  # as -e gives it
+    ],
+)
+def test_an_argument_that_cannot_work_is_named(given: Any, told: list[str]) -> None:
+    found = variable("export_problems", export_arguments=given)
+    assert len(found) == len(told)
+    assert all(message.startswith(start) for message, start in zip(found, told, strict=True))
+    assert all(message.endswith(".") for message in found)
+
+
+@pytest.mark.parametrize("tag", ["preflight", "tpu_vm", "convert", "sft", "export"])
+def test_they_are_looked_at_before_anything_is_made_and_before_the_export(tag: str) -> None:
+    """The training of a run that could not be exported would be paid for."""
+    (play,) = load(ROLES.parent / "playbooks" / "preflight.yml")
+    (looks,) = [
+        task
+        for task in play["tasks"]
+        if task.get("ansible.builtin.import_role") == {"name": "tpuops.maxtext.export", "tasks_from": "check"}
+    ]
+    assert tag in looks["tags"]
+    (block,) = load(ROLES / "export" / "tasks" / "main.yml")
+    assert block["block"][0]["ansible.builtin.import_tasks"] == "check.yml"
 
 
 QWEN, OTHER = "Qwen/Qwen3-4B", "me/other"

@@ -67,7 +67,15 @@ def test_nothing_is_trained_with_another_version(
     trainer: ModuleType, installed: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        trainer.main(["--keep", "2", "--minutes", "1", "--about", ABOUT, "not.there", "sft.yml"])
+        trainer.main(
+            [
+                *["--keep", "2", "--minutes", "1", "--dataset-commit", "d", "--tokenizer-commit", "t"],
+                "--about",
+                ABOUT,
+                "not.there",
+                "sft.yml",
+            ]
+        )
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"error: {said(installed)}\n"
 

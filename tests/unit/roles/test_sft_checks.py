@@ -59,6 +59,9 @@ def test_inputs_that_differ_from_those_of_the_checkpoints() -> None:
     assert variable("sft_other_inputs", **begun) == []
     assert variable("sft_other_inputs", **begun, sft_weight_dtype="bfloat16") == ["weight_dtype"]
     assert variable("sft_other_inputs", **begun, hf_revision=COMMIT) == []
+    # Only the machine that trains has these files; the program there compares them.
+    begun["common_checkpoints"]["latest_about"] = about | {"formatting_files": {"rows": "0"}}
+    assert variable("sft_other_inputs", **begun) == []
     assert variable("sft_other_inputs", common_jobs={"jobs": []}, common_checkpoints={"latest_step": 3}) == []
     assert variable("sft_other_inputs") == []
 
@@ -100,6 +103,11 @@ def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], 
         ({"data_disk_mount_point": "/a/../b"}, ["data_disk_mount_point: '/a/../b' is not the absolute path"]),
         ({"data_disk_mount_point": "/mnt/disks/checkpoints"}, []),
         ({"steps": "0", "sft_num_epoch": "-2"}, ["steps: 0", "sft_num_epoch: -2"]),
+        ({"sft_weight_dtype": "float16"}, ["sft_weight_dtype: 'float16' is not one of bfloat16, float32."]),
+        ({"common_base_dtype": "float16"}, ["common_base_dtype: 'float16' is not one of auto, bfloat16"]),
+        ({"export_weight_dtype": "float16"}, ["export_weight_dtype: 'float16' is not one of auto, bfloat16"]),
+        ({"sft_profiler": "nsys"}, ["sft_profiler: 'nsys' is not one of xplane, '' (empty)."]),
+        ({"sft_profiler": ""}, []),
         ({"steps": "200", "per_device_batch_size": "2", "learning_rate": "1e-5"}, []),
     ],
 )

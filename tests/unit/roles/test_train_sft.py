@@ -305,9 +305,92 @@ class TestInputs:
         with pytest.raises(trainer.Refused, match=f"step 30 comes from other inputs .{next(iter(changes))} "):
             trainer.prepare(run, self.ABOUT | changes)
 
+    @pytest.mark.parametrize("known", [{}, {"formatting_files": {"rows": "0"}}])
+    def test_a_checkpoint_of_an_earlier_version_tells_no_files(
+        self, trainer: ModuleType, run: Any, known: dict[str, Any]
+    ) -> None:
+        path = write_step(Path(run.checkpoint_dir), 30, described=False)
+        record = Path(checkpoints.manifest_path(str(path)))
+        trainer.write_manifest(str(path), record, self.ABOUT | known)
+        now = self.ABOUT | {"formatting_files": {"rows": "1"}}
+        if not known:
+            assert trainer.prepare(run, now) == 30
+            return
+        with pytest.raises(
+            trainer.Refused, match=r"comes from other inputs .formatting_files \{'rows': '0'\}, now"
+        ):
+            trainer.prepare(run, now)
+
     def test_what_tells_nothing_goes_on(self, trainer: ModuleType, run: Any) -> None:
         write_step(Path(run.checkpoint_dir), 30)
         assert trainer.prepare(run, self.ABOUT) == 30
+
+
+class TestFormatting:
+    """The user's function that makes conversations of the rows lies in a file on the machine."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "rows_of_mine.py").write_text("def convert(row): ...\n")
+        (tmp_path / "template.json").write_text("{}")
+        monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+        return tmp_path
+
+    def test_its_content_is_an_input_of_the_run(
+        self, trainer: ModuleType, maxtext: Any, run: Any, files: Path
+    ) -> None:
+        run.formatting_func_path = "rows_of_mine.convert"
+        run.formatting_func_kwargs = {"template_path": str(files / "template.json"), "other": 1}
+        about = {"dataset": "a/b"}
+        trainer.change_checkpoints(maxtext, 2, None, 15, about)
+        maxtext.get_tunix_config(run)
+        first = manifest.describe(str(files / "mine" / "rows_of_mine.py"))["sha256"]
+        template = manifest.describe(str(files / "template.json"))["sha256"]
+        assert about == {
+            "dataset": "a/b",
+            "formatting_files": {"formatting_func_path": first, "template_path": template},
+        }
+
+    def test_another_content_does_not_continue_the_checkpoints(
+        self, trainer: ModuleType, maxtext: Any, run: Any, files: Path
+    ) -> None:
+        run.formatting_func_path, about = "rows_of_mine.convert", {"dataset": "a/b"}
+        trainer.change_checkpoints(maxtext, 2, None, 15, about)
+        maxtext.get_tunix_config(run)
+        path = write_step(Path(run.checkpoint_dir), 30, described=False)
+        trainer.write_manifest(str(path), Path(checkpoints.manifest_path(str(path))), about)
+        maxtext.get_tunix_config(run)
+        (files / "mine" / "rows_of_mine.py").write_text("def convert(row): return {}\n")
+        with pytest.raises(trainer.Refused, match=r"step 30 comes from other inputs .formatting_files "):
+            maxtext.get_tunix_config(run)
+
+    @pytest.mark.parametrize("path", ["no_such_rows.convert", "convert", "no_such.rows.convert", "sys.path"])
+    def test_one_that_is_not_there_is_refused_with_its_name(
+        self, trainer: ModuleType, maxtext: Any, run: Any, path: str
+    ) -> None:
+        run.formatting_func_path = path
+        trainer.change_checkpoints(maxtext, 2, None, 15, {})
+        with pytest.raises(trainer.Refused) as refused:
+            maxtext.get_tunix_config(run)
+        assert str(refused.value) == (
+            f"formatting_func_path: {path!r} names no file that Python finds on the machine. Set it to "
+            "MODULE.FUNCTION, and PYTHONPATH in maxtext_environment to the directory of the module."
+        )
+
+    def test_a_template_that_is_not_there_is_refused_with_its_name(
+        self, trainer: ModuleType, maxtext: Any, run: Any, files: Path
+    ) -> None:
+        """MaxText would train without it, and say nothing."""
+        run.formatting_func_path = "rows_of_mine.convert"
+        run.formatting_func_kwargs = {"template_path": "/no/such.json"}
+        trainer.change_checkpoints(maxtext, 2, None, 15, {})
+        with pytest.raises(trainer.Refused) as refused:
+            maxtext.get_tunix_config(run)
+        assert str(refused.value) == (
+            "formatting_func_kwargs: template_path '/no/such.json' is no file on the machine. Set it to the "
+            "absolute path of one."
+        )
 
 
 class TestBase:
@@ -585,10 +668,14 @@ class TestResult:
 
 
 def test_the_trainers_own_arguments_stay_as_they_are(trainer: ModuleType) -> None:
-    given = ["--keep", "3", "--minutes", "2.5", "--dataset-commit", "abc"]
+    given = ["--keep", "3", "--minutes", "2.5", "--dataset-commit", "abc", "--tokenizer-commit", "def"]
     options = trainer.parse_arguments([*given, "maxtext.train", "sft.yml", "run_name=x", "--flag"])
     assert (options.keep, options.minutes, options.period) == (3, 2.5, None)
-    assert (options.dataset_commit, options.tokenizer_commit, options.module) == ("abc", "", "maxtext.train")
+    assert (options.dataset_commit, options.tokenizer_commit, options.module) == (
+        "abc",
+        "def",
+        "maxtext.train",
+    )
     assert options.arguments == ["sft.yml", "run_name=x", "--flag"]
 
 

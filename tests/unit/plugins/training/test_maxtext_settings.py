@@ -62,6 +62,14 @@ def test_what_a_later_stage_cannot_follow_is_refused(argument: str, said: str, w
     assert "hf_x" not in message
 
 
+def test_the_data_type_of_the_export_has_an_option_of_its_own() -> None:
+    """That of the training would be told to whom it cannot help."""
+    with pytest.raises(
+        HubError, match=r"^export_arguments: weight_dtype: .* Set export_weight_dtype instead"
+    ):
+        maxtext_settings.check([], {"export_arguments": ["weight_dtype=float32"]}, {})
+
+
 @pytest.mark.parametrize(
     "argument",
     [
@@ -79,7 +87,7 @@ def test_what_a_later_stage_cannot_follow_is_refused(argument: str, said: str, w
     ],
 )
 def test_a_model_is_the_same_in_all_stages(argument: str) -> None:
-    for where in ("sft_arguments", "convert_arguments"):
+    for where in ("sft_arguments", "convert_arguments", "export_arguments"):
         with pytest.raises(HubError, match=f"{where}: .* part of the model.* Move it to maxtext_arguments"):
             maxtext_settings.check([], {where: [argument]}, {})
     maxtext_settings.check([argument], {}, {})
