@@ -134,6 +134,20 @@ MUTANTS = (
         (RECOVERY, "-k", "whatever_failed"),
     ),
     Mutant(
+        "a last look before an idle node is deleted",
+        "roles/tpu_vm/files/tpu_guard.py",
+        "            yield used(minutes, later)",
+        '            yield ""',
+        ("tests/unit/roles/test_tpu_guard_idle.py", "-k", "last_moment"),
+    ),
+    Mutant(
+        "the guard holds the lock of the jobs",
+        "roles/tpu_vm/files/tpu_guard.py",
+        "fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        ("tests/unit/roles/test_tpu_guard_idle.py", "-k", "no_job_starts"),
+    ),
+    Mutant(
         "recoveries are counted",
         "roles/tpu_vm/tasks/recover.yml",
         " and tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",

@@ -76,3 +76,68 @@ def test_a_run_begins_with_what_it_is_about_to_do(play: Play, cloud: Description
     ):
         assert re.search(f"^{expected}$", begin, re.MULTILINE), (expected, told)
     assert told.count("without taxes and discounts") == 1
+
+
+LIMITS = ("-e", "tpu_vm_max_hours=2", "-e", "tpu_vm_max_idle_minutes=30")
+UNUSED = "30 minutes without a job, a request or a login"
+
+
+def test_a_run_and_a_plan_begin_with_the_limit_of_the_node(play: Play) -> None:
+    run = ("site.yml", "--tags", "preflight", "-e", "model=nothing", "-e", "hf_repo=me/x")
+    begin = play(*run, *LIMITS, status=None).partition("PLAY [Preflight]")[0]
+    limit = f"deletes itself 2 hours after its creation, and after {UNUSED}"
+    assert f"\nLimit:     it {limit}\n" in begin
+    assert f"\n  It {limit}.\n" in play("playbooks/plan.yml", *LIMITS)
+
+
+@pytest.mark.parametrize("playbook", ["site.yml", "playbooks/plan.yml"])
+def test_an_action_that_google_refuses_ends_the_run_before_anything_is_created(
+    play: Play, playbook: str
+) -> None:
+    given = (*LIMITS, "-e", "tpu_vm_idle_action=stopped", "-e", "tpu_vm_spot=true")
+    told = " ".join(play(playbook, *given, status=2).split())
+    assert "tpu_vm_idle_action: is stopped, and Google does not start a spot node again" in told
+    assert "PLAY [Preflight]" not in told
+    told = " ".join(play(playbook, "-e", "tpu_vm_idle_action=parked", status=2).split())
+    assert "tpu_vm_idle_action: 'parked' is not one of deleted, stopped." in told
+    told = " ".join(play(playbook, "-e", "tpu_vm_max_idle_minutes=half", status=2).split())
+    assert "tpu_vm_max_idle_minutes: 'half' is not a whole number." in told
+
+
+@pytest.fixture
+def ended(run_module: Callable[..., Any], cloud: Description) -> Callable[[str], None]:
+    """A node that labelled itself, as its guard does, and was stopped or deleted."""
+
+    def end(state: str) -> None:
+        node = {
+            "name": NODE,
+            "zone": cloud["zone"],
+            "accelerator_type": "v5litepod-1",
+            "runtime_version": "v2-alpha-tpuv5-lite",
+        }
+        for labels in (LABELS, {**LABELS, "tpuops-ended": "idle-30"}):
+            made = run_module("tpu_vm", labels=labels, **node)
+            assert made.get("changed"), made
+        place = {"name": NODE, "zone": cloud["zone"]}
+        assert run_module("tpu_vm", state=state, **place)["changed"]
+
+    return end
+
+
+def test_status_and_teardown_say_that_the_node_ended_itself(
+    play: Play, ended: Callable[[str], None], cloud: Description
+) -> None:
+    """Google's operations have the label when the node is gone."""
+    own = ("-e", f"tpu_vm_owner={OWNER}", "-e", f"tpu_vm_name={NODE}")
+    told = f"TPU VM {NODE} deleted itself after {UNUSED} (tpu_vm_max_idle_minutes), at "
+    ended("absent")
+    assert told in play("playbooks/status.yml", *own)
+    assert told in " ".join(play("playbooks/teardown.yml", *own).split())
+    places = '{"tpu_vm_candidates": [{"zone": "us-west1-c", "accelerator_type": "v5litepod-1"}]}'
+    assert f"{NODE}  {told}" in play("playbooks/plan.yml", *own, *LIMITS, "-e", places)
+    told = f"TPU VM {NODE} stopped itself after {UNUSED} (tpu_vm_max_idle_minutes)."
+    ended("stopped")
+    assert told in play("playbooks/status.yml", *own)
+    assert f"{NODE}  {told}" in play("playbooks/plan.yml", *own, *LIMITS, "-e", places)
+    assert told in " ".join(play("playbooks/teardown.yml", *own).split())
+    assert "deleted itself" not in play("playbooks/status.yml", *own)

@@ -79,6 +79,7 @@ PLAYED_BY = {
     "site -e learning_rate -e run_name": E2E,
     "site -e tpu_vm_ephemeral": RECOVERY,
     "site -e tpu_vm_max_hours": RECOVERY,
+    "site -e tpu_vm_max_idle_minutes": RECOVERY,
     "status": "tests/contract/test_status.py",
     "stop -e job_name": RECOVERY,
     "stop_node": GALAXY,

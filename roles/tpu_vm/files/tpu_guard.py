@@ -305,11 +305,11 @@ def write_seen(seen: Seen) -> None:
     fresh.replace(STATE)
 
 
-def last_used() -> Seen:
+def last_used(now: float) -> Seen:
     """Look, and keep what is seen."""
     os.close(open_lock())  # made now: a new file in the directory looks like a job that started
     before = read_seen()
-    seen = judge(before, look(), time.monotonic())
+    seen = judge(before, look(), now)
     if UNTOLD in seen.why and (before is None or before.why != seen.why):
         print(f"{seen.why}: the node counts as used")
     write_seen(seen)
@@ -322,8 +322,11 @@ def open_lock() -> int:
     return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # as the module job opens it
 
 
-def unused(seen: Seen, minutes: float, later: float) -> bool:
-    return time.monotonic() + later - seen.at >= minutes * 60
+def used(minutes: float, later: float) -> str:
+    """By what the node was used in the last minutes; "" for nothing."""
+    now = time.monotonic() + later
+    seen = last_used(now)
+    return "" if now - seen.at >= minutes * 60 else seen.why
 
 
 @contextlib.contextmanager
@@ -336,8 +339,7 @@ def nobody_starts(minutes: float, later: float) -> Iterator[str]:
         except BlockingIOError:
             yield "a job starts"
         else:
-            seen = last_used()
-            yield "" if unused(seen, minutes, later) else seen.why
+            yield used(minutes, later)
     finally:
         os.close(descriptor)
 
@@ -352,7 +354,7 @@ def guard(endpoint: str, node: str, deadline: str, idle: tuple[float, str] | Non
     if idle is None:
         return ""
     minutes, action = idle
-    if not unused(last_used(), minutes, later):
+    if used(minutes, later):
         return ""
     text = f"no job, no request and no login for {minutes:g} minutes"
     reason = Reason(f"idle-{minutes:g}", text, stop=action == "stopped")
