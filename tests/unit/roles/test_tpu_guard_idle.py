@@ -14,9 +14,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records
 
 from .test_tpu_guard import ASK, LABEL, NODE, Google, asked_of_the_api, google, labels_given  # noqa: F401
 
+ROOT = Path(__file__).resolve().parents[3]
 MINUTES = 30.0
 DELETE = ("DELETE", f"/v2/{NODE}")
 STOP = ("POST", f"/v2/{NODE}:stop")
@@ -375,9 +378,7 @@ def test_no_job_starts_while_google_is_asked_to_delete(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The lock is that of the module job."""
-    from ansible_collections.tpuops.maxtext.plugins.module_utils.job import launch, records
-
-    assert (machine.guard.START_LOCK,) == (launch.START_LOCK,)
+    assert machine.guard.START_LOCK == launch.START_LOCK
     call, held = machine.guard.call, []
 
     def watched(method: str, *rest: Any) -> Any:
@@ -390,11 +391,12 @@ def test_no_job_starts_while_google_is_asked_to_delete(
     machine.look()
     machine.look(MINUTES * 60)
     assert held == [("GET", False), ("PATCH", False), ("DELETE", True)]
-    assert records.RUN_DIR == "/run/tpuops"
 
 
-def test_the_names_are_those_of_the_module_and_of_the_role(guard: ModuleType) -> None:
-    from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records
-
+def test_the_names_are_those_of_the_module_and_of_the_roles(guard: ModuleType) -> None:
+    common = yaml.safe_load((ROOT / "roles/common/vars/main.yml").read_text())
+    assert common["common_serving_unit"] == guard.SERVER
     assert records.RUN_DIR == guard.JOBS_DIR
     assert records.Paths("x", "/x").unit == guard.JOBS.replace("*", "x")
+    timers = yaml.safe_load((ROOT / "roles/tpu_vm/vars/main.yml").read_text())
+    assert Path(timers["tpu_vm_guard_timer"]).with_suffix(".service").name == guard.OWN_UNIT

@@ -130,6 +130,13 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
             "a letter or a digit first.",
         ),
         ("run_name", ["a"], '["a"] is not a text. Set it to a single word or text.'),
+        ("tpu_vm_max_idle_minutes", "half", "'half' is not a whole number. Set it to one, such as 10."),
+        ("tpu_vm_max_idle_minutes", "-1", "-1 is out of range. Set a number of 0 or more."),
+        (
+            "tpu_vm_idle_action",
+            "stoped",
+            "'stoped' is not one of deleted, stopped. Did you mean stopped?",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, told: str) -> None:
