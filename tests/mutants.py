@@ -24,6 +24,7 @@ import click
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPORT, TARGET = "tests/unit/roles/test_export.py", "tests/unit/plugins/job/test_hf_target.py"
+LIMIT = "--timeout=900"  # of a test: a loop that a mutant made endless is a failure
 ACTIONS, RECOVERY = "tests/contract/test_actions.py", "tests/recovery/test_recovery.py"
 
 
@@ -352,7 +353,7 @@ def copy_of_the_tree() -> Iterator[Path]:
 
 def passes(tree: Path, tests: tuple[str, ...]) -> bool:
     """Whether tests pass in a tree. AssertionError when none could run."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", LIMIT, *tests]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(tree / "ansible.cfg")}
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     # 1: a test failed. Anything else, as that no test was found, says nothing.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python -m tests.sanity`: all of ansible-test's sanity tests on the artifact, without an ignore file.
 
-They need no container, and of the network only a package index. Each Python version that this machine has is
-one of those for which the files are compiled and imported.
+They need no container, and of the network only a package index. The files are compiled and imported on the
+oldest and the newest Python of this machine, and on the controller's. What a version between them lacks, the
+oldest lacks too, or the newest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests import artifact
 
 #: What ansible-test fetches from a host of its own: an installer of pip, which Python has too.
 INSTALL_PIP = "import ensurepip\nensurepip.bootstrap()\n"
+OLDEST = 9  # Python 3.9, on targets
 PIP_VERSIONS = ("25_2", "25_3", "26_0", "24_2")
 
 
@@ -26,7 +28,9 @@ def interpreters() -> dict[str, Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     here = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     found = [*Path("/usr/bin").glob("python3.*[0-9]"), *pyenv.glob("3.*/bin/python3.*[0-9]"), here]
-    return {path.name: path for path in found if path.exists()}
+    known = {int(path.name.partition(".")[2]): path for path in found if path.exists()}
+    minors = sorted(minor for minor in known if minor >= OLDEST)
+    return {known[minor].name: known[minor] for minor in (minors[0], sys.version_info.minor, minors[-1])}
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ def save(root, step, item):
         os.makedirs(f"{new}/{item}/{name}")
     for name in ("_METADATA", "manifest.ocdbt", "d/0", "ocdbt.process_0/manifest.ocdbt"):
         open(f"{new}/{item}/{name}", "w").write("{}")
+    shutil.rmtree(final, ignore_errors=True)
     os.replace(new, final)
 """
 INSTALL = f"""

@@ -26,6 +26,7 @@ NODE, DISK = "tpu-v5e-8", "tpu-data-disk"
 # The stages of a node with its data disk mounted, and what training needs on the disk.
 MOUNTED = "tpu_vm,data_disk,maxtext_env,convert"
 ALL = "preflight,tpu_vm,data_disk,maxtext_env,convert,sft"  # the stages that have fake programs
+SKIP_PREFLIGHT = ("--skip-tags", "preflight")
 STEPS, PERIOD = 40, 5  # of the fake training
 # A dead connection is noticed within seconds.
 SSH = (
@@ -93,14 +94,17 @@ class Site:
             )
         return Running(process, log)
 
-    def start(self, tags: str, **values: Any) -> Running:
-        """Stages of site.yml."""
-        return self.begin("site.yml", "--tags", tags, given=values)
+    def start(self, tags: str, *, checked: bool = False, **values: Any) -> Running:
+        """Stages of site.yml. checked: as users run them, after preflight, which costs seconds of a core."""
+        unchecked = () if checked or "preflight" in tags else SKIP_PREFLIGHT
+        return self.begin("site.yml", "--tags", tags, *unchecked, given=values)
 
-    def train(self, *still: int, steps: int = STEPS, tags: str = "sft", **values: Any) -> Running:
+    def train(
+        self, *still: int, steps: int = STEPS, tags: str = "sft", checked: bool = False, **values: Any
+    ) -> Running:
         """A fake training that stands still at some steps, the first time that it comes there."""
         run = fakes.variables(steps=steps, period=PERIOD, still=still)
-        return self.start(tags, **{**run, **values})
+        return self.start(tags, checked=checked, **{**run, **values})
 
     def book(self, *tasks: dict[str, Any], hosts: str = "tpu_vm", rescue: str = "") -> str:
         """A playbook of these tasks. rescue: what follows a failure: recover, as in training, or ended."""

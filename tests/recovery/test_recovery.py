@@ -23,7 +23,7 @@ from localcloud.tiny.seed import DATASET, publish
 from tests.e2e.support import RECORDS, ROOT
 
 from . import fakes
-from .support import ALL, DISK, NODE, PERIOD, SSH, STEPS, Running, Site, words
+from .support import ALL, DISK, NODE, PERIOD, SKIP_PREFLIGHT, SSH, STEPS, Running, Site, words
 
 pytestmark = pytest.mark.machines
 
@@ -103,21 +103,56 @@ def test_a_run_goes_on_with_its_own_data_and_data_type(site: Site) -> None:
     store = HubStore(Path(site.cloud.settings["state_dir"]) / "hub")
     publish(store, DATASET, dataset_files([{"messages": []}]))
     try:
-        run = site.train(run_name="kept", steps=2 * PERIOD, sft_num_epoch=STEPS)
+        run = site.train(run_name="kept", steps=2 * PERIOD, sft_num_epoch=STEPS, checked=True)
         run.succeed()
         assert "Check model, tokenizer and data of the training" in run.text.partition("PLAY [Train]")[2]
         assert "has changed on the Hub since run kept began" in run.words
         assert "Run kept goes on with weights in bfloat16, as its checkpoints have them." in run.words
-        other = site.train(run_name="kept", steps=3 * PERIOD, sft_num_epoch=STEPS, sft_weight_dtype="float32")
+        again: dict[str, Any] = {"run_name": "kept", "sft_num_epoch": STEPS, "checked": True}
+        other = site.train(**again, steps=3 * PERIOD, sft_weight_dtype="float32")
         other.fail()
         assert "Run kept began with another weight_dtype" in other.words
-        fresh = site.train(run_name="fresh")
+        fresh = site.train(run_name="fresh", checked=True)
         fresh.fail()
         assert "dataset: row 0 of llm-jp/Synthetic-JP-EN-Coding-Dataset: it has no messages" in fresh.words
         assert "If run fresh has begun, it keeps its commit: set dataset_revision to that" in fresh.words
         assert not [each for each in (other, fresh) if "PLAY [Convert" in each.text]
     finally:
         publish(store, DATASET, dataset_files(rows()))
+
+
+def test_a_start_that_trained_nothing_binds_the_next_one_to_no_rows(site: Site) -> None:
+    """So "correct the rows, and run the same command again" helps. After a checkpoint it cannot."""
+    site.ready("tpu_vm,data_disk,maxtext_env,convert")
+    store = HubStore(Path(site.cloud.settings["state_dir"]) / "hub")
+
+    def commit() -> str:
+        return str(site.cloud.records()["sft-begun"]["inputs"]["dataset_commit"])
+
+    given: dict[str, Any] = {"run_name": "begun", "hf_repo": "", "sft_num_epoch": STEPS}
+    site.train(**given, steps=PERIOD, sft_argv=["/bin/false"]).fail()
+    first = commit()
+    try:
+        publish(store, DATASET, dataset_files(rows()[:-1]))
+        site.train(**given, steps=PERIOD).succeed()
+        second = commit()
+        assert second != first
+        publish(store, DATASET, dataset_files([{"messages": []}]))
+        run = site.train(**given, steps=2 * PERIOD, checked=True)
+        run.succeed()
+        assert commit() == second
+        assert "has changed on the Hub since run begun began" in run.words
+        assert "choose another run_name" in run.words
+    finally:
+        publish(store, DATASET, dataset_files(rows()))
+
+
+def test_a_base_model_with_a_file_cut_off_is_converted_again(site: Site) -> None:
+    site.ready("tpu_vm,data_disk,maxtext_env,convert")
+    before = site.finished()
+    site.cloud.ssh(f"sudo sh -c 'truncate --size=1 {fakes.DISK}/maxtext/qwen3-4b-*/0/items/d/0'")
+    site.start("convert", **fakes.variables(steps=STEPS, period=PERIOD)).succeed()
+    assert site.finished() == [*before, "convert"]
 
 
 def test_another_stage_and_a_run_without_recoveries_left_say_what_to_do(site: Site) -> None:
@@ -145,7 +180,7 @@ def test_a_node_that_nobody_prepared_deletes_itself(site: Site) -> None:
     """The controller stopped before it could set the timer over SSH. The node's startup script has set it."""
     site.absent()
     # How this ends does not matter: on a busy machine the node is gone by then.
-    site.cloud.play("-e", f"tpu_vm_max_hours={40 / 3600}", playbook="playbooks/provision.yml")
+    site.cloud.play("-e", f"tpu_vm_max_hours={10 / 3600}", playbook="playbooks/provision.yml")
     site.wait_until_no_node()
     asked = (Path(site.cloud.settings["state_dir"]) / "server.log").read_text()
     assert re.search(rf"DELETE /v2/\S+/nodes/{NODE} 200", asked.rpartition("POST ")[2])
@@ -201,7 +236,8 @@ def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
     hosts = elsewhere / "tpu_vm.yml"
     hosts.write_text(f"{hosts.read_text()}filters: {{name: other}}\n")
     given = {**fakes.variables(steps=STEPS, period=PERIOD), "tpu_vm_ephemeral": True}
-    nowhere = site.begin("site.yml", "--tags", tags, given=given, ANSIBLE_INVENTORY=str(elsewhere))
+    arguments = ("site.yml", "--tags", tags, *SKIP_PREFLIGHT)
+    nowhere = site.begin(*arguments, given=given, ANSIBLE_INVENTORY=str(elsewhere))
     nowhere.fail()
     assert "The inventory has no worker of the node tpu-v5e-8." in nowhere.words
     assert "The node is deleted, as tpu_vm_ephemeral says" in nowhere.words
@@ -276,7 +312,8 @@ def test_the_timer_is_set_once_moved_and_shut_in(site: Site) -> None:
     site.ready()
     once, moved = site.hours(36_000), site.hours(72_000)
     for hours, changed in ((once, True), (once, False), (moved, True)):
-        played = site.play("site.yml", "--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={hours}")
+        limited = ("--tags", "tpu_vm", "-e", f"tpu_vm_max_hours={hours}")
+        played = site.play("site.yml", *limited, *SKIP_PREFLIGHT)
         assert (played.recap["changed"] > 0) == changed
         show = "systemctl show --value --property"
         due = int(site.cloud.ssh(f'date +%s -d "$({show} NextElapseUSecRealtime tpuops-guard.timer)"'))
@@ -503,5 +540,5 @@ def test_a_stage_says_what_it_lacks_and_how_to_create_it(site: Site) -> None:
         assert f"tpu_vm_name: the TPU VM {NODE} is STOPPED. Start it: " in words(stopped.output)
         start = f"ansible-playbook -i inventories/local site.yml --tags tpu_vm -e tpu_vm_name={NODE}. Then"
         assert start in words(stopped.output)
-    site.play("site.yml", "--tags", "tpu_vm")
+    site.play("site.yml", "--tags", "tpu_vm", *SKIP_PREFLIGHT)
     assert "No job is running." in site.play("playbooks/follow.yml").output

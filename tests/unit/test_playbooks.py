@@ -59,3 +59,8 @@ def test_a_playbook_takes_the_tags_that_its_tasks_have(playbook: str) -> None:
 def test_each_playbook_for_users_refuses_other_tags() -> None:
     own = {"chat", "connect", "status"}
     assert set(SETS) == own | {"site", "teardown", "stop_node", "leftovers", "plan", "follow", "stop"}
+
+
+def test_no_tag_leaves_out_the_check_of_limit_and_tags() -> None:
+    plays = yaml.safe_load((PLAYBOOKS / "unlimited.yml").read_text())
+    assert {tag for play in plays for task in play["tasks"] for tag in task["tags"]} == {"always"}
