@@ -144,7 +144,8 @@ class Tpus:
         return poll(lambda: fetch() or {}, done, deadline, what, operation) or None
 
     def history(self, name: str) -> list[Json]:
-        """What Google remembers of nodes and queued resources of this name: {zone, kind, verb, time} each."""
+        """What Google remembers of nodes and queued resources of this name, {zone, kind, verb, time, labels,
+        failed} each. labels: those of the node that a creation made, None where Google does not say."""
         found: list[Json] = []
         for operation in self._operations():
             data = operation.get("metadata", {})
@@ -153,7 +154,14 @@ class Tpus:
             )
             if target == name and kind in ("nodes", "queuedResources"):
                 told = {"verb": str(data.get("verb", "")), "time": str(data.get("createTime", ""))}
-                found.append({"zone": self.zone, "kind": kind, **told})
+                made = operation.get("response") if told["verb"] == "create" else None
+                specs = (
+                    (made or {}).get("tpu", {}).get("nodeSpec", [])
+                )  # a queued resource has its node's labels
+                node = specs[0].get("node", {}) if specs else made
+                labels = None if node is None else dict(node.get("labels", {}))
+                failed = "error" in operation
+                found.append({"zone": self.zone, "kind": kind, **told, "labels": labels, "failed": failed})
         return found
 
     def _operations(self) -> Iterator[Json]:

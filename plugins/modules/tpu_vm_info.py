@@ -87,6 +87,15 @@ history:
       description: When it began.
       type: str
       sample: "2026-11-24T04:00:00Z"
+    labels:
+      description: Labels of the node that a creation made; null of any other operation, and where Google does
+        not say.
+      type: dict
+      sample: {"created-by": "tpuops-maxtext", "owner": "ann"}
+    failed:
+      description: Whether it ended in an error.
+      type: bool
+      sample: false
 """
 
 from typing import Any

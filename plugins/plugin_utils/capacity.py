@@ -24,7 +24,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import elsewhere
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import Elsewhere
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
 Json = dict[str, Any]
@@ -41,7 +41,6 @@ GOING = "DELETING"
 ALIVE = QUEUED | {"ACTIVE"}
 CLEAN_UP_TIMEOUT = 300
 NOT_ASKED = "Google could not ask it"
-OURS = (CREATED_BY, "owner")  # labels that say whose something is
 
 
 class Play(Protocol):
@@ -570,9 +569,9 @@ class Ladder:
         told, doubt = self._told_down(found, delete_disk), ""
         if not self.changed and not self.left:
             # A second teardown is no error, a wrong name is one. Google's operations tell the two apart.
-            past = elsewhere.gone(self._history())
-            if found.others and not past:
-                doubt = elsewhere.doubt(self.name, self.zones, found)
+            past, ours = elsewhere.past(self.name, self._history(), self.labels)
+            if found.others and not ours:
+                doubt = elsewhere.doubt(self.name, self.zones, found, past)
             else:
                 told += past + found.having()
         return {
