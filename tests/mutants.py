@@ -57,7 +57,7 @@ MUTANTS = (
     ),
     Mutant(
         "ours is what has our owner",
-        "plugins/plugin_utils/capacity.py",
+        "plugins/plugin_utils/labels.py",
         'OURS = (CREATED_BY, "owner")',
         "OURS = (CREATED_BY,)",
         (ACTIONS, "-k", "somebody_else"),
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "a node that is not well is deleted first",
         "roles/tpu_vm/tasks/recover.yml",
-        "  when: tpu_vm_unwell\n",
+        "  when: tpu_vm_unhealthy\n",
         "  when: false\n",
         (RECOVERY, "-k", "unwell"),
     ),
@@ -171,10 +171,31 @@ MUTANTS = (
     ),
     Mutant(
         "an ephemeral run keeps a node whose jobs it could not read",
+        "plugins/plugin_utils/ephemeral.py",
+        "    if unread:\n",
+        "    if False:\n",
+        ("tests/unit/plugins/capacity/test_ephemeral.py",),
+    ),
+    Mutant(
+        "an ephemeral run keeps a node whose machine may run a job",
+        "plugins/plugin_utils/ephemeral.py",
+        "return not self.unknown and all(state in IDLE for state in self.states)",
+        "return True",
+        ("tests/unit/plugins/capacity/test_ephemeral.py",),
+    ),
+    Mutant(
+        "an ephemeral run says what became of a node that cannot be reached",
         "roles/tpu_vm/tasks/ephemeral.yml",
-        "when: tpu_vm_running | length == 0 and not tpu_vm_unread",
-        "when: tpu_vm_running | length == 0",
-        (RECOVERY, "-k", "cannot_be_read"),
+        "      ignore_errors: true",
+        "      ignore_errors: false",
+        ("tests/contract/test_endings.py", "-k", "keeps_a_node_that"),
+    ),
+    Mutant(
+        "a run whose machine cannot be reached comes to its end",
+        "playbooks/prepare.yml",
+        "hosts: workers,localhost",
+        "hosts: workers",
+        ("tests/contract/test_endings.py", "-k", "loses_its_machine"),
     ),
     # ---- bad input
     Mutant(

@@ -31,6 +31,9 @@ description:
     credentials and endpoints are the entries of C(gcp_auth).
   - What the file does set becomes a variable of the group C(all), where no other source sets it. So it is
     enough to set C(project), the zone, the node, the user and the key in the file.
+  - A secret (O(access_token), O(service_account_contents)) becomes no variable, as every program that lists
+    the inventory would print it. The playbooks refuse a file with credentials or endpoints that their modules
+    would not use. Set these in C(gcp_auth) or in the environment.
   - There is an empty group C(workers), which the playbooks fill.
   - While the project is not known or its TPU API is not enabled yet there are no hosts, which C(-v) tells.
 notes:
@@ -323,18 +326,42 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             **self._vars,
         }
 
+    def _unshared(self, options: Json) -> list[str]:
+        """The credentials and endpoints that the file sets and the modules of a run would not use.
+
+        They get `gcp_auth`, which has what the file sets only where nobody else sets it, and never a secret.
+        What they do not get comes from their environment.
+        """
+        run_has_its_own = "gcp_auth" in self.templar.available_variables
+        found = []
+        for name in (each for each in AUTH if each in self._given and each != "timeout"):
+            spec = gcp_argument_spec()[name]
+            _fallback, (variable,) = spec["fallback"]
+            theirs = self._of_run.get(name) or os.environ.get(variable) or spec.get("default")
+            if not run_has_its_own and name not in SECRETS:
+                theirs = options[name]
+            if options[name] not in (None, "", []) and comparable(options[name]) != comparable(theirs):
+                found.append(name)
+        return found
+
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
         """Evaluate templates first, so that types and choices are checked on what they give."""
         self._given = {name for name in direct or {} if name in OF_RUN}
+        self._of_run = self._values(of_run())
+        evaluated = {**self._of_run, **self._values(direct or {})}
+        super().set_options(task_keys=task_keys, var_options=var_options, direct=evaluated)
+
+    def _values(self, options: Mapping[str, Any]) -> Json:
+        """The values of options that may be templates; none of what gives `omit`."""
         evaluated = {}
-        for name, value in {**of_run(), **(direct or {})}.items():
+        for name, value in options.items():
             try:
                 evaluated[name] = value if name in NOT_TEMPLATES else self.templar.template(value)
             except AnsibleValueOmittedError:
                 continue
             except Exception as error:
                 raise AnsibleParserError(f"The option {name} cannot be evaluated: {error}") from error
-        super().set_options(task_keys=task_keys, var_options=var_options, direct=evaluated)
+        return evaluated
 
     # The run
 
@@ -365,6 +392,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 name: options[name] or default
                 for name, default in (("project", ""), ("zones", []), ("nodes", []))
             },
+            "unshared": self._unshared(options),
         }
         everybody.set_variable(LISTED, [*everybody.get_vars().get(LISTED, []), listed])
 
@@ -587,6 +615,16 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             if value is not None:
                 return value
         return super()._compose(template, variables, *arguments)
+
+
+def comparable(value: Any) -> str:
+    """The value of an option, however it is written: a path with or without ~, JSON as text or a mapping."""
+    if isinstance(value, str):
+        try:
+            return json.dumps(json.loads(value), sort_keys=True)
+        except ValueError:
+            return os.path.expanduser(value)
+    return json.dumps(value, sort_keys=True)
 
 
 def of_run() -> Json:

@@ -43,6 +43,16 @@ API = "tpu"
 VERSION = "v2"
 
 
+def created_labels(response: Json) -> dict[str, str] | None:
+    """The labels of the node that a creation answered with, None where it did not answer.
+
+    response: a node, or a queued resource, which has its node in a specification.
+    """
+    specs = response.get("tpu", {}).get("nodeSpec", [])
+    node = specs[0].get("node", {}) if specs else response
+    return dict(node.get("labels", {})) if node else None
+
+
 class Tpus:
     """The TPU API in one zone of one project; zone "-" lists all zones."""
 
@@ -147,9 +157,10 @@ class Tpus:
         return poll(lambda: fetch() or {}, done, deadline, what, operation) or None
 
     def history(self, name: str) -> list[Json]:
-        """What Google remembers of nodes and queued resources of this name: {zone, kind, verb, time} each.
+        """What Google remembers of nodes and queued resources of this name.
 
-        That of an update has the label that says why the node ends by itself, too (ended).
+        {zone, kind, verb, time, failed, labels} each. labels: those of the node that a creation made, None where
+        Google does not say. An update has the label that says why the node ends by itself, too (ended).
         """
         found: list[Json] = []
         for operation in self._operations():
@@ -158,10 +169,12 @@ class Tpus:
                 str(data.get("target", "")).partition(f"/locations/{self.zone}/")[2].partition("/")
             )
             if target == name and kind in ("nodes", "queuedResources"):
-                told = {"verb": str(data.get("verb", "")), "time": str(data.get("createTime", ""))}
+                told: Json = {"verb": str(data.get("verb", "")), "time": str(data.get("createTime", ""))}
+                told["failed"] = "error" in operation
+                response = operation.get("response") or {}
                 if told["verb"] == "update":
-                    labels = operation.get("response", {}).get("labels") or {}
-                    told["ended"] = str(labels.get(ENDED_LABEL, ""))
+                    told["ended"] = str((response.get("labels") or {}).get(ENDED_LABEL, ""))
+                told["labels"] = created_labels(response) if told["verb"] == "create" else None
                 found.append({"zone": self.zone, "kind": kind, **told})
         return found
 

@@ -277,7 +277,7 @@ left:
 doubt:
   description:
     - That O(name) is probably wrong, in a sentence; empty otherwise.
-    - It is wrong where there is nothing of the name, Google remembers no operation on it in the
+    - It is wrong where there is nothing of the name, Google remembers no TPU VM of ours with it in the
       candidates' zones, and there are other TPU VMs of ours. Google keeps an operation for a time
       that it does not name.
   returned: success, with O(state=absent)

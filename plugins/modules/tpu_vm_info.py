@@ -93,6 +93,15 @@ history:
       returned: for the verb C(update)
       type: str
       sample: idle-30
+    labels:
+      description: Labels of the node that a creation made; null of any other operation, and where Google does
+        not say.
+      type: dict
+      sample: {"created-by": "tpuops-maxtext", "owner": "ann"}
+    failed:
+      description: Whether it ended in an error.
+      type: bool
+      sample: false
 """
 
 from typing import Any

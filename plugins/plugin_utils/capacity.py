@@ -24,7 +24,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import elsewhere, own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import Elsewhere
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, labels_of
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
 Json = dict[str, Any]
@@ -41,7 +41,6 @@ GOING = "DELETING"
 ALIVE = QUEUED | {"ACTIVE"}
 CLEAN_UP_TIMEOUT = 300
 NOT_ASKED = "Google could not ask it"
-OURS = (CREATED_BY, "owner")  # labels that say whose something is
 
 
 class Play(Protocol):
@@ -583,10 +582,11 @@ class Ladder:
         if not self.changed and not self.left:
             # A second teardown is no error, a wrong name is one. Google's operations tell the two apart.
             history = self._history()
-            by_itself = own_end.of_history(self.name, history)
-            past = f" {by_itself}" if by_itself else elsewhere.gone(history)
-            if found.others and not past:
-                doubt = elsewhere.doubt(self.name, self.zones, found)
+            past, ours = elsewhere.past(self.name, history, self.labels)
+            if ours and (by_itself := own_end.of_history(self.name, history)):
+                past = f" {by_itself}"
+            if found.others and not ours:
+                doubt = elsewhere.doubt(self.name, self.zones, found, past)
             else:
                 told += past + found.having()
         return {

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of a name of which the candidates' zones have no node: it is elsewhere, gone, or wrong."""
+"""What is told where the candidates' zones have no node of the name: it is elsewhere, deleted, or wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, zone_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS
 
 Json = dict[str, Any]
 
@@ -70,17 +71,40 @@ def stays(item: Json) -> str:
     )
 
 
-def gone(history: Sequence[Mapping[str, Any]]) -> str:
-    """The last operation on what had the name; "" where Google remembers none."""
-    last = max(history, key=lambda each: str(each["time"]), default=None)
-    if last is None:
-        return ""
-    return f" Google remembers an operation on the name: {last['verb']} in {last['zone']} at {last['time']}."
+def past(name: str, history: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> tuple[str, bool]:
+    """What Google remembers of the name, "" for nothing, and whether it may have been ours.
 
-
-def doubt(name: str, zones: Sequence[str], found: Elsewhere) -> str:
-    """That a name is probably wrong."""
+    An operation says when, but not who. Whose a node was is in the answer to its creation.
+    """
+    events = sorted(history, key=lambda each: str(each["time"]))
+    if not events:
+        return "", False
+    last = events[-1]
+    zone, time = last["zone"], last["time"]
+    if last["failed"] or last["verb"] != "delete":
+        how = ", which failed" if last["failed"] else ""
+        return f" Google remembers an operation on the name{how}: {last['verb']} in {zone} at {time}.", True
+    made = [each["labels"] for each in events if each["zone"] == zone and each.get("labels") is not None]
+    deleted = f" Google remembers that it was deleted in {zone} at {time}."
+    if not made:
+        return f"{deleted} It does not say whose it was.", True
+    if all(made[-1].get(key) == labels.get(key) for key in OURS):
+        return deleted, True
+    key = next(key for key in reversed(OURS) if made[-1].get(key) != labels.get(key))
+    its = f"{key}={made[-1][key]}" if key in made[-1] else f"no {key}"
     return (
-        f"tpu_vm_name: Google has no TPU VM {name} in {', '.join(zones)}, and remembers none."
+        f" Google remembers a TPU VM {name} in {zone} until {time}. It was not yours: it had {its}, yours "
+        f"have {key}={labels.get(key, '')}.",
+        False,
+    )
+
+
+def doubt(name: str, zones: Sequence[str], found: Elsewhere, told: str) -> str:
+    """That a name is probably wrong. told: what Google remembers of it, which was somebody else's."""
+    nothing = (
+        f" of yours in {', '.join(zones)}.{told}" if told else f" in {', '.join(zones)}, and remembers none."
+    )
+    return (
+        f"tpu_vm_name: Google has no TPU VM {name}{nothing}"
         f"{found.having()} Name the one to delete with -e tpu_vm_name=NAME."
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 CREATED_BY = "created-by"
 TOOL = "tpuops-maxtext"
+OURS = (CREATED_BY, "owner")  # labels that say whose something is
 LONGEST = 63
 MOST = 64
 

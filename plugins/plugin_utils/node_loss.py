@@ -25,7 +25,7 @@ UNKNOWN = "unknown"  # and for one of which Google says nothing
 STOPPED = frozenset({"STOPPING", "STOPPED"})
 OFF = frozenset({GONE, "DELETING", "HIDING", "HIDDEN"}) | STOPPED
 # Of a machine that Google has, and that is not well: Node.health, and Node.state after a failed repair.
-UNWELL = frozenset({"TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"})
+UNHEALTHY = frozenset({"TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"})
 DELETE = "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk"
 
 
@@ -39,7 +39,7 @@ class NodeLost(Exception):
     def __init__(self, name: str, state: str) -> None:
         self.name, self.state = name, state
         self.kind = "preempted" if state in DEAD else "lost"
-        first = f"{DELETE[0].upper()}{as_started(DELETE[1:])}, and run" if state in UNWELL else "Run"
+        first = f"{DELETE[0].upper()}{as_started(DELETE[1:])}, and run" if state in UNHEALTHY else "Run"
         verb = "starts" if state in STOPPED else "creates"
         super().__init__(
             f"the TPU VM {name} is {state}. {first} the same command again: it {verb} the TPU VM again, with "
@@ -74,7 +74,7 @@ class Watch:
         if node is None:
             return GONE
         state, health = str(node.get("state", UNKNOWN)), str(node.get("health"))
-        return health if state == "READY" and health in UNWELL else state
+        return health if state == "READY" and health in UNHEALTHY else state
 
     def check(self, patient: bool = True) -> str:
         """Raise NodeLost if the node is lost; its state else. `patient`: one that may recover is not."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
@@ -16,7 +17,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import
 Json = dict[str, Any]
 
 #: The variable in which each source of the inventory plugin says what it lists: {file, project, zones,
-#: nodes}.
+#: nodes, unshared}. unshared: the options by which it asks as somebody else, or elsewhere, than the modules.
 LISTED = "_tpu_vm_sources"
 EXAMPLES = "The README shows one of a few lines; a clone has inventories/gcp and inventories/local"
 
@@ -89,6 +90,16 @@ def unlisted(
 def problem(source: Mapping[str, Any], project: str, zones: Sequence[str], name: str | None) -> str:
     """Why one source would not show the node; "" where it would."""
     file = source["file"]
+    unshared = source.get("unshared", [])
+    if unshared:
+        names = ", ".join(unshared)
+        it, value = ("it", "that value") if len(unshared) == 1 else ("them", "those values")
+        variables = ", ".join(gcp_argument_spec()[option]["fallback"][1][0] for option in unshared)
+        return (
+            f"{names}: {file} sets {it}, and the modules of a run would not use {value}. Set {it} in "
+            "gcp_auth in group_vars/all.yml beside the inventory, a secret with ansible-vault or as an "
+            f"environment variable ({variables}), and remove {it} from the file."
+        )
     if source["project"] != project:
         shown = source["project"] or "no project"
         return (

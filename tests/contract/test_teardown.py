@@ -154,9 +154,24 @@ def test_a_second_teardown_is_told_from_one_of_a_wrong_name(elsewhere: Elsewhere
     status, told = elsewhere.play("teardown")
     elsewhere.run_module("tpu_vm", name=wrong, zone=B, state="absent")
     nothing = f"Deleted nothing: there is no TPU VM {right} of yours in any zone."
-    assert f"{nothing} Google remembers an operation on the name: delete in {A} at" in told
+    assert f"{nothing} Google remembers that it was deleted in {A} at" in told
+    assert "It does not say whose it was." not in told
     assert f"You have: {wrong} in {B}, READY." in told
     assert status == 0, told
+
+
+def test_a_name_that_was_somebody_elses_is_no_name_of_ones_own(elsewhere: Elsewhere) -> None:
+    """Google's operations go by name. The answer to a creation says whose it was."""
+    elsewhere.make(A, owner="bob")
+    elsewhere.run_module("tpu_vm", name=elsewhere.name, zone=A, state="absent")
+    mine = f"{elsewhere.name}-mine"
+    labels = {"created-by": "tpuops-maxtext", "owner": elsewhere.owner}
+    assert elsewhere.run_module("tpu_vm", name=mine, zone=B, labels=labels, **V5E)["changed"]
+    status, told = elsewhere.play("teardown")
+    elsewhere.run_module("tpu_vm", name=mine, zone=B, state="absent")
+    assert "It was not yours: it had owner=bob, yours have owner=ann." in told
+    assert f"You have: {mine} in {B}, READY." in told
+    assert status == 2, told
 
 
 @pytest.mark.parametrize("playbook", ["site", "follow"])

@@ -448,8 +448,10 @@ def check_unread(site: Site, broken: str) -> None:
     refused = site.play("playbooks/teardown.yml", status=2)
     assert f"{broken}: is not the record of a job" in refused.output
     run = site.start("preflight", tpu_vm_ephemeral=True)
-    run.fail()  # in preflight; what the end of an ephemeral run says of that is in tests/unit/test_ends.py
+    run.fail()  # in preflight, and the user asked for a deletion that did not happen
     assert f"{broken}: is not the record of a job" in run.words
+    assert "The node is kept, although tpu_vm_ephemeral is set, as its jobs could not be read: " in run.words
+    assert "teardown.yml -e tpu_vm_force=true stops what runs and deletes the node." in run.words
     forced = site.play("playbooks/teardown.yml", "--check", "-e", "tpu_vm_force=true")
     assert forced.recap["changed"] == 1
     assert site.nodes() == ["READY"]

@@ -117,32 +117,32 @@ def test_stopping_a_job(tmp_path: Path) -> None:
 
 
 GONE = {"changed": True, "left": [], "told": "Deleted: n."}
+# The decision itself: tests/unit/plugins/capacity/test_ephemeral.py.
 EPHEMERAL: Ends = {
-    "it is deleted": ({"tpu_vm_jobs": {"jobs": []}, "tpu_vm_gone": GONE}, True, "The node is deleted,"),
-    "there was none": (
-        {"tpu_vm_jobs": {"skipped": True}, "tpu_vm_gone": {**GONE, "changed": False, "told": "Nothing."}},
-        True,
-        "Nothing.",
-    ),
-    "a machine is silent": (
-        {"tpu_vm_jobs": {"unreachable": True}, "tpu_vm_gone": GONE},
+    "it is deleted": (
+        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": GONE},
         True,
         "The node is deleted,",
     ),
+    "a machine is silent": (
+        {"tpu_vm_jobs": {"results": [{"unreachable": True, "msg": "refused"}]}},
+        False,
+        "as its machine cannot be reached over SSH and may run a job: refused.",
+    ),
     "a job runs": (
-        {"tpu_vm_jobs": {"jobs": [{"name": "sft", "status": "running"}]}},
+        {"tpu_vm_jobs": {"results": [{"jobs": [{"name": "sft", "status": "running"}]}]}},
         False,
         "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft.",
     ),
-    "jobs cannot be read": (
-        {"tpu_vm_jobs": {"failed": True, "msg": "broken"}},
-        False,
-        "The node is kept, although tpu_vm_ephemeral is set, as its jobs could not be read: broken",
-    ),
     "it may be there": (
-        {"tpu_vm_jobs": {"jobs": []}, "tpu_vm_gone": {**GONE, "left": ["It may be in a."]}},
+        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {**GONE, "left": ["It may be in a."]}},
         False,
         "It may be in a.",
+    ),
+    "the deletion fails": (
+        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {"changed": False, "msg": "403"}},
+        False,
+        "The node could not be deleted, although tpu_vm_ephemeral is set: 403.",
     ),
 }
 
@@ -150,7 +150,8 @@ EPHEMERAL: Ends = {
 def test_the_end_of_an_ephemeral_run(tmp_path: Path) -> None:
     (block,) = tasks_of("roles/tpu_vm/tasks/ephemeral.yml")
     tasks = [block["block"][-1], *tasks_of("playbooks/tasks/ephemeral.yml")[1:]]
-    check(tmp_path, tasks, EPHEMERAL)
+    shared = {"tpu_vm_labels": {}, "tpu_vm_owner": "", "tpu_vm_workers": {"hosts": []}}
+    check(tmp_path, tasks, EPHEMERAL, **shared, tpu_vm_asked={"nodes": [], "unreachable_zones": ["a"]})
 
 
 NAMED: Ends = {

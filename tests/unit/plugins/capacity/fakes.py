@@ -9,7 +9,13 @@ from typing import Any
 
 Json = dict[str, Any]
 MADE = "2026-11-24T04:00:00Z"
+LATER = "2026-11-24T05:00:00Z"
 OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}
+
+
+def operation(zone: str, verb: str, time: str, labels: Json | None = None) -> Json:
+    """What the module tpu_vm_info tells of one."""
+    return {"zone": zone, "kind": "nodes", "verb": verb, "time": time, "labels": labels, "failed": False}
 
 
 def failure(kind: str) -> Json:
@@ -134,7 +140,9 @@ class FakeCloud:
         assert zone not in self.silent
         if arguments.get("state") == "absent":
             if zone in self.nodes and not check:
-                self.history.append({"zone": zone, "verb": "delete", "time": MADE})
+                labels = self.nodes[zone].get("labels", {})
+                self.history.append(operation(zone, "create", MADE, labels))
+                self.history.append(operation(zone, "delete", LATER))
             return self._gone(self.nodes, zone, check)
         if kind := self.bad.get(zone):
             return failure(kind)

@@ -13,7 +13,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
-from .fakes import MADE, OURS, FakeCloud
+from .fakes import LATER, MADE, OURS, FakeCloud, operation
 
 A, B, C = "us-west1-c", "us-west4-a", "us-central1-a"
 
@@ -737,8 +737,19 @@ def test_a_second_time_down_says_that_the_node_is_gone() -> None:
     assert ladder(cloud, candidate(A)).descend()["left"] == []
     again = ladder(cloud, candidate(A)).descend()
     assert (again["changed"], again["left"], again["doubt"]) == (False, [], "")
-    told = "Deleted nothing: there is no TPU VM n of yours in any zone. Google remembers an operation on the"
-    assert again["told"] == f"{told} name: delete in {A} at {MADE}. You have: another in {C}, READY."
+    told = f"Google remembers that it was deleted in {A} at {LATER}. You have: another in {C}, READY."
+    assert again["told"] == f"Deleted nothing: there is no TPU VM n of yours in any zone. {told}"
+
+
+def test_a_name_that_was_somebody_elses_is_doubted() -> None:
+    cloud = FakeCloud()
+    cloud.add_node(C, name="another")
+    cloud.history = [operation(A, "create", MADE, {**OURS, "owner": "you"}), operation(A, "delete", LATER)]
+    assert ladder(cloud, candidate(A)).descend()["doubt"] == (
+        f"tpu_vm_name: Google has no TPU VM n of yours in {A}. Google remembers a TPU VM n in {A} until "
+        f"{LATER}. It was not yours: it had owner=you, yours have owner=me. You have: another in {C}, "
+        "READY. Name the one to delete with -e tpu_vm_name=NAME."
+    )
 
 
 def test_a_name_that_nobody_knows_is_doubted_where_one_has_other_nodes() -> None:

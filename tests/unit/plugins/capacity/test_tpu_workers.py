@@ -84,6 +84,12 @@ def test_a_node_that_the_inventory_will_show_may_be_made() -> None:
         ({"project": ""}, f"project: is p, but {FILE} lists the nodes of no project."),
         ({"zones": [A]}, f"zone: the node may be created in {B}, but {FILE} lists {A}."),
         ({"nodes": ["n-2"]}, f"tpu_vm_name: is n-1, but {FILE} lists n-2."),
+        (
+            {"unshared": ["access_token"]},
+            f"access_token: {FILE} sets it, and the modules of a run would not use that value. Set it in "
+            "gcp_auth in group_vars/all.yml beside the inventory, a secret with ansible-vault or as an "
+            "environment variable (GCP_ACCESS_TOKEN), and remove it from the file.",
+        ),
     ],
 )
 def test_a_node_that_the_inventory_would_not_show_is_not_paid_for(source: Json, message: str) -> None:

@@ -615,7 +615,7 @@ def test_what_the_file_does_not_set_follows_the_variables_of_the_run(api: Api, s
     assert data.get_host("mine").get_vars()["ansible_user"] == "me"
     assert data.groups["tpu_vm"].get_vars()["ansible_ssh_private_key_file"] == "/keys/mine"
     assert api.sent[0].headers["Authorization"] == "Bearer of-the-run"
-    listed = {"project": "my-project", "zones": ["us-west1-c"], "nodes": ["mine"]}
+    listed = {"project": "my-project", "zones": ["us-west1-c"], "nodes": ["mine"], "unshared": []}
     assert data.groups["all"].get_vars() == {"_tpu_vm_sources": [{"file": str(source.path), **listed}]}
 
 
@@ -646,6 +646,37 @@ def test_what_the_file_sets_is_a_setting_of_the_run(api: Api, source: Source) ->
         "tpu_vm_ssh_key_file": "/keys/mine",
         "gcp_auth": {"auth_kind": "accesstoken", "timeout": 9.0},
     }
+
+
+def unshared(api: Api, source: Source, call: str = LIST) -> list[str]:
+    """Which credentials and endpoints of the file the modules of a run would not use."""
+    listing(api, call=call)
+    (found,) = source.read().groups["all"].get_vars()["_tpu_vm_sources"]
+    names: list[str] = found["unshared"]
+    return names
+
+
+def test_credentials_that_the_modules_of_a_run_do_not_get_are_named(
+    api: Api, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would act as another account, or in another cloud."""
+    assert unshared(api, source) == ["access_token"]
+    monkeypatch.setenv("GCP_ACCESS_TOKEN", "another")
+    assert unshared(api, source) == ["access_token"]
+    monkeypatch.setenv("GCP_ACCESS_TOKEN", "the-token")
+    assert unshared(api, source) == []
+
+
+def test_credentials_that_differ_from_those_of_the_run_are_named(api: Api, source: Source) -> None:
+    source.write(access_token="{{ gcp_auth.access_token }}", auth_kind="{{ gcp_auth.auth_kind }}")
+    everybody = source.directory / "group_vars"
+    everybody.mkdir()
+    run = {"auth_kind": "accesstoken", "access_token": "of-the-run"}
+    (everybody / "all.yml").write_text(yaml.safe_dump({"gcp_auth": run}))
+    assert unshared(api, source) == []
+    source.write(auth_kind="accesstoken", access_token="of-the-file", tpu_endpoint="http://local.test:1")
+    local = LIST.replace("tpu/", "local/", 1)
+    assert unshared(api, source, local) == ["access_token", "tpu_endpoint"]
 
 
 def test_a_template_that_cannot_be_evaluated_names_its_option(api: Api, source: Source) -> None:

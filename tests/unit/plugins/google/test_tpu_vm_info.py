@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from .conftest import Api, Json, Run
@@ -58,8 +60,9 @@ def test_one_wherever_it_is(api: Api, run: Run, module: str, collection: str, ke
     assert run(module, check=True, name="b")[key] == [b]
 
 
-def operation(target: str, verb: str, time: str) -> Json:
-    return {"name": "o", "metadata": {"target": target, "verb": verb, "createTime": time}, "done": True}
+def operation(target: str, verb: str, time: str, **outcome: Any) -> Json:
+    metadata = {"target": target, "verb": verb, "createTime": time}
+    return {"name": "o", "metadata": metadata, "done": True, **outcome}
 
 
 def test_what_google_remembers_of_a_name(api: Api, run: Run) -> None:
@@ -67,19 +70,31 @@ def test_what_google_remembers_of_a_name(api: Api, run: Run) -> None:
     a, b = "2026-11-24T04:00:00.5Z", "2026-11-25T04:00:00Z"
     place = "projects/my-project/locations/us-west1-c"
     done = [
-        operation(f"{place}/nodes/a", "create", a),
+        operation(f"{place}/nodes/a", "create", a, response={"@type": "t", "labels": {"owner": "me"}}),
+        operation(f"{place}/nodes/a", "create", b, error={"code": 8, "message": "no capacity"}),
         operation(f"{place}/nodes/aa", "delete", b),
-        operation(f"{place}/queuedResources/a", "delete", b),
+        operation(f"{place}/queuedResources/a", "create", a, response={"tpu": {"nodeSpec": [{"node": {}}]}}),
+        operation(f"{place}/queuedResources/a", "delete", b, response={"@type": "Empty"}),
         {"name": "o"},
     ]
     api.error(f"GET {PROJECT}/us-west1-c/nodes/a", 404, "NOT_FOUND")
     api.on(f"GET {PROJECT}/us-west1-c/operations", {"operations": done})
     found = run("tpu_vm_info", name="a", zones=["us-west1-c"], history=True)
+    here = {"zone": "us-west1-c"}
     assert (found["nodes"], found["history"]) == (
         [],
         [
-            {"zone": "us-west1-c", "kind": "nodes", "verb": "create", "time": a},
-            {"zone": "us-west1-c", "kind": "queuedResources", "verb": "delete", "time": b},
+            {
+                **here,
+                "kind": "nodes",
+                "verb": "create",
+                "time": a,
+                "labels": {"owner": "me"},
+                "failed": False,
+            },
+            {**here, "kind": "nodes", "verb": "create", "time": b, "labels": None, "failed": True},
+            {**here, "kind": "queuedResources", "verb": "create", "time": a, "labels": {}, "failed": False},
+            {**here, "kind": "queuedResources", "verb": "delete", "time": b, "labels": None, "failed": False},
         ],
     )
 

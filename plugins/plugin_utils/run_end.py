@@ -1,0 +1,71 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user reads where a stage ends a run: why, what became of the node, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import GONE, STOPPED, UNKNOWN
+
+Json = Mapping[str, Any]
+
+#: The node is there, comes back by itself, or may be there.
+THERE = frozenset({"READY", "REPAIRING", UNKNOWN})
+SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
+STOP = (
+    "If it is, it costs money. ansible-playbook playbooks/status.yml shows it, and ansible-playbook "
+    "playbooks/teardown.yml deletes it and keeps the disk."
+)
+
+
+def why(failure: Json, seen: Json | None, node: str, ended: str) -> str:
+    """failure: of the task; seen: what tpu_vm_info returned, None where nobody asked Google; ended: what
+    became of the node of an ephemeral run."""
+    # Of a loop the item that failed says why, the task itself only that one did.
+    items = [each for each in failure.get("results", []) if each.get("failed")]
+    cause = items[0] if items else failure
+    message = str(cause.get("msg", "A task failed; its error stands above."))
+    state = None if seen is None else state_of(seen)
+    more = []
+    if silent(cause, message) and (state is None or state in THERE):
+        more.append(SILENT)
+    if state == "REPAIRING":
+        more.append(
+            f"The TPU VM {node} is REPAIRING: Google brings it back by itself. Run the same command again in "
+            "some minutes."
+        )
+    elif state == UNKNOWN and seen is not None:
+        reason = unknown(seen).rstrip(". ")
+        more.append(f"Google did not say whether the node is there: {reason}. {as_started(STOP)}")
+    elif state is not None and state not in THERE and f"is {state}" not in message:
+        verb = "starts" if state in STOPPED else "makes"
+        more.append(
+            f"The TPU VM {node} is {state}. Run the same command again: it {verb} the TPU VM again, with the "
+            "same disk, and goes on from what is there."
+        )
+    more += [ended] if ended else []
+    return " ".join([f"{message.rstrip('.: ')}.", *more]) if more else message
+
+
+def silent(cause: Json, message: str) -> bool:
+    """What Ansible has of a machine that falls silent between the login and sudo, or kills a module as it
+    shuts down: no "unreachable"."""
+    killed = "module_stdout" in cause and int(cause.get("rc") or 0) > 128
+    return killed or "waiting for privilege escalation prompt" in message
+
+
+def state_of(seen: Json) -> str:
+    """The node's state in Google's words, GONE, or UNKNOWN."""
+    if seen.get("nodes"):
+        return str(seen["nodes"][0]["state"])
+    return GONE if "nodes" in seen and not seen.get("unreachable_zones") else UNKNOWN
+
+
+def unknown(seen: Json) -> str:
+    """Why Google did not say whether there is a node."""
+    reasons = [str(failure.get("msg", "")) for failure in seen.get("zone_failures", {}).values()]
+    return str(seen.get("msg") or next(filter(None, reasons), "no reason was given"))

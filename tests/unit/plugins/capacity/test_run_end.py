@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user reads where a stage ends a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tpuops.maxtext.plugins.filter.why_ended import why_ended
+
+Json = dict[str, Any]
+
+FULL = {"msg": "the disk is full"}
+KILLED = {"msg": "MODULE FAILURE", "module_stdout": "", "rc": 137}
+SUDO = {"msg": "Timeout (32s) waiting for privilege escalation prompt: "}
+CREATES = "Run the same command again: it creates the TPU VM again, with the same disk, and goes on from what is there."
+STARTS = CREATES.replace("creates", "starts")
+SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
+STOP = (
+    "If it is, it costs money. ansible-playbook tpuops.maxtext.status shows it, and ansible-playbook "
+    "tpuops.maxtext.teardown deletes it and keeps the disk."
+)
+
+
+def seen(state: str = "") -> Json:
+    nodes = [{"name": "n", "state": state}] if state else []
+    return {"nodes": nodes, "unreachable_zones": [], "zone_failures": {}}
+
+
+PARTLY = {"nodes": [], "unreachable_zones": ["a"], "zone_failures": {"a": {"msg": "a does not answer."}}}
+
+#: case -> the task's failure, what Google said (None: nobody asked), what is told.
+CASES: dict[str, tuple[Json, Json | None, str]] = {
+    "nobody asked Google": (FULL, None, "the disk is full"),
+    "the node runs": (FULL, seen("READY"), "the disk is full"),
+    "the cause is that of an item": (
+        {"msg": "One or more items failed", "results": [{"msg": "fine"}, {"failed": True, "msg": "full"}]},
+        None,
+        "full",
+    ),
+    "a task without words": ({}, None, "A task failed; its error stands above."),
+    "the node is preempted": (
+        FULL,
+        seen("PREEMPTED"),
+        f"the disk is full. The TPU VM n is PREEMPTED. {CREATES}",
+    ),
+    "the node is stopped": (
+        FULL,
+        seen("STOPPED"),
+        f"the disk is full. The TPU VM n is STOPPED. {STARTS}",
+    ),
+    "the node is deleted": (
+        FULL,
+        seen(),
+        f"the disk is full. The TPU VM n is gone. {CREATES}",
+    ),
+    "the failure says so already": ({"msg": "n is PREEMPTED."}, seen("PREEMPTED"), "n is PREEMPTED."),
+    "Google repairs the node": (
+        FULL,
+        seen("REPAIRING"),
+        "the disk is full. The TPU VM n is REPAIRING: Google brings it back by itself. Run the same command "
+        "again in some minutes.",
+    ),
+    "Google does not answer": (
+        FULL,
+        {"msg": "503."},
+        f"the disk is full. Google did not say whether the node is there: 503. {STOP}",
+    ),
+    "Google could not ask the zone": (
+        FULL,
+        PARTLY,
+        f"the disk is full. Google did not say whether the node is there: a does not answer. {STOP}",
+    ),
+    "a module was killed with its machine": (KILLED, seen("READY"), f"MODULE FAILURE. {SILENT}"),
+    "sudo did not answer": (SUDO, None, f"{SUDO['msg'].rstrip('.: ')}. {SILENT}"),
+    "a module was killed, and the node is lost": (
+        KILLED,
+        seen("PREEMPTED"),
+        f"MODULE FAILURE. The TPU VM n is PREEMPTED. {CREATES}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_why_a_run_ended(case: str) -> None:
+    failure, google, told = CASES[case]
+    assert why_ended(failure, google, "n") == told
+
+
+def test_what_became_of_the_node_of_an_ephemeral_run_is_told_last() -> None:
+    assert why_ended(FULL, None, "n", "The node is kept.") == "the disk is full. The node is kept."
