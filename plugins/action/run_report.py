@@ -100,7 +100,7 @@ class ActionModule(ModuleAction):
         )
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
-        """What a module finds in all zones; nothing in a project whose API is off."""
+        """What a module finds in all zones; nothing in a project whose API is not enabled."""
         try:
             result = self.play(module, {})
         except ModuleFailed as error:

@@ -37,7 +37,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
 def advice(host: str) -> str:
     return as_started(
-        f"{host} cannot be reached. Jobs on it go on. Run the same command again: if Google took the TPU VM "
-        "away, it is made again with the same disk, and what had ended is not repeated. If it stays silent, "
-        "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk, and run it once more."
+        f"{host} cannot be reached. Jobs on it go on. Run the same command again: if Google preempted the "
+        "TPU VM, it is created again with the same disk, and what had ended is not repeated. If it stays "
+        "unreachable, delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk, and run "
+        "it once more."
     )

@@ -58,7 +58,7 @@ def delete(endpoint: str, node: str) -> str:
     """Delete the node, with the queued resource that it came from; what was done."""
     found = call("GET", f"{endpoint}/v2/{node}")
     if found is None:
-        return f"{node} is gone already"
+        return f"{node} is deleted already"
     queued = found.get("queuedResource")
     call("DELETE", f"{endpoint}/v2/{queued}?force=true" if queued else f"{endpoint}/v2/{node}")
     return f"its time is up: deleting {queued or node}; its data disk stays"

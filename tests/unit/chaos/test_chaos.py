@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How cuts are drawn and shared out, and how the table tells of them."""
+"""How cuts are drawn and shared out, and how the table shows them."""
 
 from __future__ import annotations
 
