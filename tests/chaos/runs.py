@@ -24,6 +24,7 @@ DISK = "tpu-data-disk"
 STARTS = 6  # of the same command, at most; a run with more cuts gets one more for each
 TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE)
 ERROR = re.compile(r"^\[ERROR\]: (.*(?:\n(?!\s*$|Origin:|PLAY|TASK|fatal|<<<).*)*)", re.MULTILINE)
+UNREACHABLE = " cannot be reached. Jobs on it go on."  # of the callback unreachable
 PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 LOSS = re.compile(r"completed step: (\d+),.*?, loss: ([\d.]+|nan|inf)")
@@ -105,6 +106,8 @@ def stage_of(told: str) -> str:
     """The stage that a playbook's output has come to; empty before the first one."""
     stages: tuple[str, ...] = ()
     begin = 0
+    # The plays after a machine that cannot be reached are played without it.
+    told = told.partition(UNREACHABLE)[0]
     for play in PLAY.finditer(told):
         if play.group(1) in PLAYS:
             stages, begin = PLAYS[play.group(1)], play.end()
