@@ -362,7 +362,7 @@ def health(config: CloudConfig, node: str, value: str) -> None:
 
 @main.group()
 def machine() -> None:
-    """Let something befall the machines of TARGET: a machine's name, or a node's id for all its workers.
+    """Make something go wrong with the machines of TARGET: a machine's name, or a node's id for all workers.
 
     A cut or slow network and a failing disk last, also over a reboot, until `machine heal`.
     """

@@ -16,7 +16,7 @@ DEFAULT_SUBNET = "10.128.0.0/24"
 
 
 def default_cache_dir() -> Path:
-    """Directory of what is dear to make and the same for every local cloud: machine image, uv cache."""
+    """Directory of what takes long to make and is the same for every local cloud: machine image, uv cache."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "tpuops-maxtext"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What clients and Google's APIs say to each other, byte for byte, for whoever looks into it."""
+"""What clients and Google's APIs say to each other, byte for byte, to be looked at later."""
 
 from __future__ import annotations
 

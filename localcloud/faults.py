@@ -2,7 +2,7 @@
 """Faults that a user arms: what kinds there are, which are armed, and whether one meets a request.
 
 A kind is one entry of `KINDS`; from it follow the subcommand of `localcloud fault`, its options and its help.
-Whoever answers requests or does work asks `Faults.meet` at its one place, and acts on what it is given. Armed
+The code that answers requests or does work asks `Faults.meet` at one place, and acts on the answer. Armed
 faults are records of the store, so they outlive a restart of the server.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user lets befall the machines of a node: `localcloud machine COMMAND TARGET`."""
+"""What a user makes go wrong with the machines of a node: `localcloud machine COMMAND TARGET`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Where a new cloud finds room on this machine, so that several come up side by side without being told how.
 
 One that was killed hard keeps its bridge until its own `down`: it must not keep others from coming up. A
-place is taken only by coming up there, so whoever chooses one holds `alone` until then.
+place is taken only by coming up there, so a cloud that chooses one holds `alone` until then.
 """
 
 from __future__ import annotations

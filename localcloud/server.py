@@ -211,7 +211,7 @@ class Supervisor(threading.Thread):
 class Server:
     """All that serves one cloud.
 
-    machines: what its nodes run on, prepared. watch: wraps Google's APIs, for whoever looks on. pace: seconds
+    machines: what its nodes run on, prepared. watch: wraps Google's APIs, for tests. pace: seconds
     between two looks at what should be repaired or moves in a queue.
     """
 

@@ -160,7 +160,7 @@ MUTANTS = (
         "roles/tpu_vm/tasks/recover.yml",
         "  when: tpu_vm_unhealthy\n",
         "  when: false\n",
-        (RECOVERY, "-k", "unwell"),
+        (RECOVERY, "-k", "unhealthy"),
     ),
     Mutant(
         "a node is not deleted while a job runs",

@@ -203,7 +203,7 @@ class NodeWork:
         return self._cloud.store.update(NODE, name, networkEndpoints=endpoints, state=state, health="HEALTHY")
 
     def _endpoints(self, node: Json) -> list[Json]:
-        """One for each network of each worker. A machine has one network, so its address stands in all."""
+        """One for each network of each worker. A machine has one network, so all have its address."""
         return [
             {
                 "ipAddress": worker["address"],

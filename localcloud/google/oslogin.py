@@ -182,7 +182,7 @@ def import_ssh_public_key(call: Call) -> Json:
 @api.method("oslogin.users.projects.provisionPosixAccount")
 def provision_posix_account(call: Call) -> Json:
     project = _require_service(call)
-    assert project is not None  # it stands in the path
+    assert project is not None  # it is in the path
     user = _user(call)
     with _change(call, user) as profile:
         account: Json = profile["accounts"].setdefault(
@@ -194,7 +194,7 @@ def provision_posix_account(call: Call) -> Json:
 @api.method("oslogin.users.projects.delete")
 def delete_posix_account(call: Call) -> Json:
     project = _require_service(call)
-    assert project is not None  # it stands in the path
+    assert project is not None  # it is in the path
     user = _user(call)
     with _change(call, user) as profile:
         if profile["accounts"].pop(project.project_id, None) is None:

@@ -36,7 +36,7 @@ class HubFaults:
             if fault.kind == "hub-gated" and traits["route"] == INFO:
                 scope.setdefault("state", {})["gated"] = True  # which anyone may know
             else:
-                await _read_all(receive)  # whoever still sends would not see the answer
+                await _read_all(receive)  # a client that still sends would not see the answer
                 await refusal(fault, scope).response()(scope, receive, send)
                 return
         if fault := self._faults.meet("hub-upload", _announced_size(scope), **traits):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can befall a machine: its network cut or slow, its disks full or failing, its processes killed.
+"""What can go wrong with a machine: its network cut or slow, its disks full or failing, its processes killed.
 
 What lasts is written down beside the machine, so that it also holds after a reboot and for a new server.
 """

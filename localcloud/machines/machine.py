@@ -135,7 +135,7 @@ class Machines:
     def prepare(self, progress: Callable[[str], None]) -> None:
         """Make image and network ready, and clear away what a hard kill left half-done. Idempotent.
 
-        Machines that still run are left alone. Raises MachineError naming what the host lacks.
+        Machines that still run go on. Raises MachineError naming what the host lacks.
         """
         _check_host()
         image = ensure_image(self._config.cache_dir, progress)
@@ -191,7 +191,7 @@ class Machines:
         if self._runs(name) or not lock.acquire(blocking=False):
             return False
         try:
-            # Looked at again: whoever had the lock may have started, stopped or deleted it.
+            # Looked at again: the one that had the lock may have started, stopped or deleted it.
             if not self._file(name).exists() or self._runs(name) or not self._record(name).wanted:
                 return False
             self._launch(self._record(name))

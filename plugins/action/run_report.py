@@ -120,7 +120,7 @@ class ActionModule(ModuleAction):
         return own_end.of_history(options["name"], found["history"])
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
-        """What a module finds in all zones; nothing in a project whose API is off."""
+        """What a module finds in all zones; nothing in a project whose API is not enabled."""
         try:
             result = self.play(module, {})
         except ModuleFailed as error:

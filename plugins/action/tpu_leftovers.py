@@ -92,7 +92,7 @@ class ActionModule(ModuleAction):
         }
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
-        """What a module finds in all zones; nothing in a project whose API is off."""
+        """What a module finds in all zones; nothing in a project whose API is not enabled."""
         try:
             result = self.play(module, {})
         except ModuleFailed as error:
@@ -148,6 +148,6 @@ def unasked(zones: Collection[str]) -> str:
 
 
 def gone(deleted: Sequence[Leftover]) -> str:
-    """What the names of things that are gone already mean for whoever runs again after a failure."""
+    """What the names of things that are deleted already mean for a user who runs again after a failure."""
     names = ", ".join(each.path for each in deleted)
     return f" Deleted before it: {names}. Run again without these names." if names else ""

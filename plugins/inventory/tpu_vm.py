@@ -134,8 +134,8 @@ options:
     version_added: 0.2.0
     description:
       - A machine through which SSH reaches the workers, C(<user>@<host>) or C(<user>@<host>:<port>).
-      - Its host key must be in the known_hosts of whoever runs Ansible; an unknown or changed one is refused.
-        Which key logs in there is said in the SSH configuration or by an agent.
+      - Its host key must be in the known_hosts of the account that runs Ansible; an unknown or changed one is
+        refused. Which key logs in there is said in the SSH configuration or by an agent.
     type: str
     default: ""
   known_hosts_file:

@@ -48,7 +48,7 @@ def gcp_argument_spec(**options: Any) -> dict[str, Any]:
 
 
 def connect(options: Mapping[str, Any]) -> Client:
-    """A client from the shared options, whoever read them: a module or the inventory plugin."""
+    """A client from the shared options, of a module or of the inventory plugin."""
     auth = AuthSettings(
         kind=options["auth_kind"],
         service_account_file=options["service_account_file"],

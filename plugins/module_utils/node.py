@@ -183,7 +183,7 @@ def _data_disks(disks: Sequence[Mapping[str, str]] | None, tpus: Tpus) -> list[d
 
 
 def _interface(options: Mapping[str, Any], external: bool | None) -> Json:
-    """A NetworkConfig; `external` stands in for an option that is not set."""
+    """A NetworkConfig; `external` is used for an option that is not set."""
     return given(
         network=options["network"],
         subnetwork=options["subnetwork"],

@@ -109,7 +109,7 @@ class Busy(Exception):
 def take_over(top: str, owner: str, done: int | None = None) -> None:
     """Give what is below a directory, and belongs to its owner, to another owner; the directory stays.
 
-    By descriptors of the directories: whoever writes there cannot lead root elsewhere meanwhile.
+    By descriptors of the directories: a user who writes there cannot lead root elsewhere meanwhile.
 
     done: whom the directory itself belongs to afterwards, by default the new owner. Raises Busy.
     """

@@ -40,7 +40,7 @@ options:
     type: path
     required: true
   label:
-    description: Label of a new file system, at most 16 bytes. An existing label is left alone.
+    description: Label of a new file system, at most 16 bytes. An existing label stays.
     type: str
     default: checkpoints
   mkfs_options:

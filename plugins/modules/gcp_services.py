@@ -153,7 +153,7 @@ def await_answer(client: Client, project: str, service: str, operation: str, dea
         except ApiDisabled:
             return {}
         except GcpError:
-            pass  # a refusal is an answer too; whoever needs the call gets its error
+            pass  # a refusal is an answer too; the task that needs the call gets its error
         return {"answers": True}
 
     poll(probe, bool, deadline, f"The API {service} is enabled, but its use", operation)

@@ -480,7 +480,7 @@ def difference(before: dict[str, Any] | None, after: dict[str, Any]) -> dict[str
 
 
 def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
-    """Run, attach or leave alone; the result of the task as far as it is known by then."""
+    """Run, attach or do nothing; the result of the task as far as it is known by then."""
     params = module.params
     wanted = records.new(
         paths,

@@ -71,7 +71,8 @@ offset:
   type: int
   sample: 35
 written:
-  description: Bytes that the disk of the records got since the job started, by whomever; null when unknown.
+  description: Bytes that the disk of the records got since the job started, from any program; null when
+    unknown.
   returned: when O(offset) is given
   type: int
   sample: 8044936192

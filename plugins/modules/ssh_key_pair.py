@@ -29,8 +29,8 @@ attributes:
     support: full
 options:
   path:
-    description: The private key, as an absolute path; C(~) is the home of whoever runs this. The public one
-      has C(.pub) behind it.
+    description: The private key, as an absolute path; C(~) is the home of the account that runs this. The
+      public one has C(.pub) behind it.
     type: path
     required: true
   comment:
@@ -91,7 +91,7 @@ class Pair:
             return self._published(derived)
         line = self.public.read_text(encoding="utf-8", errors="replace").strip()
         given = public_key(line, f"path: what is in {self.public}")
-        # A key with a passphrase does not tell its public half; whoever has an agent logs in with it.
+        # A key with a passphrase does not tell its public half; a user with an agent logs in with it.
         if derived and given.split()[:2] != derived.split()[:2]:
             raise InvalidArgument(
                 f"path: {self.public} is not the public half of {self.private}, so nobody could log in",

@@ -61,7 +61,7 @@ options:
         the candidates' zones, RV(left) names it, or the error does. Else a warning
         does, as it may be another run's.
       - With V(stopped) the TPU VM is stopped, in whichever candidate's zone it is; it is an error where there
-        is none. What still waits in a queue is left alone.
+        is none. What still waits in a queue stays.
       - Neither asks whether a job runs on it, see M(tpuops.maxtext.tpu_vm).
     type: str
     choices: [present, absent, stopped]

@@ -27,7 +27,7 @@ options:
     description: Name of the node of the run. It is this, O(nodes) or O(project).
     type: str
   nodes:
-    description: Nodes, whoever's they are, as RV(tpuops.maxtext.tpu_leftovers#module:deleted) has them. Of
+    description: Nodes of any owner, as RV(tpuops.maxtext.tpu_leftovers#module:deleted) has them. Of
       each C(zone), and C(nodes), the names, count.
     type: list
     elements: dict

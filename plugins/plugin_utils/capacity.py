@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The capacity ladder: a node from the first of several places that has one, with its data disk.
 
-It decides; what is done, the modules of this collection do. Whoever uses it says how a module is played and
-where lines are shown.
+It decides, and the modules of this collection act. The caller says how a module is played and where lines are
+shown.
 """
 
 from __future__ import annotations
@@ -256,11 +256,13 @@ class Ladder:
             self.say(f"{self.name}  {line}")
 
     def _history(self) -> list[Json]:
-        """What Google remembers of nodes of the name in the candidates' zones, also where they are gone."""
+        """What Google remembers of nodes of the name in the candidates' zones, also if they are deleted."""
         zones = [zone for zone in self.zones if zone not in self.unasked]
         try:
             found = self.play("tpu_vm_info", {"name": self.name, "zones": zones, "history": True})
-        except ModuleFailed:  # an API that is off, or a zone that falls silent: nothing is remembered
+        except (
+            ModuleFailed
+        ):  # an API that is not enabled, or a zone that does not answer: nothing is remembered
             return []
         history: list[Json] = found["history"]
         return history
@@ -280,8 +282,8 @@ class Ladder:
         return alive and any(c.zone == zone_of(queued) and c.made(queued) for c in self.candidates)
 
     def _survey(self, module: str, arguments: Json, key: str, down: bool = False) -> list[Json]:
-        """What there is. Where the API is off that is nothing, on the way down and in a check run, which has
-        not enabled it."""
+        """What there is. Where the API is not enabled that is nothing, on the way down and in a check run,
+        which has not enabled it."""
         try:
             found = self.play(module, arguments)
         except ModuleFailed as failed:
@@ -406,7 +408,7 @@ class Ladder:
             )
 
     def _purge(self, queued: Sequence[Json], nodes: Sequence[Json]) -> None:
-        """Delete what is ours of queued resources that no candidate asks for, and of nodes that are dead.
+        """Delete what is ours of queued resources that no candidate asks for, and of preempted nodes.
 
         It takes quota, has the name, may hold the disk, and may become a second node.
         """
@@ -460,7 +462,7 @@ class Ladder:
                     raise self._ended(candidate, refusal) from refusal
             else:
                 return self._won(candidate, made)
-            self.diffs = diffs  # what was made for it is gone again
+            self.diffs = diffs  # what was made for it is deleted again
         listed = "\n".join(f"  {each['label']}: {each['message']}" for each in self.refusals)
         message = f"No candidate gave a TPU VM {self.name}:\n{listed}" if len(candidates) > 1 else ""
         last_one = self.refusals[-1]
@@ -495,7 +497,7 @@ class Ladder:
         if not candidate.queued:
             return self.play("tpu_vm", self._node_arguments(candidate))
         arguments = {**self._shared(candidate), **candidate.queue_options, "force": True}
-        # A check run still sees the queued resource that would be gone by then.
+        # A check run still sees the queued resource that would be deleted by then.
         anew = self.check and candidate.zone in self.left_queue
         result = self.play("tpu_queued_resource", {**arguments, **({"recreate": True} if anew else {})})
         if anew:
@@ -638,9 +640,7 @@ class Ladder:
     def _keep(self, others: Sequence[Json]) -> None:
         """Say of what has the name and is not ours that it stays."""
         for item in others:
-            told = (
-                f"{whose(item, self.labels)} It stays. Who needs it no more deletes it with {by_hand(item)}"
-            )
+            told = f"{whose(item, self.labels)} It stays. If nobody needs it, delete it with {by_hand(item)}"
             self.kept.append(told)
             self._warn(told)
 
@@ -681,7 +681,9 @@ class Ladder:
                 f"The disk {name} was not found, and Google could not ask {', '.join(missing)}: run again."
             )
         elif not found:
-            self.left.append(f"There is no disk {name} of yours to delete: it is gone, or the name is wrong.")
+            self.left.append(
+                f"There is no disk {name} of yours to delete: it is deleted already, or the name is wrong."
+            )
 
     # ---- modules
 

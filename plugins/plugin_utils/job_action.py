@@ -88,7 +88,7 @@ class JobAction(Quiet):
                 return result
 
     def start(self, variables: Result) -> Result:
-        """Run the module. What it is told of the node is the controller's business."""
+        """Run the module. The options of the node are for the controller alone."""
         arguments = {key: value for key, value in self._task.args.items() if key != "node"}
         try:
             result: Result = self._execute_module(module_args=arguments, task_vars=variables)
@@ -195,12 +195,12 @@ class JobAction(Quiet):
             time.sleep(self.reconnect_interval())
 
     def check_end(self, record: Result) -> None:
-        """Raise NodeLost where a job did not finish because its machine was taken away.
+        """Raise NodeLost where a job did not finish because its node was preempted or lost.
 
         A preemption reaches the job first, as the shutdown of its machine, and only then what Google says.
         """
         if self.watch is None or record["status"] in ("finished", "stopped"):
-            return  # whoever stops a job may delete its node next
+            return  # the user who stops a job may delete its node next
         until = time.monotonic() + (SHUTDOWN if record["reason"] == SHUT_DOWN else 0.0)
         self.watch.check()
         while time.monotonic() < until:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a node that SSH does not reach any more is lost: what Google says of it."""
+"""Whether a node that SSH cannot reach any more is lost: what Google says of it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import
 
 Json = dict[str, Any]
 
-GONE = "gone"  # our word for a node that Google does not know
+LOST = "lost"  # our word for a node that Google does not have any more
 UNKNOWN = "unknown"  # and for one of which Google says nothing
 # It does not come back from these without being asked.
 STOPPED = frozenset({"STOPPING", "STOPPED"})
-OFF = frozenset({GONE, "DELETING", "HIDING", "HIDDEN"}) | STOPPED
-# Of a machine that Google has, and that is not well: Node.health, and Node.state after a failed repair.
+OFF = frozenset({LOST, "DELETING", "HIDING", "HIDDEN"}) | STOPPED
+# Of a machine that Google has, and that is unhealthy: Node.health, and Node.state after a failed repair.
 UNHEALTHY = frozenset({"TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"})
 DELETE = "delete it with ansible-playbook playbooks/teardown.yml, which keeps the disk"
 
 
 class NodeLost(Exception):
-    """The machine is gone, and what ran on it with it; its data disk is not.
+    """The machine is lost, and with it what ran on it; its data disk is not.
 
     kind:  preempted, where Google took it, else lost.
     state: the node's, as `Watch.state` tells it.
@@ -63,16 +63,16 @@ class Watch:
         return Tpus(connect(self._options), self._node["project"], self._node["zone"])
 
     def state(self) -> str:
-        """The node's state in Google's words, GONE, or UNKNOWN where Google does not answer.
+        """The node's state in Google's words, LOST, or UNKNOWN where Google does not answer.
 
-        Of a node that is READY and not well it is the health, which tells more.
+        Of a node that is READY and unhealthy it is the health, which tells more.
         """
         try:
             node = self._tpus().get_node(self.name)
         except GcpError:
             return UNKNOWN
         if node is None:
-            return GONE
+            return LOST
         state, health = str(node.get("state", UNKNOWN)), str(node.get("health"))
         return health if state == "READY" and health in UNHEALTHY else state
 

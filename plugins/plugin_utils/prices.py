@@ -99,7 +99,7 @@ def _price(prices: Mapping[str, Any], *keys: str) -> float | None:
 
 
 def origin(prices: Mapping[str, Any]) -> str:
-    """What whoever reads the prices must know; where they come from stands in the table itself."""
+    """What a reader of the prices must know; the table itself says where they come from."""
     return (
         f"prices of {prices.get('date', 'an unknown date')} from tpu_vm_prices, without taxes and discounts; "
         "check them"

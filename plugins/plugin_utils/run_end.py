@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import GONE, STOPPED, UNKNOWN
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import LOST, STOPPED, UNKNOWN
 
 Json = Mapping[str, Any]
 
@@ -59,10 +59,10 @@ def silent(cause: Json, message: str) -> bool:
 
 
 def state_of(seen: Json) -> str:
-    """The node's state in Google's words, GONE, or UNKNOWN."""
+    """The node's state in Google's words, LOST, or UNKNOWN."""
     if seen.get("nodes"):
         return str(seen["nodes"][0]["state"])
-    return GONE if "nodes" in seen and not seen.get("unreachable_zones") else UNKNOWN
+    return LOST if "nodes" in seen and not seen.get("unreachable_zones") else UNKNOWN
 
 
 def unknown(seen: Json) -> str:

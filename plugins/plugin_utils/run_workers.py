@@ -56,7 +56,7 @@ def of_run(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nam
 
 
 def of_nodes(groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Any], nodes: Sequence[Json]) -> Json:
-    """The same for the workers of {zone, nodes: names} each, whoever's they are."""
+    """The same for the workers of {zone, nodes: names} each, of any owner."""
     hosts = [
         host
         for zone, name in ((each["zone"], name) for each in nodes for name in each["nodes"])

@@ -19,7 +19,7 @@ from .cuts import CUTS, STAGES, cells
 from .runs import Cost, Planned, Run
 
 RESULTS = ROOT / "build" / "chaos"
-#: What every cut did, of all runs that docs/reliability.md tells of.
+#: What every cut did, of all runs in docs/reliability.md.
 OUTCOMES = Path(__file__).with_name("outcomes.jsonl")
 Cell = tuple[str, str]  # names of a cut and of a stage
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What befalls a run: every cut, which stages it can hit, and why it cannot hit the others."""
+"""What happens to a run: every cut, which stages it can hit, and why it cannot hit the others."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ DISK = "tpu-data-disk"
 STARTS = 6  # of the same command, at most; a run with more cuts gets one more for each
 TASK = re.compile(r"^TASK \[tpuops\.maxtext\.(\w+) : (.+?)\] \**$", re.MULTILINE)
 ERROR = re.compile(r"^\[ERROR\]: (.*(?:\n(?!\s*$|Origin:|PLAY|TASK|fatal|<<<).*)*)", re.MULTILINE)
+UNREACHABLE = " cannot be reached. Jobs on it go on."  # of the callback unreachable
 PLAY = re.compile(r"^PLAY \[(.+?)\] \**$", re.MULTILINE)
 STEP = re.compile(r"^sft-\S+  step (\d+)/", re.MULTILINE)
 LOSS = re.compile(r"completed step: (\d+),.*?, loss: ([\d.]+|nan|inf)")
@@ -33,12 +34,12 @@ LOSS_TOLERANCE = 1e-3  # of a loss, which the log gives with three digits behind
 LIBRARIES = ("site-packages", "uv")
 PERIOD = 15  # steps between two checkpoints: a quarter of the inventory's steps
 WRITTEN_IN = 3  # steps, at most, in which a checkpoint is written: training goes on meanwhile
-#: Cuts that leave the node and what runs on it alone.
+#: Cuts that do not touch the node and what runs on it.
 OF_THE_CONTROLLER = ("controller killed (kill -9)", "Ctrl-C")
 #: Cuts that may cost a whole checkpoint, or the writing of one.
 OF_THE_DISK = ("disk full for 20 s", "disk failing for 20 s")
 
-#: Tasks, as (role, task), that start a long job, and how often one may end in a run, whatever befalls that.
+#: Tasks, as (role, task), that start a long job, and how often one may end in a run, whatever happens to it.
 ENDS = {
     ("locked_env", "Install what the lock names"): 2,  # for training and for vLLM
     ("convert", "Download the model and convert it"): 1,
@@ -105,6 +106,8 @@ def stage_of(told: str) -> str:
     """The stage that a playbook's output has come to; empty before the first one."""
     stages: tuple[str, ...] = ()
     begin = 0
+    # The plays after a machine that cannot be reached are played without it.
+    told = told.partition(UNREACHABLE)[0]
     for play in PLAY.finditer(told):
         if play.group(1) in PLAYS:
             stages, begin = PLAYS[play.group(1)], play.end()
@@ -333,7 +336,7 @@ class Run:
         return sum(repeats(self.shown()))
 
     def shown(self) -> list[int]:
-        """The steps that the command told of, in this order: every few seconds one."""
+        """The steps that the command has shown, in this order: every few seconds one."""
         return [int(step) for log in self.logs for step in STEP.findall(log.read_text(errors="replace"))]
 
     def costs(self) -> dict[str, Cost]:

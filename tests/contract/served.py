@@ -30,8 +30,8 @@ from tests.unit.localcloud.google_client import FakeMachines
 
 Description = dict[str, Any]
 RESOURCES = ("node", "disk", "queued-resource")
-#: Without machines there is no bridge. Whoever knocks at a worker's address is turned away at once, and never
-#: ends on another cloud's machine.
+#: Without machines there is no bridge. A client that connects to a worker's address is refused at once, and
+#: never reaches another cloud's machine.
 LOOPBACK = IPv4Network("127.128.0.0/24")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import ROOT, Play, environment_of
+from tests.contract.conftest import ROOT, Play
 from tests.contract.served import Served
 
 NAME = "silent"
@@ -32,17 +33,17 @@ def words(text: str) -> str:
 
 @pytest.fixture
 def node(
-    play: Play, served: Served, run_module: Callable[..., dict[str, Any]]
+    served: Served, run_module: Callable[..., dict[str, Any]], request: pytest.FixtureRequest
 ) -> Iterator[Callable[[], list[str]]]:
-    """A node that is READY; gives a function that lists what is there."""
+    """A node that is READY, silent unless the test names it; gives a function that lists what is there."""
     run_module("gcp_services", services=["compute.googleapis.com", "tpu.googleapis.com"])
-    zone = served.description["zone"]
+    place = {"name": getattr(request, "param", NAME), "zone": served.description["zone"]}
     kind = {"accelerator_type": "v5litepod-8", "runtime_version": "v2-alpha-tpuv5-lite"}
     labels = {"created-by": "tpuops-maxtext", "owner": "ann"}
-    assert run_module("tpu_vm", name=NAME, zone=zone, labels=labels, **kind)["changed"]
+    assert run_module("tpu_vm", **place, labels=labels, **kind)["changed"]
     yield lambda: [name.rpartition("/")[2] for name in served.records()]
     served.clear()
-    run_module("tpu_vm", name=NAME, zone=zone, state="absent")
+    run_module("tpu_vm", **place, state="absent")
 
 
 def test_a_stage_that_loses_its_machine_ends_with_what_costs_money(
@@ -130,17 +131,17 @@ def test_a_stage_alone_is_refused_with_the_command_that_plays_it(stage: str, pla
     assert told.count("fatal:") == 1, told
 
 
+@pytest.mark.parametrize("node", ["tpu-v5e-8"], indirect=True)
 def test_preflight_finds_the_node_by_its_default_name(
-    node: Callable[[], list[str]], play: Play, tmp_path: Path, cloud: dict[str, Any]
+    node: Callable[[], list[str]], tmp_path: Path, cloud: dict[str, Any]
 ) -> None:
-    """Without tpu_vm_name in the inventory it silently compared nothing with what the run keeps."""
+    """Without tpu_vm_name in the inventory it compared nothing with what the run keeps, silently."""
     own = tmp_path / "inventory"
     shutil.copytree(ROOT / "inventories" / "local", own)
     settings = own / "group_vars" / "all" / "cloud.yml"
     settings.write_text(settings.read_text().replace("tpu_vm_name: tpu-v5e-8\n", ""))
-    command = ["ansible-playbook", "-i", str(own), "playbooks/preflight.yml"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment_of(cloud), capture_output=True, text=True, check=False
-    )
-    assert "Find the workers of the node" in done.stdout
+    command = ["ansible-playbook", "-i", str(own), "playbooks/preflight.yml", "-e", "tpu_vm_owner=ann"]
+    environment = {**os.environ, "LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+    assert done.stdout.count("UNREACHABLE!") == 1, done.stdout

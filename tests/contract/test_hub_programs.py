@@ -24,7 +24,7 @@ SHARED = [
     ROOT / "plugins" / "module_utils" / "manifest.py",
 ]
 BASE = "Qwen/Qwen3-0.6B"
-#: Stands in for MaxText's converter: gives the base's own weights.
+#: Used in place of MaxText's converter: gives the base's own weights.
 COPY = """
 import os, shutil, sys
 (target,) = [each.partition("=")[2] for each in sys.argv if each.startswith("base_output_directory=")]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a stage left is damaged, replaced, or of other inputs; the next stage notices, and the way out works.
 
-With the real programs, on the disk of a finished run. The tests stand in the order of the stages. Each leaves
+With the real programs, on the disk of a finished run. The tests are in the order of the stages. Each leaves
 a whole run, of some more steps perhaps.
 """
 

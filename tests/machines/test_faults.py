@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What befalls real machines on command, and that it can be undone. Needs root."""
+"""What goes wrong with real machines on command, and that it can be undone. Needs root."""
 
 from __future__ import annotations
 

@@ -121,7 +121,9 @@ class Controller:
             "ANSIBLE_NOCOLOR": "1",
         }
         log = playbook.with_suffix(".log")
-        with log.open("a") as out:  # as a terminal takes it: where the last one ended, whoever writes
+        with log.open(
+            "a"
+        ) as out:  # as a terminal takes it: where the last one ended, whichever process writes
             process = subprocess.Popen(
                 [str(PLAYBOOK), "-i", str(self.inventory()), str(playbook), *arguments],
                 stdout=out,

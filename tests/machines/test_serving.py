@@ -20,7 +20,7 @@ MANIFEST = ROOT / "plugins" / "module_utils" / "manifest.py"
 REPOSITORY = f"{DISK}/cache/hf/hub/models--me--tuned"
 SNAPSHOT = f"{REPOSITORY}/snapshots/c0ffee"
 OTHERS = f"{DISK}/cache/hf/hub/models--me--private"
-#: As the Hub's client keeps a large file that came by Xet: in a store of all repositories.
+#: As the Hub's client keeps a large file that it downloaded by Xet: in a store of all repositories.
 LAYOUT = f"""
 mkdir -p {SNAPSHOT} {REPOSITORY}/blobs {DISK}/cache/hf/hub/blobs/ab {OTHERS} {DISK}/cache/hf/manifests
 mkdir -p {DISK}/maxtext/run {DISK}/huggingface/run {DISK}/env/serve-0 {DISK}/env/train-0

@@ -87,7 +87,7 @@ class Controller:
     home: Path
 
     def __post_init__(self) -> None:
-        # SSH finds a person's files by the account and not by HOME; this stands in for ~/.ssh/config.
+        # SSH finds a person's files by the account and not by HOME; this is used in place of ~/.ssh/config.
         (self.home / "ssh_config").write_text(
             f"IdentityFile {self.home}/key\nIdentitiesOnly yes\nUserKnownHostsFile {self.user_known_hosts}\n"
         )
@@ -297,7 +297,7 @@ def test_a_key_that_changes_between_two_tasks_is_followed_once_it_is_published(
 
 
 def test_what_a_worker_publishes_opens_no_other_host(controller: Controller) -> None:
-    """Whoever runs on a worker writes its guest attributes, lines for SSH among them."""
+    """Any program on a worker writes its guest attributes, lines for SSH among them."""
     google = controller.google
     assert controller.shell("whoami") == "tpu"
     alias = controller.known_hosts.read_text().split()[0]

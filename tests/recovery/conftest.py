@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One local cloud for all tests of nodes that are taken away; needs root."""
+"""One local cloud for all tests of nodes that are preempted or lost; needs root."""
 
 from __future__ import annotations
 

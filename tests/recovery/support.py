@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbooks on a local cloud with real machines, fake programs and nodes that are taken away."""
+"""The playbooks on a local cloud with real machines, fake programs and nodes that are preempted or lost."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nodes that are taken away under the playbooks, with real machines and fake programs. Needs root.
+"""Nodes that are preempted or lost under the playbooks, with real machines and fake programs. Needs root.
 
 Each test creates its own starting state. This order needs the fewest new nodes.
 """
@@ -205,7 +205,7 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
     assert told.count("a disk cannot be mounted") > 1
 
     told = words(site.play(site.book(delete, fail, rescue="recover")).output)
-    assert "tpu-v5e-8 is gone. Recovery 1 of 3" in told
+    assert "tpu-v5e-8 is lost. Recovery 1 of 3" in told
     assert site.nodes() == ["READY"]
 
     # It does not recover from this loss, and changes nothing.
@@ -412,7 +412,7 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert site.nodes() == ["STOPPED"]
 
 
-def test_a_silent_machine_whose_node_is_unwell_is_replaced(site: Site) -> None:
+def test_an_unreachable_machine_whose_node_is_unhealthy_is_replaced(site: Site) -> None:
     site.ready()
     before = site.made()
     run = attach(site, "silent", reconnect_timeout=1, reconnect_interval=0.2)

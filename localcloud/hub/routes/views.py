@@ -90,4 +90,4 @@ def _metadata(store: HubStore, tree: Tree) -> dict[str, Any]:
     try:
         return card_metadata(store.blobs.path(readme.sha256).read_text("utf-8", "replace"))
     except ValueError:
-        return {}  # shown to whoever uploads it, by validate-yaml
+        return {}  # shown to the user who uploads it, by validate-yaml

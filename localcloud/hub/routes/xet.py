@@ -163,7 +163,7 @@ def _range(request: Request, size: int) -> tuple[int, int]:
 
 
 def get_xorb(request: Request) -> BlobResponse:
-    """Bytes of a xorb, for whoever has an address that `reconstruction` signed."""
+    """Bytes of a xorb, for a client that has an address that `reconstruction` signed."""
     _check_storage(request)
     xorb, query = checked_oid(request.path_params["hash"]), request.query_params
     if not hub(request).xet_tokens.signed(xorb, query.get("expires", ""), query.get("signature", "")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Xet storage: files as lists of chunks, which lie in xorbs and are sent once, whoever has them already."""
+"""Xet storage: files as lists of chunks, which lie in xorbs and are sent once for all repositories."""
 
 from .shards import ShardError
 from .store import XetStore

@@ -13,7 +13,7 @@ Play = Callable[..., subprocess.CompletedProcess[str]]
 
 SECURITY = Path(__file__).resolve().parents[3] / "docs" / "security.md"
 TRAINING = "tpuops-sft-x.service"
-# Stands in for training that needs its time to stop.
+# Used in place of training that needs its time to stop.
 TRAIN = (
     f"systemd-run --collect --property=TimeoutStopSec=15 --unit={TRAINING} "
     "sh -c 'trap : TERM; while :; do sleep 1; done'"

@@ -61,7 +61,7 @@ class Authenticator:
         """The Authorization header (and what else the credentials want), refreshed where the token is about
         to expire.
 
-        google-auth's own before_request is left alone: since 2.50 it also asks iamcredentials.googleapis.com
+        google-auth's own before_request is not called: since 2.50 it also asks iamcredentials.googleapis.com
         in the background, which is wrong for a cloud on another endpoint.
         """
         with self._lock:

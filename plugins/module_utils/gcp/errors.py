@@ -185,7 +185,7 @@ _CANONICAL = [
     "UNAUTHENTICATED",
 ]
 
-# No cause of its own: whoever cancels an operation, mostly by deleting what it makes, knows why.
+# No cause of its own: who cancels an operation, mostly by deleting what it makes, knows why.
 _CANCELLED = "Somebody deleted it meanwhile, or cancelled the operation: run again if it is still wanted."
 
 _BY_HTTP_STATUS = {

@@ -24,7 +24,7 @@ READABLE = 60  # characters of another name that are kept, for people, in what s
 # What systemd splits, unquotes and expands in a unit's properties is not among these.
 DIRECTORY = re.compile(r"/[A-Za-z0-9/_.,@+-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-SHORTEST_TELLING_SECRET = 8  # characters; a shorter value may stand in a command line by chance
+SHORTEST_TELLING_SECRET = 8  # characters; a shorter value may be in a command line by chance
 
 FINGERPRINTED = ("argv", "environment", "inputs")
 

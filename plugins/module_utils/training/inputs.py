@@ -36,7 +36,7 @@ LARGER_TYPES = ("v6e-8", "v5p-8")  # with one worker
 
 @dataclass(frozen=True)
 class Settings:
-    """The trainer's settings, those included that stand in its arguments alone (maxtext_settings.py)."""
+    """The trainer's settings, those included that are in its arguments alone (maxtext_settings.py)."""
 
     model: str
     steps: int

@@ -276,7 +276,7 @@ def read_config(base_files: Path) -> dict[str, Any]:
 def changed_config(config: dict[str, Any], dtype: str, rows: int | None) -> dict[str, Any]:
     """The base's configuration, with what has to follow the weights.
 
-    The data type stands in torch_dtype, or in dtype since transformers 4.56, which reads both. Models of
+    The data type is in torch_dtype, or in dtype since transformers 4.56, which reads both. Models of
     several parts have both in text_config.
     """
     result = dict(config)

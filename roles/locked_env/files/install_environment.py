@@ -65,7 +65,7 @@ class Lock:
 
     @property
     def python(self) -> str | None:
-        """The version of Python that it was resolved for, such as 3.12; it stands in the first line."""
+        """The version of Python that it was resolved for, such as 3.12; it is in the first line."""
         found = re.match(r"# Python (\d+\.\d+)", self.text)
         return found[1] if found else None
 

@@ -6,7 +6,7 @@
     tpuops-vllm-service start --unit ...         as root, in a job: (re)start the unit, wait until it is ready
 
 The key lies in a file that only root can read; systemd hands it to the unit as a credential, and the server
-gets it in its environment, so it stands in no command line and no unit file. Needs Python 3.9, systemd 247.
+gets it in its environment, so it is in no command line and no unit file. Needs Python 3.9, systemd 247.
 """
 
 from __future__ import annotations

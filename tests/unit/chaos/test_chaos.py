@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How cuts are drawn and shared out, and how the table tells of them."""
+"""How cuts are drawn and shared out, and how the table shows them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.tpuops.maxtext.plugins.callback.unreachable import advice
 from ansible_collections.tpuops.maxtext.plugins.modules.hf_upload import PROGRAM
 
 from tests.chaos import __main__ as main
@@ -24,6 +25,7 @@ ALL = choose((), (), ())
 NUMBER = len(ALL)
 TASK = "TASK [tpuops.maxtext."
 KILLED = "controller killed (kill -9)"
+LOST = f"fatal: [tpu]: UNREACHABLE! =>\n{advice('tpu')}\n"
 
 
 def test_every_cell_is_drawn_before_one_comes_twice() -> None:
@@ -194,6 +196,8 @@ def test_the_plays_are_those_of_the_playbooks() -> None:
             "maxtext_env",
         ),
         (f"PLAY [Train] **\n{TASK}data_disk : Mount it again] **\n", "sft"),
+        # What follows an unreachable machine is played without it.
+        (f"PLAY [Train] **\n{TASK}sft : Train] **\n{LOST}PLAY [Evaluate] **\n", "sft"),
     ],
 )
 def test_a_stage_is_told_from_play_and_role(told: str, stage: str) -> None:

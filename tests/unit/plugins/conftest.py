@@ -8,5 +8,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def without_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ActionBase.run() does needs a whole play; it is Ansible's own affair."""
+    """What ActionBase.run() does needs a whole play; it belongs to Ansible."""
     monkeypatch.setattr("ansible.plugins.action.ActionBase.run", lambda *_arguments: {})

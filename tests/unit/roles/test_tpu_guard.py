@@ -98,7 +98,7 @@ def test_a_node_that_is_gone_needs_nothing_more(
     del google.answers[ASK]
     assert guard.main([google.url, NODE, "0"]) == 0
     assert asked_of_the_api(google) == [ASK]
-    assert capsys.readouterr().out == f"{NODE} is gone already\n"
+    assert capsys.readouterr().out == f"{NODE} is deleted already\n"
 
 
 def test_a_node_that_goes_between_the_question_and_the_deletion_is_as_well_gone(

@@ -196,7 +196,7 @@ class TestCondition:
 def test_a_start_that_is_asked_for_counts_anew(
     service: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """systemd would refuse the fourth within half an hour, whoever asks. One not loaded is fine."""
+    """systemd would refuse the fourth within half an hour, from any caller. One not loaded is fine."""
     calls = tmp_path / "calls"
     program = tmp_path / "systemctl"
     program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\ntest "$1" != reset-failed\n')

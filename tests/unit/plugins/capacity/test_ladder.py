@@ -542,9 +542,11 @@ def test_down_leaves_what_is_not_ours_and_says_so() -> None:
     assert (list(cloud.nodes), list(cloud.disks)) == ([A], [A])
     node, disk = result["kept"]
     assert node.startswith(f"The TPU VM n in {A}, READY, is not ours")
-    assert node.endswith(f"deletes it with gcloud compute tpus tpu-vm delete n --zone={A} --project=p")
+    assert node.endswith(
+        f"If nobody needs it, delete it with gcloud compute tpus tpu-vm delete n --zone={A} --project=p"
+    )
     assert disk.startswith(f"The disk d in {A} is not ours")
-    assert disk.endswith(f"deletes it with gcloud compute disks delete d --zone={A} --project=p")
+    assert disk.endswith(f"delete it with gcloud compute disks delete d --zone={A} --project=p")
 
 
 def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:

@@ -33,7 +33,7 @@ class Expected:
 
 
 class Api(requests.adapters.BaseAdapter):
-    """Stands in for Google's servers.
+    """Used in place of Google's servers.
 
     calls: what was asked, "METHOD host/path" each; the host is the first label of its name.
     sent:  the prepared requests.
@@ -143,7 +143,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of whoever runs the tests says nothing about projects and credentials."""
+    """The environment of the user who runs the tests says nothing about projects and credentials."""
     import os
 
     for name in list(os.environ):

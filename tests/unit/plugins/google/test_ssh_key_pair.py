@@ -61,7 +61,7 @@ def test_a_public_half_that_is_missing_is_made_from_the_private_one(
     assert (home / "key.pub").exists() is not check
 
 
-def test_a_passphrase_is_an_agents_affair(run: Run, home: Path) -> None:
+def test_a_key_with_a_passphrase_is_left_to_an_agent(run: Run, home: Path) -> None:
     line = keygen(home / "key", "secret words")
     assert keep(run, home / "key")["public_key"] == line
     (home / "key.pub").unlink()

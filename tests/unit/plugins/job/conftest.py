@@ -78,7 +78,7 @@ def run_module(monkeypatch: pytest.MonkeyPatch) -> RunModule:
 
 @dataclass
 class Systemd:
-    """Stands in for systemd; units run until they are told to end."""
+    """Used in place of systemd; units run until they are told to end."""
 
     active: set[str] = field(default_factory=set)
     stopping: dict[str, int] = field(default_factory=dict)  # unit: in how many more looks it is seen

@@ -318,7 +318,7 @@ def shared(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     return {**job, "user": None}
 
 
-def test_the_default_user_is_the_one_of_the_jobs_whoever_became_root(
+def test_the_default_user_is_the_one_of_the_jobs_for_every_user_who_became_root(
     run_module: RunModule, fake_systemd: Systemd, shared: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "me")

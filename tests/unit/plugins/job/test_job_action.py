@@ -475,7 +475,7 @@ def lose(google: list[str], *states: str) -> None:
 
 @pytest.mark.parametrize(
     ("state", "kind"),
-    [("PREEMPTED", "preempted"), ("TERMINATED", "preempted"), ("STOPPED", "lost"), ("gone", "lost")],
+    [("PREEMPTED", "preempted"), ("TERMINATED", "preempted"), ("STOPPED", "lost"), ("lost", "lost")],
 )
 def test_a_lost_node_is_a_failure_that_can_be_rescued(
     clock: list[float], shown: list[str], google: list[str], state: str, kind: str
@@ -519,7 +519,7 @@ def test_a_machine_that_is_there_but_silent_is_no_lost_node(
 
 
 @pytest.mark.parametrize("word", ["TIMEOUT", "UNHEALTHY_TENSORFLOW", "UNHEALTHY_MAINTENANCE", "UNKNOWN"])
-def test_a_machine_that_is_silent_and_unwell_is_lost_once_the_wait_is_over(
+def test_a_machine_that_is_unreachable_and_unhealthy_is_lost_once_the_wait_is_over(
     clock: list[float], shown: list[str], google: list[str], word: str
 ) -> None:
     lose(google, word)
@@ -541,7 +541,7 @@ def test_a_machine_that_is_silent_and_unwell_is_lost_once_the_wait_is_over(
         ({"state": "READY", "health": "TIMEOUT"}, "TIMEOUT"),
         ({"state": "REPAIRING", "health": "UNHEALTHY_MAINTENANCE"}, "REPAIRING"),
         ({"state": "PREEMPTED", "health": "TIMEOUT"}, "PREEMPTED"),
-        (None, "gone"),
+        (None, "lost"),
     ],
 )
 def test_the_health_of_a_ready_node_counts(
