@@ -48,9 +48,11 @@ def created_labels(response: Json) -> dict[str, str] | None:
 
     response: a node, or a queued resource, which has its node in a specification.
     """
+    if not response:
+        return None
     specs = response.get("tpu", {}).get("nodeSpec", [])
     node = specs[0].get("node", {}) if specs else response
-    return dict(node.get("labels", {})) if node else None
+    return dict(node.get("labels", {}))
 
 
 class Tpus:
@@ -159,8 +161,8 @@ class Tpus:
     def history(self, name: str) -> list[Json]:
         """What Google remembers of nodes and queued resources of this name.
 
-        {zone, kind, verb, time, failed, labels} each. labels: those of the node that a creation made, None where
-        Google does not say. An update has the label that says why the node ends by itself, too (ended).
+        {zone, kind, verb, time, failed, labels} each. labels: those of the node that a creation made, None
+        where Google does not say. An update has the label that says why the node ends by itself, too (ended).
         """
         found: list[Json] = []
         for operation in self._operations():

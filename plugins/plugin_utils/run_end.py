@@ -42,7 +42,7 @@ def why(failure: Json, seen: Json | None, node: str, ended: str) -> str:
         reason = unknown(seen).rstrip(". ")
         more.append(f"Google did not say whether the node is there: {reason}. {as_started(STOP)}")
     elif state is not None and state not in THERE and f"is {state}" not in message:
-        verb = "starts" if state in STOPPED else "makes"
+        verb = "starts" if state in STOPPED else "creates"
         more.append(
             f"The TPU VM {node} is {state}. Run the same command again: it {verb} the TPU VM again, with the "
             "same disk, and goes on from what is there."

@@ -135,7 +135,7 @@ def end(
     """
     found = call("GET", f"{endpoint}/v2/{node}")
     if found is None:
-        return f"{node} is gone already"
+        return f"{node} is deleted already"
     if found.get("state") in GOING:
         return f"{node} is {found['state']} already"
     label(endpoint, {"name": node, **found}, reason.label)

@@ -80,7 +80,7 @@ def test_they_are_looked_at_before_anything_is_made_and_before_the_export(tag: s
     (play,) = load(ROLES.parent / "playbooks" / "preflight.yml")
     (looks,) = [
         task
-        for task in play["tasks"]
+        for task in play["tasks"][0]["block"]
         if task.get("ansible.builtin.import_role", {}).get("name") == "tpuops.maxtext.export"
     ]
     assert looks["ansible.builtin.import_role"]["tasks_from"] == "check"

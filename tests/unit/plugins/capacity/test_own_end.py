@@ -43,7 +43,7 @@ def play(cloud: FakeCloud, check: bool = False, **args: Any) -> Json:
 
 
 def operation(verb: str, second: str, ended: str | None = None, kind: str = "nodes") -> Json:
-    told = {"zone": A, "kind": kind, "verb": verb, "time": f"2026-11-24T04:00:{second}Z"}
+    told = {"zone": A, "kind": kind, "verb": verb, "time": f"2026-11-24T04:00:{second}Z", "failed": False}
     return {**told, **({} if ended is None else {"ended": ended})}
 
 

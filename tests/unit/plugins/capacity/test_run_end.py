@@ -13,7 +13,10 @@ Json = dict[str, Any]
 FULL = {"msg": "the disk is full"}
 KILLED = {"msg": "MODULE FAILURE", "module_stdout": "", "rc": 137}
 SUDO = {"msg": "Timeout (32s) waiting for privilege escalation prompt: "}
-CREATES = "Run the same command again: it creates the TPU VM again, with the same disk, and goes on from what is there."
+CREATES = (
+    "Run the same command again: it creates the TPU VM again, "
+    "with the same disk, and goes on from what is there."
+)
 STARTS = CREATES.replace("creates", "starts")
 SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
 STOP = (
@@ -52,7 +55,7 @@ CASES: dict[str, tuple[Json, Json | None, str]] = {
     "the node is deleted": (
         FULL,
         seen(),
-        f"the disk is full. The TPU VM n is gone. {CREATES}",
+        f"the disk is full. The TPU VM n is lost. {CREATES}",
     ),
     "the failure says so already": ({"msg": "n is PREEMPTED."}, seen("PREEMPTED"), "n is PREEMPTED."),
     "Google repairs the node": (
