@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from localcloud.machines import Machine, MachineSpec, guest
 from localcloud.machines.commands import run
 
 from .support import USER, Cloud, CloudFactory
+from .test_job import Controller
 
 pytestmark = pytest.mark.machines
 
@@ -311,3 +315,66 @@ def test_the_timer_looks_each_minute_and_at_the_end_of_the_time(vm: Vm, tmp_path
     finally:
         vm.run("systemctl stop tpuops-guard.timer")
         vm.install(tmp_path, **SETTINGS)
+
+
+class Google(BaseHTTPRequestHandler):
+    """Tells the controller of the node."""
+
+    def do_GET(self) -> None:
+        node = {"name": NODE, "state": "READY", "createTime": "2026-01-01T00:00:00.5Z"}
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(node).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def google() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Google) as server:
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_the_role_arms_changes_and_disarms_the_timer(vm: Vm, google: str, tmp_path: Path) -> None:
+    vm.run("rm -rf /run/systemd/system/tpuops-guard.service.d /etc/systemd/system/tpuops-guard.*")
+    vm.run("systemctl daemon-reload")
+    controller = Controller(vm.cloud, vm.machine, tmp_path)
+    given = {
+        "project": "a-project",
+        "zone": "us-west1-c",
+        "tpu_vm_name": "tpu",
+        "tpu_vm_guard_endpoint": "http://127.0.0.1",
+        "gcp_auth": {"auth_kind": "accesstoken", "access_token": "not-a-secret", "tpu_endpoint": google},
+    }
+    role = {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "guard"}
+    tasks = [{"name": "Arm", "ansible.builtin.include_role": {**role, "apply": {"tags": ["always"]}}}]
+    book = tmp_path / "guard.json"
+    book.write_text(json.dumps([{"hosts": "vm", "gather_facts": False, "tasks": tasks}]))
+
+    def play(minutes: int, *arguments: str) -> int:
+        values = json.dumps({**given, "tpu_vm_max_idle_minutes": str(minutes)})
+        told, status = controller.begin(book, "--extra-vars", values, *arguments).finish()
+        assert status == 0, told
+        return int(re.findall(r"changed=(\d+)", told)[-1])
+
+    def timer() -> str:
+        return vm.run("systemctl is-active tpuops-guard.timer || true").strip()
+
+    try:
+        assert play(30, "--check") > 0
+        assert timer() == "inactive"
+        assert play(30) > 0
+        assert timer() == "active"
+        assert play(30) == 0
+        assert play(60) > 0
+        show = "systemctl show --value --property=ExecStart tpuops-guard.service"
+        assert f"{NODE} never 60 deleted ;" in vm.run(show)
+        assert play(0) > 0
+        assert timer() == "inactive"
+        assert play(0) == 0
+    finally:
+        vm.run("systemctl stop tpuops-guard.timer || true")
