@@ -95,7 +95,7 @@ def question(prompt: str | None, loader: DataLoader) -> str | None:
     Of ``-e prompt=QUESTION`` Ansible takes what comes before the first blank, and braces for a template.
     """
     for given in reversed(context.CLIARGS.get("extra_vars") or ()):
-        name, _, text = str(given).strip().partition("=")
+        name, _equals, text = str(given).strip().partition("=")
         if name == "prompt":
             quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
             return text[1:-1] if quoted else text

@@ -30,11 +30,11 @@ def runs(records: Iterable[Json]) -> list[Json]:
     known = list(records)
     found: dict[str, Json] = {}
     for record in known:
-        kind, _, run = str(record["name"]).partition("-")
+        kind, _dash, run = str(record["name"]).partition("-")
         if kind == "sft" and run:
             found[run] = {"name": run, "training": training(record), "export": None, "upload": None}
     for record in known:
-        kind, _, run = str(record["name"]).partition("-")
+        kind, _dash, run = str(record["name"]).partition("-")
         if kind == "export" and run:
             entry = found.setdefault(run, {"name": run, "training": None, "export": None, "upload": None})
             entry["export"] = {"status": record["status"], "directory": option(record["argv"], "--output")}

@@ -143,7 +143,7 @@ class Terminal:
     def interrupted(self, descriptor: int) -> bool:
         """Wait for the descriptor to have something to read; whether Ctrl-C was pressed before."""
         while True:
-            ready, _, _ = select.select([descriptor, self.descriptor], [], [])
+            ready = select.select([descriptor, self.descriptor], [], [])[0]
             if self.descriptor in ready:
                 pressed = self.key()
                 if pressed in (INTERRUPT, END):

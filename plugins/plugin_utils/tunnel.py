@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 #: A connection of its own: forwarding on a shared one outlives the command.
 OPTIONS = (
@@ -52,6 +52,13 @@ def command(variables: Mapping[str, Any]) -> tuple[str, ...]:
     if port := variables.get("ansible_port"):
         arguments += ["-p", str(port)]
     return (*arguments, f"{user}@{address}" if user else address)
+
+
+def output(process: subprocess.Popen[str]) -> IO[str]:
+    """What the process writes, through a pipe."""
+    if process.stdout is None:
+        raise TunnelError("ssh: has no pipe to write to")
+    return process.stdout
 
 
 class Tunnel:
@@ -92,8 +99,7 @@ class Tunnel:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
             )
-            assert self._process.stdout
-            answer = self._process.stdout.readline()
+            answer = output(self._process).readline()
             errors.seek(0)
             said = errors.read().strip()
         self.key = answer.strip()
@@ -123,8 +129,9 @@ class Tunnel:
     @property
     def end(self) -> int:
         """A descriptor that can be read when the tunnel is at its end."""
-        assert self._process and self._process.stdout
-        return self._process.stdout.fileno()
+        if self._process is None:
+            raise TunnelError("the tunnel is not open")
+        return output(self._process).fileno()
 
     def wait(self) -> None:
         """Return when the tunnel has ended."""
