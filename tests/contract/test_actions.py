@@ -320,7 +320,7 @@ def test_a_deletion_that_takes_long_is_waited_for_again(leftovers: Run, served: 
     for _ in range(2):
         result = leftovers(delete=NAMED, wait_timeout=1)
         assert result["failure"]["kind"] == "timeout"
-        assert "run again to wait for it further" in result["msg"]
+        assert "Run again to wait for it, with a longer wait_timeout" in result["msg"]
         assert (result["failure"]["operation"] != "", result["deleted"]) == (True, [])
     served.clear()
     assert there(served) == [f"disks {A}"]

@@ -92,7 +92,7 @@ def test_an_ephemeral_run_of_a_lost_machine_deletes_its_node(
 def test_an_ephemeral_run_that_ends_in_preflight_says_what_became_of_the_node(
     node: Callable[[], list[str]], play: Play
 ) -> None:
-    told = words(play("site.yml", *NAMED, *EPHEMERAL, "-e", "sft_steps=none", status=2))
+    told = words(play("site.yml", *NAMED, *EPHEMERAL, "-e", "dataset=local/none", status=2))
     assert KEPT in told and FORCE in told, told
     assert node() == [NAME]
 

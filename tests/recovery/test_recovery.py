@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -324,6 +325,60 @@ def test_the_timer_is_set_once_moved_and_shut_in(site: Site) -> None:
     documented = re.search(r"^\| the timer's service .* \| ([\d.]+) \|$", SECURITY.read_text(), re.MULTILINE)
     assert exposure and documented
     assert float(exposure[1]) <= float(documented[1])
+
+
+#: On the node, once nobody is logged in: the guard looks, and looks again as if it were half an hour later.
+UNUSED = r"""
+while pgrep -u tpu sshd; do sleep 0.1; done
+rm -rf /run/tpuops-guard
+systemctl start tpuops-guard
+more=/run/systemd/system/tpuops-guard.service.d
+mkdir -p $more
+command=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/tpuops-guard.service)
+printf '[Service]\nExecStart=\nExecStart=%s 1800\n' "$command" > $more/later.conf
+systemctl daemon-reload
+systemctl start tpuops-guard
+"""
+
+
+def test_a_node_that_nobody_uses_deletes_itself_and_the_next_commands_say_why(site: Site) -> None:
+    """The startup script arms the timer, site.yml keeps, changes and removes it."""
+    site.absent()
+    # A connection that is kept open is a login.
+    once = "-o ControlMaster=no -o ControlPath=none"
+    site.play("playbooks/provision.yml", "-e", "tpu_vm_max_idle_minutes=30", ANSIBLE_SSH_ARGS=once)
+    site.cloud.ssh("until systemctl is-active --quiet tpuops-guard.timer; do sleep 0.1; done")
+    show = "systemctl show --value --property=ExecStart tpuops-guard.service"
+    assert f"/nodes/{NODE} never 30 deleted ;" in site.cloud.ssh(show)
+
+    def play(minutes: int) -> int:
+        given = ("--tags", "tpu_vm", "-e", f"tpu_vm_max_idle_minutes={minutes}")
+        return site.play("site.yml", *given, ANSIBLE_SSH_ARGS=once).recap["changed"]
+
+    play(30)
+    assert play(30) == 0
+    assert play(60) > 0
+    assert " never 60 deleted ;" in site.cloud.ssh(show)
+    assert play(0) > 0
+    assert site.cloud.ssh("systemctl is-enabled tpuops-guard.timer 2>&1 || true").strip() != "enabled"
+    assert play(0) == 0
+    assert play(30) > 0
+
+    site.cloud.ssh(
+        "sudo systemctl stop tpuops-guard.timer && "
+        f"sudo systemd-run --quiet --unit=unused sh -ec {shlex.quote(UNUSED)}"
+    )
+    site.wait_until_no_node()
+    assert site.disks() == [DISK]
+    told = (
+        f"TPU VM {NODE} deleted itself after 30 minutes without a job, a request or a login "
+        "(tpu_vm_max_idle_minutes), at 2"
+    )
+    limit = ("-e", "tpu_vm_max_idle_minutes=30")
+    assert told in site.play("playbooks/status.yml").output
+    assert told in words(site.play("playbooks/teardown.yml").output)
+    assert f"{NODE}  {told}" in site.play("playbooks/provision.yml", *limit).output
+    assert site.nodes() == ["READY"]
 
 
 def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
