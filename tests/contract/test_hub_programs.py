@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import HfApi
 
 from tests.contract.hub_support import RELEASES, python_client, run, serving
@@ -15,13 +16,13 @@ from tests.e2e.support import ROOT
 
 HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
 EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
+COMMON = ROOT / "roles" / "common"
+#: The package that the programs share on a machine, as the role common writes it.
+FILES: dict[str, str] = yaml.safe_load((COMMON / "vars" / "main.yml").read_text())["common_program_files"]
 SHARED = [
-    ROOT / "roles" / "common" / "files" / "architecture.py",
-    ROOT / "roles" / "common" / "files" / "download.py",
-    ROOT / "roles" / "common" / "files" / "rope.py",
-    ROOT / "plugins" / "module_utils" / "checkpoints.py",
-    ROOT / "plugins" / "module_utils" / "huggingface" / "model_files.py",
-    ROOT / "plugins" / "module_utils" / "manifest.py",
+    COMMON / path.removeprefix("{{ role_path }}/")
+    for name, path in FILES.items()
+    if name.startswith("tpuops/")
 ]
 BASE = "Qwen/Qwen3-0.6B"
 #: Used in place of MaxText's converter: gives the base's own weights.
