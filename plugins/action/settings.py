@@ -16,7 +16,7 @@ Result = dict[str, Any]
 
 #: What molecule skips in each of its runs.
 SKIPPED_BY_MOLECULE = ("molecule-notest", "notest", "molecule-idempotence-notest")
-OPTIONS = {"values": {"type": "dict"}, "existing": {"type": "dict", "default": {}}}
+OPTIONS = {"values": {"type": "dict"}}
 
 
 class ActionModule(Quiet):
@@ -29,7 +29,7 @@ class ActionModule(Quiet):
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if options["values"] is not None:
-            problems = settings.problems(options["values"], options["existing"])
+            problems = settings.problems(options["values"])
         else:
             problems = self._problems_of_run(task_vars or {})
         told = " ".join(dict.fromkeys(each for each in problems if each))

@@ -30,10 +30,6 @@ options:
     description: Settings whose values are checked, by name. Nothing else is checked then. The default is to
       check all that the user of the run has set.
     type: dict
-  existing:
-    description: Of those O(values) that name something which must be there, the names that are there.
-    type: dict
-    default: {}
 """
 
 EXAMPLES = r"""

@@ -326,15 +326,9 @@ def problem(name: str, value: Any) -> str:
     return ""
 
 
-def problems(values: Mapping[str, Any], existing: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """A sentence for each problem of the settings of a role, which belong together.
-
-    existing: of settings that name something which must be there, the names that are there.
-    """
+def problems(values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each problem of the settings of a role, which belong together."""
     found = [told for name, value in values.items() if (told := problem(name, value))]
-    for name, there in (existing or {}).items():
-        if str(values[name]) not in there:
-            found.append(f"{name}: {_not_there(str(values[name]), sorted(there))}")
     if found:
         return found
     typed = {name: converted(known()[name], value) for name, value in values.items()}
@@ -344,14 +338,6 @@ def problems(values: Mapping[str, Any], existing: Mapping[str, Sequence[str]] | 
         for one, other in EITHER
         if one in typed and other in typed and (typed[one] > 0) == (typed[other] > 0)
     ]
-
-
-def _not_there(value: str, there: Sequence[str]) -> str:
-    told = f"there is no {value!r}" if value else "is not set"
-    if not there:
-        return f"{told}, and none to choose from. Leave it out."
-    meant = nearest(value, there)
-    return f"{told}. Did you mean {meant}?" if meant else f"{told}. Set it to {_or(there)}."
 
 
 def converted(setting: Setting, value: Any) -> Any:

@@ -400,7 +400,7 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert "playbooks/stop.yml -e tpu_vm_name=tpu-v5e-8 -e job_name=sft-followed" in told
     assert (site.nodes(), site.disks()) == (["READY"], [DISK])
     told = words(site.play("playbooks/stop.yml", "-e", "job_name=sft-folowed", status=2).output)
-    assert "job_name: there is no 'sft-folowed'. Did you mean sft-followed?" in told
+    assert "job_name: no job sft-folowed has run on tpu-v5e-8." in told
     stopped = site.play("playbooks/stop.yml", "-e", "job_name=sft-followed")
     assert stopped.recap["changed"] == 1
     for each in (follower, run):

@@ -190,24 +190,6 @@ def test_checkpoints_are_by_steps_or_by_minutes(period: Any, minutes: Any, told:
     assert all(each.startswith(begin) for each, begin in zip(found, told, strict=True)), found
 
 
-@pytest.mark.parametrize(
-    ("value", "there", "told"),
-    [
-        ("sft-a", ["convert-b", "sft-a"], []),
-        (
-            "nonsense",
-            ["sft-a", "convert-b"],
-            ["job_name: there is no 'nonsense'. Set it to convert-b or sft-a."],
-        ),
-        ("sfta", ["sft-a", "convert-b"], ["job_name: there is no 'sfta'. Did you mean sft-a?"]),
-        ("", ["sft-a"], ["job_name: is not set. Set it to sft-a."]),
-        ("sft-a", [], ["job_name: there is no 'sft-a', and none to choose from. Leave it out."]),
-    ],
-)
-def test_what_is_named_must_be_there(value: str, there: list[str], told: list[str]) -> None:
-    assert settings.problems({"job_name": value}, {"job_name": there}) == told
-
-
 def test_a_secret_is_not_told() -> None:
     assert "hunter2" not in settings.problem("hf_token", ["hunter2"])
 
