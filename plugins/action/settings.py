@@ -65,11 +65,10 @@ class ActionModule(Quiet):
             list(self._templar.template(variables.get(name) or []))
             for name in ("playbook_tags", "playbook_skips", "other_tags")
         )
+        skipped = [tag for tag in variables.get("ansible_skip_tags", ()) if tag not in SKIPPED_BY_MOLECULE]
         return [
             *settings.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
-            *settings.unknown_skips(
-                variables.get("ansible_skip_tags", ()), [*skips, *others, *SKIPPED_BY_MOLECULE]
-            ),
+            *settings.unknown_skips(skipped, [*skips, *others]),
         ]
 
 

@@ -185,7 +185,7 @@ def test_a_tag_that_nothing_has_is_refused(elsewhere: Elsewhere, playbook: str) 
 def test_the_end_of_an_ephemeral_run_cannot_be_skipped(elsewhere: Elsewhere) -> None:
     ephemeral = ("-e", "tpu_vm_ephemeral=true")
     status, told = elsewhere.play("site", "--skip-tags", "tpu_vm", *ephemeral)
-    assert "--skip-tags: tpu_vm cannot be skipped here. Tags that can: preflight," in told
+    assert "--skip-tags: tpu_vm cannot be skipped here. Tags that can: convert, data_disk," in told
     assert status == 2, told
 
 
