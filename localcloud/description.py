@@ -10,7 +10,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from localcloud import catalog
-from localcloud.config import CloudConfig
+from localcloud.config import PROJECT_ROOT, CloudConfig
 from localcloud.credentials import USER, CredentialFiles, write_secret
 from localcloud.hub import accounts
 from localcloud.machines import Machines
@@ -67,6 +67,7 @@ def write(config: CloudConfig, machines: Machines) -> None:
         "wheels": machines.wheels_dir,
         "python": machines.guest_python,
         "serve_python": machines.serve_python,
+        "locks": str(PROJECT_ROOT / "environments"),
     }
     write_gcloud_configuration(config)
     write_secret(path(config.state_dir), json.dumps(content, indent=2) + "\n")

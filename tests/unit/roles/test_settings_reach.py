@@ -86,8 +86,7 @@ def inventory(name: str) -> dict[str, Any]:
     for path in INVENTORIES[name]:
         found |= yaml.safe_load((expressions.ROOT / path).read_text(encoding="utf-8"))
     return found | {
-        "inventory_dir": str(expressions.ROOT / "inventories" / name),
-        "localcloud": LOCALCLOUD,
+        "localcloud": LOCALCLOUD | {"locks": str(expressions.ROOT / "environments")},
         "hf_token": "hf_x",
         "hf_username": "me",
     }
