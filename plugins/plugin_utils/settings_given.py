@@ -38,7 +38,7 @@ def _of_inventory(loader: DataLoader, inventory: Any) -> Iterator[Given]:
         for entity in list(entities.values()):
             source = f"set for the {kind} {entity.name}"
             hosts = entity.get_hosts() if kind == "group" else [entity]
-            # The inventory plugin says of each worker which node it belongs to. The group of all has none yet.
+            # The inventory plugin says which node each worker belongs to. The group of all is filled later.
             ours = entity.name == "workers" or any("tpu_node" in host.vars for host in hosts)
             for variables in (entity.vars, _of_files(loader, inventory, entity)):
                 for name, value in variables.items():
