@@ -41,7 +41,6 @@ def play(tmp_path: Path) -> Play:
         inventory = {
             "ungrouped": {"hosts": {"localhost": {"ansible_connection": "local"}}},
             "tpu_vm": {"hosts": {"far": {"tpu_node": "node"}}},
-            "workers": {},  # the inventory plugin makes it, for the playbooks to fill
             "others": {"hosts": {"web": {}}, "vars": {"platform": "debian", "steps": "many"}},
         }
         content = {"hosts.yml": inventory, "book.yml": list(book), **(files or {})}
@@ -94,8 +93,13 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_runs(play: Play) -> None:
     assert told.count("fatal:") == 1
 
 
-def test_what_is_set_for_the_workers_counts_before_there_are_any(play: Play) -> None:
-    files = {"group_vars/workers.yml": {"vllm_serve_state": "stoped", "tpu_vm_idle_action": "stop"}}
+@pytest.mark.parametrize("group", ["tpu_vm", "workers"])
+def test_what_is_set_for_the_workers_counts_before_there_are_any(play: Play, group: str) -> None:
+    localhost = {"hosts": {"localhost": {"ansible_connection": "local"}}}
+    files = {
+        "hosts.yml": {"ungrouped": localhost, "tpu_vm": {}, "workers": {}},
+        f"group_vars/{group}.yml": {"vllm_serve_state": "stoped", "tpu_vm_idle_action": "stop"},
+    }
     told = play(files=files)
     assert "vllm_serve_state: 'stoped' is not one of started, stopped, absent." in told
     assert "tpu_vm_idle_action: 'stop' is not one of deleted, stopped." in told
