@@ -103,7 +103,7 @@ def call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str,
 
 
 class Reason(NamedTuple):
-    """Why the node ends. label: for the node; text: for the journal; stop: rather than delete; alone: a worker
+    """Why the node ends. label: for the node; text: for the journal; stop: not delete; alone: one worker
     knows it of all of them."""
 
     label: str
