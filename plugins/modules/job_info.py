@@ -92,12 +92,15 @@ silent:
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log, records, space, systemd
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
+JOBS = "tpuops-*.service"
+GUARD = "tpuops-guard.service"  # of the role tpu_vm, and no job
 LOOK_EVERY = 0.2  # seconds; a look is one stat()
 
 
@@ -109,6 +112,26 @@ def all_records(directory: str) -> list[dict[str, Any]]:
         return []
     found = [records.current(os.path.join(directory, entry)) for entry in names]
     return sorted((record for record in found if record), key=lambda record: str(record["started"]))
+
+
+def check_complete(directory: str, running: Iterable[str], found: list[dict[str, Any]]) -> None:
+    """Raise JobError where a job runs whose record is elsewhere: who deletes the node must not miss it."""
+    missed = sorted({*running} - {record["unit"] for record in found} - {GUARD})
+    if missed:
+        raise JobError(
+            f"records_dir: {directory} has no record of {', '.join(missed)}, which runs. Set "
+            "data_disk_mount_point to where the data disk of that job is mounted."
+        )
+
+
+def every_job(directory: str) -> list[dict[str, Any]]:
+    try:
+        running = systemd.active([JOBS])  # first: a job that starts meanwhile has a record before
+    except systemd.SystemdMissing:
+        running = {}
+    found = all_records(directory)
+    check_complete(directory, running, found)
+    return found
 
 
 def wait_for_end(paths: Paths, seconds: float) -> None:
@@ -149,7 +172,7 @@ def main() -> None:
     params = module.params
     try:
         systemd.mount(params["records_dir"])
-        result = one_job(params) if params["name"] else {"jobs": all_records(params["records_dir"])}
+        result = one_job(params) if params["name"] else {"jobs": every_job(params["records_dir"])}
     except (JobError, systemd.SystemdError) as error:
         module.fail_json(msg=str(error), silent=isinstance(error, systemd.SystemdSilent))
     except OSError as error:

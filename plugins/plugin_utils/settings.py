@@ -381,13 +381,17 @@ def _number(setting: Setting, value: Any) -> float:
     return number
 
 
+_WORDS = frozenset({"yes", "on", "1", "true", "no", "off", "0", "false"})
+
+
 def _truth(setting: Setting, value: Any) -> bool:
+    # No more than Ansible's filter bool, by which the roles read it. That takes others, as "y", for false.
     try:
-        return bool(boolean(value, strict=True))
+        if not isinstance(value, str) or value.lower() in _WORDS:
+            return bool(boolean(value, strict=True))
     except TypeError:
-        raise Invalid(
-            f"{_shown(setting, value)} is neither true nor false. Set it to true or false."
-        ) from None
+        pass
+    raise Invalid(f"{_shown(setting, value)} is neither true nor false. Set it to true or false.")
 
 
 def _text(setting: Setting, value: Any) -> Any:

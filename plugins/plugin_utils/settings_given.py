@@ -16,6 +16,9 @@ from ansible.utils.vars import load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings import Given
 
+#: Groups that the inventory plugin makes. They have no host before there is a node.
+OURS = ("tpu_vm", "workers")
+
 
 def variables(loader: DataLoader, hostvars: Any, play_vars: Mapping[str, Any]) -> list[Given]:
     """All variables of the command line, of the play and of the inventory, in the order of their precedence.
@@ -39,7 +42,7 @@ def _of_inventory(loader: DataLoader, inventory: Any) -> Iterator[Given]:
             source = f"set for the {kind} {entity.name}"
             hosts = entity.get_hosts() if kind == "group" else [entity]
             # The inventory plugin says of each worker which node it belongs to.
-            ours = any("tpu_node" in host.vars for host in hosts)
+            ours = entity.name in OURS or any("tpu_node" in host.vars for host in hosts)
             for variables in (entity.vars, _of_files(loader, inventory, entity)):
                 for name, value in variables.items():
                     yield Given(str(name), source, value=value, ours=ours)

@@ -64,3 +64,12 @@ def test_each_playbook_for_users_refuses_other_tags() -> None:
 def test_no_tag_leaves_out_the_check_of_limit_and_tags() -> None:
     plays = yaml.safe_load((PLAYBOOKS / "unlimited.yml").read_text())
     assert {tag for play in plays for task in play["tasks"] for tag in task["tags"]} == {"always"}
+
+
+STAGES = [each for each in PLAYS if each.values[0]["hosts"] == "workers,localhost"]
+
+
+@pytest.mark.parametrize("play", STAGES)
+def test_no_task_of_a_stage_is_for_the_controller(play: dict[str, Any]) -> None:
+    """Its first task lets the controller leave; --start-at-task and --skip-tags may leave out that one."""
+    assert [task["when"] for task in play["tasks"][1:]] == ["inventory_hostname != 'localhost'"]

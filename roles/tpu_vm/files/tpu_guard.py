@@ -103,11 +103,13 @@ def call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str,
 
 
 class Reason(NamedTuple):
-    """Why the node ends. label: for the node; text: for the journal; stop: rather than delete."""
+    """Why the node ends. label: for the node; text: for the journal; stop: not delete; alone: one worker
+    knows it of all of them."""
 
     label: str
     text: str
     stop: bool = False
+    alone: bool = True
 
 
 def label(endpoint: str, found: dict[str, Any], value: str | None) -> None:
@@ -138,6 +140,8 @@ def end(
         return f"{node} is deleted already"
     if found.get("state") in GOING:
         return f"{node} is {found['state']} already"
+    if not reason.alone and len(found.get("networkEndpoints") or []) > 1:
+        return f"{node} stays: it has several workers, and this one does not see who uses the others"
     label(endpoint, {"name": node, **found}, reason.label)
     with still() as needed:
         if not needed:
@@ -357,7 +361,7 @@ def guard(endpoint: str, node: str, deadline: str, idle: tuple[float, str] | Non
     if used(minutes, later):
         return ""
     text = f"no job, no request and no login for {minutes:g} minutes"
-    reason = Reason(f"idle-{minutes:g}", text, stop=action == "stopped")
+    reason = Reason(f"idle-{minutes:g}", text, stop=action == "stopped", alone=False)
     return end(endpoint, node, reason, lambda: nobody_starts(minutes, later))
 
 

@@ -156,6 +156,21 @@ def test_it_is_stopped_where_that_is_wanted(
     assert f"stopping {NODE}\n" in capsys.readouterr().out
 
 
+def test_a_worker_of_several_does_not_judge_for_the_others(
+    machine: Machine,
+    google: Google,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Settings are compared with candidates; a node may be another one, or of a type that nobody knows."""
+    google.answers[ASK] = (200, {"name": NODE, "networkEndpoints": [{}, {}]})
+    machine.look()
+    machine.look(MINUTES * 60)
+    assert asked_of_the_api(google) == [ASK]
+    assert f"{NODE} stays: it has several workers" in capsys.readouterr().out
+    machine.look(deadline="0")
+    assert deleted(google)
+
+
 def test_a_node_whose_time_is_up_is_deleted_while_it_is_used(
     machine: Machine,
     google: Google,  # noqa: F811

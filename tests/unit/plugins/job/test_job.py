@@ -530,6 +530,23 @@ def test_job_info_tells_what_the_disk_got_since_the_job_started(
     assert [look["written"] for look in looks] == [3000, 0]  # and never less than nothing
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_job_info_does_not_miss_a_job_whose_records_are_elsewhere(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], tmp_path: Path, there: bool
+) -> None:
+    """As with a misspelt data_disk_mount_point: teardown would delete the node under the job."""
+    run_module("job", **job)
+    fake_systemd.active.add("tpuops-guard.service")
+    other = tmp_path / "other"
+    if there:
+        other.mkdir()
+    told = run_module("job_info", records_dir=str(other))
+    assert told["failed"]
+    assert told["msg"].startswith(f"records_dir: {other} has no record of {UNIT}, which runs.")
+    known = run_module("job_info", records_dir=job["records_dir"])["jobs"]
+    assert [each["name"] for each in known] == ["sft"]
+
+
 def test_job_info_lists_by_start_and_explains_a_failure(
     run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any]
 ) -> None:

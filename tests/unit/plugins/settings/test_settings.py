@@ -101,6 +101,10 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
         ("learning_rate", -1e-5, "-1e-05 is out of range. Set a number above 0."),
         ("serve_port", 80, "80 is out of range. Set a number from 1024 to 65535."),
         ("hf_replace", "ture", "'ture' is neither true nor false. Set it to true or false."),
+        # Ansible's filter bool, by which the roles read it, takes these for false.
+        ("tpu_vm_ephemeral", "y", "'y' is neither true nor false. Set it to true or false."),
+        ("tpu_vm_spot", "t", "'t' is neither true nor false. Set it to true or false."),
+        ("tpu_vm_force", "true ", "'true ' is neither true nor false. Set it to true or false."),
         (
             "vllm_serve_state",
             "stoped",

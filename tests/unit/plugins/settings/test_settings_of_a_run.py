@@ -93,6 +93,18 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_runs(play: Play) -> None:
     assert told.count("fatal:") == 1
 
 
+@pytest.mark.parametrize("group", ["tpu_vm", "workers"])
+def test_what_is_set_for_the_workers_counts_before_there_are_any(play: Play, group: str) -> None:
+    localhost = {"hosts": {"localhost": {"ansible_connection": "local"}}}
+    files = {
+        "hosts.yml": {"ungrouped": localhost, "tpu_vm": {}, "workers": {}},
+        f"group_vars/{group}.yml": {"vllm_serve_state": "stoped", "tpu_vm_idle_action": "stop"},
+    }
+    told = play(files=files)
+    assert "vllm_serve_state: 'stoped' is not one of started, stopped, absent." in told
+    assert "tpu_vm_idle_action: 'stop' is not one of deleted, stopped." in told
+
+
 def test_what_is_right_passes_whatever_its_form(play: Play) -> None:
     values = ["-e", "train_data_columns=[messages]", "-e", "steps=200", "-e", '{"gcp_auth": {}}']
     later = {"group_vars/all.yml": {"max_target_length": "{{ steps }}", "hf_username": "{{ comes_later }}"}}
