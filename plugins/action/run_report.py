@@ -103,13 +103,13 @@ class ActionModule(ModuleAction):
                 currency=str(options["prices"].get("currency", "")),
                 hub=options["hf_endpoint"],
                 unasked=sorted(missing),
-                ended=self.ended(options, everything),
+                ended=self.ended(options, everything, marked),
                 notes=[f"({origin(options['prices'])})"] if options["phase"] == "status" else [],
             )
         )
 
-    def ended(self, options: Result, resources: list[leftovers.Leftover]) -> str:
-        """That the node of the name, which is not there, deleted itself; Google may not tell."""
+    def ended(self, options: Result, resources: list[leftovers.Leftover], marked: Mapping[str, str]) -> str:
+        """That our node of the name, which is not there, deleted itself; Google may not tell."""
         if any(each.kind == leftovers.NODE and each.name == options["name"] for each in resources):
             return ""
         zones = list(dict.fromkeys(each["zone"] for each in options["candidates"]))
@@ -117,7 +117,7 @@ class ActionModule(ModuleAction):
             found = self.play("tpu_vm_info", {"name": options["name"], "zones": zones, "history": True})
         except ModuleFailed:  # such as an API that is off
             return ""
-        return own_end.of_history(options["name"], found["history"])
+        return own_end.of_history(options["name"], found["history"], marked)
 
     def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
         """What a module finds in all zones; nothing in a project whose API is not enabled."""

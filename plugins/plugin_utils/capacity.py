@@ -251,7 +251,7 @@ class Ladder:
         """Say of the node that it stopped or deleted itself, as far as Google can tell."""
         told = [own_end.of_node(node) for node in nodes if self._ours(node)]
         if self.limited and not nodes:
-            told.append(own_end.of_history(self.name, self._history()))
+            told.append(own_end.of_history(self.name, self._history(), self.labels))
         for line in filter(None, told):
             self.say(f"{self.name}  {line}")
 
@@ -585,7 +585,7 @@ class Ladder:
             # A second teardown is no error, a wrong name is one. Google's operations tell the two apart.
             history = self._history()
             past, ours = elsewhere.past(self.name, history, self.labels)
-            if ours and (by_itself := own_end.of_history(self.name, history)):
+            if ours and (by_itself := own_end.of_history(self.name, history, self.labels)):
                 past = f" {by_itself}"
             if found.others and not ours:
                 doubt = elsewhere.doubt(self.name, self.zones, found, past)

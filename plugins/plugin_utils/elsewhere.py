@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, zone_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.own_end import moment
 
 Json = dict[str, Any]
 
@@ -76,7 +77,7 @@ def past(name: str, history: Sequence[Mapping[str, Any]], labels: Mapping[str, s
 
     An operation says when, but not who. Whose a node was is in the answer to its creation.
     """
-    events = sorted(history, key=lambda each: str(each["time"]))
+    events = sorted(history, key=lambda each: moment(each["time"]))
     if not events:
         return "", False
     last = events[-1]

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import workers
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import ENDED_LABEL, short_name
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS
 
 STOPPED = "stopped"
 #: Options of a task that creates nodes, or says so.
@@ -101,20 +102,29 @@ def of_node(node: Mapping[str, Any]) -> str:
     return f"TPU VM {short_name(str(node['name']))} {does} itself{why}." if does and why else ""
 
 
-def of_history(name: str, history: Sequence[Mapping[str, Any]]) -> str:
-    """That the last node of a name deleted itself, by what Google remembers of its operations."""
-    label, told = "", ""
+def of_history(name: str, history: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+    """That our last node of a name deleted itself, by what Google remembers of its operations.
+
+    labels: ours. What failed has changed nothing, and each zone may have a node of the name.
+    """
+    label: dict[str, str] = {}
+    owned: dict[str, bool] = {}
+    told = ""
     for operation in sorted(history, key=lambda each: moment(each["time"])):
-        verb = operation["verb"]
+        verb, zone = operation["verb"], operation["zone"]
+        if operation["failed"]:
+            continue
         if verb == "update":
-            label = str(operation.get("ended") or "")
+            label[zone] = str(operation.get("ended") or "")
         elif verb == "delete":
-            why = reason(label)
+            why = reason(label.get(zone, "")) if owned.get(zone, True) else ""
             when = str(operation["time"])
             if why and moment(when) > datetime.min:
                 told = f"TPU VM {name} deleted itself{why}, at {when}."
         elif verb in ("create", "start", "stop"):
-            label, told = "", ""
+            label[zone], told = "", ""
+            if (made := operation.get("labels")) is not None:
+                owned[zone] = all(made.get(key) == labels.get(key) for key in OURS)
     return told
 
 

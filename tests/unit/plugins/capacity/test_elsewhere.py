@@ -71,3 +71,11 @@ def test_what_is_told_of_the_past_of_a_name(case: str) -> None:
     events, told, ours = CASES[case]
     assert past("n", events, OURS) == (told, ours)
     assert past("n", list(reversed(events)), OURS) == (told, ours)
+
+
+def test_operations_of_one_second_are_told_in_their_order() -> None:
+    """Google writes fractions of a second or none: as texts, 02:00:00.5Z comes before 02:00:00Z."""
+    created = {**event("create", 2, OURS), "time": "2026-11-24T02:00:00Z"}
+    deleted = {**event("delete", 2), "time": "2026-11-24T02:00:00.5Z"}
+    told = " Google remembers that it was deleted in a at 2026-11-24T02:00:00.5Z."
+    assert past("n", [deleted, created], OURS) == (told, True)

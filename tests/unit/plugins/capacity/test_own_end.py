@@ -14,7 +14,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.own_end import Limi
 
 from tests.unit.roles.conftest import load
 
-from .fakes import FakeCloud, Playing
+from .fakes import OURS, FakeCloud, Playing
 
 tpu_capacity: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_capacity")
 
@@ -149,11 +149,16 @@ DELETED = operation("delete", "05")
         ([LABELLED, DELETED, operation("create", "06")], ""),
         ([LABELLED, operation("stop", "04.2"), DELETED], ""),  # it stopped itself, and somebody deleted it
         ([operation("update", "04", "idle-30; rm"), DELETED], ""),
+        ([{**MADE, "labels": OURS}, LABELLED, DELETED], BY_IDLE),
+        ([{**MADE, "labels": {**OURS, "owner": "bob"}}, LABELLED, DELETED], ""),  # somebody else's
+        ([MADE, LABELLED, {**DELETED, "failed": True}], ""),  # it is there, or somebody deleted it by hand
+        ([MADE, {**LABELLED, "zone": "us-west4-a"}, DELETED], ""),  # another node of the name ended itself
+        ([MADE, LABELLED, DELETED, {**operation("create", "06"), "failed": True}], BY_IDLE),
         ([operation("update", "04", "idle-30"), {**DELETED, "time": "{{ 1 }}"}], ""),
     ],
 )
 def test_what_google_remembers_tells_whether_it_deleted_itself(history: list[Json], told: str) -> None:
-    assert own_end.of_history("n", history) == told
+    assert own_end.of_history("n", history, OURS) == told
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
-from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing
+from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing, operation
 
 run_report: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.run_report")
 documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.run_report")
@@ -59,8 +59,8 @@ def test_the_start_asks_google_nothing(shown: list[str]) -> None:
     assert [line.strip() for line in shown if "prices of" in line] == [NOTE]
 
 
-LABELLED = {"zone": A, "kind": "nodes", "verb": "update", "time": "2026-11-24T04:00:00Z", "ended": "idle-30"}
-DELETED = {"zone": A, "kind": "nodes", "verb": "delete", "time": "2026-11-24T04:00:01Z"}
+LABELLED = {**operation(A, "update", "2026-11-24T04:00:00Z"), "ended": "idle-30"}
+DELETED = operation(A, "delete", "2026-11-24T04:00:01Z")
 IDLE = "30 minutes without a job, a request or a login"
 
 
@@ -79,6 +79,12 @@ def test_the_status_says_that_the_node_deleted_itself(shown: list[str]) -> None:
     play(FakeCloud(history=[LABELLED, DELETED]))
     told = f"TPU VM n deleted itself after {IDLE} (tpu_vm_max_idle_minutes), at 2026-11-24T04:00:01Z."
     assert shown.count(told) == 1
+
+
+def test_the_status_says_nothing_of_somebody_elses_node(shown: list[str]) -> None:
+    made = operation(A, "create", "2026-11-24T03:00:00Z", {**OURS, "owner": "bob"})
+    play(FakeCloud(history=[made, LABELLED, DELETED]))
+    assert "itself" not in "\n".join(shown)
 
 
 def test_the_status_says_that_the_node_stopped_itself(shown: list[str]) -> None:
