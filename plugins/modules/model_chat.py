@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_chat
 short_description: Chat with the model that a TPU VM serves
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Chats on the terminal of C(ansible-playbook) until the user ends it. Each answer is printed as it comes,
     and the model is sent the whole conversation. With O(prompt) it asks once and prints the answer.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_tunnel
 short_description: Open a tunnel to the server of a TPU VM, and print what a client needs
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - The server listens on the loopback address of the TPU VM. This opens a tunnel over SSH with the connection
     of the inventory, and prints base URL, model, and examples with curl and with OpenAI's client.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: prerequisites
 short_description: Check that a stage has what it needs on the TPU VM
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Looks on the target for what earlier stages leave there. Fails where something is missing, and names the
     tags of C(site.yml) that create it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: run_info
 short_description: Read what runs on a TPU VM, and what its runs have left
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Reads the records that M(tpuops.maxtext.job) left on the data disk, the first and the last loss of each
     training, and the unit of the server.

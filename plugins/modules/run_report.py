@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: run_report
 short_description: Print where the runs are, how to query their models, what they cost and how to stop that
-version_added: 0.3.0
+version_added: 0.2.0
 description:
   - Prints text for people. At the start of a run project, account, node, price and the repository. At its
     end, and at any time, the nodes, queued resources and disks of one owner in all zones, the runs on the
@@ -125,7 +125,6 @@ options:
         type: str
         choices: [deleted, stopped]
         default: deleted
-    version_added: 0.3.0
 """
 
 EXAMPLES = r"""

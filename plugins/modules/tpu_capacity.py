@@ -158,7 +158,6 @@ options:
         type: str
         choices: [deleted, stopped]
         default: deleted
-    version_added: 0.3.0
   wait_timeout:
     description: Seconds that a candidate without a timeout of its own may take, and that a deletion or a stop
       may take.
