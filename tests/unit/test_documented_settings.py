@@ -12,13 +12,13 @@ from .roles.conftest import ROOT, load
 settings: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings")
 
 PAGE = ROOT / "docs/variables.md"
-# Roles that other roles of this collection play, and second names of settings; a user sets nothing of theirs.
+# Roles that other roles and playbooks of this collection play; a user sets nothing of theirs.
 PARTS = ("locked_env", "preflight")
 
 
 def test_the_tables_are_those_of_the_sources() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert text == load("scripts/write_variables.py").written(text), "run scripts/write-variables"
+    assert text == load("scripts/write_variables.py").written(text), "run scripts/write_variables.py"
 
 
 def test_every_setting_stands_in_one_table() -> None:
