@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -66,7 +66,7 @@ def test_no_tag_leaves_out_the_check_of_limit_and_tags() -> None:
     assert {tag for play in plays for task in play["tasks"] for tag in task["tags"]} == {"always"}
 
 
-STAGES = [each for each in PLAYS if each.values[0]["hosts"] == "workers,localhost"]
+STAGES = [each for each in PLAYS if cast(dict[str, Any], each.values[0])["hosts"] == "workers,localhost"]
 
 
 @pytest.mark.parametrize("play", STAGES)
