@@ -329,7 +329,7 @@ def test_a_wait_that_ends_names_what_goes_on_and_is_taken_up(
     assert ending.said in stuck["msg"]
     served.clear()
     if not action.made:
-        # Google refuses a second change meanwhile. The module tries some times; a busy machine may outlast it.
+        # Google refuses a second change meanwhile. A busy machine may outlast the attempts of the module.
         served.settle()
     taken_up = succeeds(run, action)
     if action.made:
