@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the records of jobs, their logs and the server's unit tell of the runs on a disk. On the TPU VM."""
+"""The runs on a disk, read from the records of jobs, their logs and the server's unit. On the TPU VM."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ class Ladder:
         return found
 
     def _tell_own_end(self, nodes: Sequence[Json]) -> None:
-        """Say of the node that it stopped or deleted itself, as far as Google can tell."""
+        """Say that the node stopped or deleted itself, where Google knows it."""
         told = [own_end.of_node(node) for node in nodes if self._ours(node)]
         if self.limited and not nodes:
             told.append(own_end.of_history(self.name, self._history(), self.labels))

@@ -27,7 +27,7 @@ FORCE = "ansible-playbook playbooks/teardown.yml -e tpu_vm_force=true stops what
 
 @dataclass(frozen=True)
 class Decision:
-    """keep: why the node is kept, "" where it is deleted; note: what Google says of a lost machine."""
+    """keep: why the node is kept, "" where it is deleted; note: what Google says about a lost machine."""
 
     keep: str = ""
     note: str = ""
@@ -35,7 +35,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Google:
-    """What Google says of our nodes of the name. states: one each; unknown: why it did not say all."""
+    """What Google says about our nodes with the name. states: one each; unknown: why it did not say all."""
 
     states: Sequence[str] = ()
     unknown: str = ""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a node that SSH cannot reach any more is lost: what Google says of it."""
+"""Whether a node that SSH cannot reach any more is lost: what Google says about it."""
 
 from __future__ import annotations
 

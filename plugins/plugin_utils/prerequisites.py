@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What to tell of a stage that lacks something on its node: the words, and the tags that create it."""
+"""The message for a stage that lacks something on its node, and the tags that create it."""
 
 from __future__ import annotations
 

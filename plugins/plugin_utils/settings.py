@@ -98,7 +98,7 @@ RENAMED: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Limit:
-    """What an argument spec cannot say of a value.
+    """What an argument spec cannot say about a value.
 
     minimum, maximum: the range, with its ends; above: the value is more than this. number: the value is a
     number, although its spec has another type because it may be empty. null: it may be null. name: it is a

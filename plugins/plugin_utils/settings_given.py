@@ -23,7 +23,7 @@ OURS = ("tpu_vm", "workers")
 def variables(loader: DataLoader, hostvars: Any, play_vars: Mapping[str, Any]) -> list[Given]:
     """All variables of the command line, of the play and of the inventory, in the order of their precedence.
 
-    What the inventory says of one that the command line or the play sets does not count, and is left out.
+    The value of the inventory is left out where the command line or the play sets the variable.
     hostvars: of the task. Its inventory is asked, and no variable of a host is evaluated: there may be many
     hosts.
     """

@@ -56,7 +56,7 @@ PHASES = tuple(
 
 
 def phase(line: str) -> str | None:
-    """What a line says of the progress of a program that tells no steps; None where it says nothing known."""
+    """The progress that a line shows, of a program that counts no steps. None where the line is not known."""
     for expression, text in PHASES:
         if match := expression.search(line):
             return text.format(*match.groups())

@@ -40,7 +40,7 @@ TIME_UP = "time-up"
 GOING = ("DELETING", "STOPPING", "STOPPED")
 
 JOBS_DIR = "/run/tpuops"  # of the module job: it changes when a job starts and when one ends
-START_LOCK = ".start.lock"  # held by whoever starts a job
+START_LOCK = ".start.lock"  # held by the program that starts a job
 JOBS = "tpuops-*.service"
 OWN_UNIT = "tpuops-guard.service"
 SERVER = "vllm.service"
