@@ -119,18 +119,6 @@ class ActionModule(ModuleAction):
             return ""
         return own_end.of_history(options["name"], found["history"], marked)
 
-    def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
-        """What a module finds in all zones; nothing in a project whose API is not enabled."""
-        try:
-            result = self.play(module, {})
-        except ModuleFailed as error:
-            if error.kind == "api_disabled":
-                return []
-            raise
-        missing.update(result.get("unreachable_zones", []))
-        items: list[Result] = result[key]
-        return items
-
     def details(self, hosts: list[str]) -> dict[tuple[str, str], Details]:
         """What the first worker of each node was asked."""
         found: dict[tuple[str, str], Details] = {}

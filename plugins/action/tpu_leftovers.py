@@ -91,18 +91,6 @@ class ActionModule(ModuleAction):
             "warnings": [unasked(missing).strip()] if missing else [],
         }
 
-    def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
-        """What a module finds in all zones; nothing in a project whose API is not enabled."""
-        try:
-            result = self.play(module, {})
-        except ModuleFailed as error:
-            if error.kind == "api_disabled":
-                return []
-            raise
-        missing.update(result.get("unreachable_zones", []))
-        items: list[Result] = result[key]
-        return items
-
     def delete(self, leftover: Leftover, wait_timeout: int) -> Result:
         """What the module shows with --diff."""
         module, arguments = DELETE[leftover.kind]

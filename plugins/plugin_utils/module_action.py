@@ -65,6 +65,21 @@ class ModuleAction(Quiet):
             raise ModuleFailed(result)
         return result
 
+    def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
+        """What a module finds in all zones; nothing in a project whose API is not enabled.
+
+        key: of its result. missing: takes in the zones that did not answer. Raises ModuleFailed.
+        """
+        try:
+            result = self.play(module, {})
+        except ModuleFailed as error:
+            if error.kind == "api_disabled":
+                return []
+            raise
+        missing.update(result.get("unreachable_zones", []))
+        items: list[Result] = result[key]
+        return items
+
     @contextlib.contextmanager
     def _checking(self, check: bool) -> Iterator[None]:
         before = self._task.check_mode
