@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import LOST, STOPPED, UNKNOWN
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import (
+    LOST,
+    OFF,
+    UNHEALTHY,
+    UNKNOWN,
+    NodeLost,
+)
 
 Json = Mapping[str, Any]
 
@@ -42,11 +49,13 @@ def why(failure: Json, seen: Json | None, node: str, ended: str) -> str:
         reason = unknown(seen).rstrip(". ")
         more.append(f"Google did not say whether the node is there: {reason}. {as_started(STOP)}")
     elif state is not None and state not in THERE and f"is {state}" not in message:
-        verb = "starts" if state in STOPPED else "creates"
-        more.append(
-            f"The TPU VM {node} is {state}. Run the same command again: it {verb} the TPU VM again, with the "
-            "same disk, and goes on from what is there."
-        )
+        if state in DEAD | OFF | UNHEALTHY:
+            more.append(f"T{str(NodeLost(node, state))[1:]}")
+        else:
+            more.append(
+                f"The TPU VM {node} is {state}: Google works on it. Run the same command again in "
+                "some minutes."
+            )
     more += [ended] if ended else []
     return " ".join([f"{message.rstrip('.: ')}.", *more]) if more else message
 

@@ -57,6 +57,19 @@ CASES: dict[str, tuple[Json, Json | None, str]] = {
         seen(),
         f"the disk is full. The TPU VM n is lost. {CREATES}",
     ),
+    "Google restarts the node": (
+        FULL,
+        seen("RESTARTING"),
+        "the disk is full. The TPU VM n is RESTARTING: Google works on it. Run the same command again in "
+        "some minutes.",
+    ),
+    "a repair of the node failed": (
+        FULL,
+        seen("UNKNOWN"),
+        "the disk is full. The TPU VM n is UNKNOWN. Delete it with ansible-playbook "
+        "tpuops.maxtext.teardown, which keeps the disk, and run the same command again: it creates the TPU "
+        "VM again, with the same disk, and goes on from what is there.",
+    ),
     "the failure says so already": ({"msg": "n is PREEMPTED."}, seen("PREEMPTED"), "n is PREEMPTED."),
     "Google repairs the node": (
         FULL,
