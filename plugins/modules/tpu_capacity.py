@@ -15,7 +15,7 @@ description:
     VM, and makes its data disk where that is.
   - A lack of capacity or of quota, a node that is preempted during its creation, and a candidate's time being
     up move on to the next candidate. Anything else, as a permission that is missing or bad input, ends it.
-  - Zones, types and versions of all candidates are checked before anything is made.
+  - Zones, types and versions of all candidates are checked before anything is created.
   - What has the labels C(created-by) and C(owner) that this would give it is ours. What is not, a TPU VM, a
     queued resource or a disk of the name, is neither used nor changed nor deleted. It stops this where a
     candidate is tried, and the message says how it becomes ours, or who may delete it.
@@ -26,12 +26,12 @@ description:
     is deleted, in whichever zone it is, since it could become a second TPU VM. They are looked for unless
     the TPU VM is there.
   - Where a data disk of ours is there already, only candidates in its zone are tried, and RV(pinned) and a
-    warning say so. A disk that was made for a candidate which then gives no node is deleted again; no other
-    disk ever is.
+    warning say so. A disk that was created for a candidate which then gives no node is deleted again; no
+    other disk ever is.
   - What a candidate that is given up may still make is deleted before the next one is tried. Only the last
     one is left to go on when its time is up. Running again waits for it further.
   - Everything made has the labels C(created-by), C(owner) and C(run).
-  - In a check run it prints what would be made, in which order, and what an hour of it costs.
+  - In a check run it prints what would be created, in which order, and what an hour of it costs.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tpu_leftovers
-short_description: List what this collection made and is still there, and delete what is named
+short_description: List what this collection created and is still there, and delete what is named
 version_added: 0.2.0
 description:
   - Finds TPU VMs, queued resources and disks of all zones that have the label C(created-by) of this
