@@ -133,11 +133,6 @@ class Tunnel:
             raise TunnelError("the tunnel is not open")
         return output(self._process).fileno()
 
-    def wait(self) -> None:
-        """Return when the tunnel has ended."""
-        if self._process:
-            self._process.wait()
-
     def connect(self) -> socket.socket:
         """A connection to the server."""
         if self._local_port:
