@@ -104,9 +104,10 @@ def uploading(record: Json) -> Json | None:
 
 
 def server(unit: str) -> Json | None:
-    """The model, the port and the run of a server, by the text of its unit; None where it is no such unit."""
+    """The model, port, run and key file of a server, by the text of its unit; None where it is none."""
     arguments = [match[1] for match in map(ARGUMENT.match, unit.splitlines()) if match]
     run = re.search(r"^X-Run=(.*)$", unit, re.MULTILINE)
+    key_file = re.search(r"^LoadCredential=api-key:(.*)$", unit, re.MULTILINE)
     model, port = option(arguments, "--served-model-name"), option(arguments, "--port")
     if model is None or port is None or not port.isdigit():
         return None
@@ -114,6 +115,7 @@ def server(unit: str) -> Json | None:
         "model": plain(model),
         "port": int(port),
         "run": run[1].replace("%%", "%") if run else "",
+        "key_file": key_file[1] if key_file else "",
     }
 
 

@@ -74,10 +74,16 @@ running:
   elements: dict
   sample: [{"name": "sft-qwen3-4b-sft", "started": "2026-11-24T04:00:00+00:00"}]
 server:
-  description: The model that is served, its port, its run, and whether it answers; null where none is.
+  description: The model that is served, its port, its run, the file of its key, and whether it answers; null
+    where none is.
   returned: success
   type: dict
-  sample: {"model": "me/qwen3-4b-sft", "port": 8000, "run": "qwen3-4b-sft", "healthy": true}
+  sample:
+    model: me/qwen3-4b-sft
+    port: 8000
+    run: qwen3-4b-sft
+    key_file: /etc/tpuops/vllm-api-key
+    healthy: true
 """
 
 import os

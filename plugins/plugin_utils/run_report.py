@@ -189,10 +189,11 @@ def query_lines(server: Json | None, details: Details, view: View) -> list[str]:
         f"    Client: {command('connect')}",
     ]
     if details.ssh:
+        prints_key = key(details.ssh, str(server.get("key_file") or KEY_FILE))
         lines += [
             f"    Tunnel: {tunnel(details.ssh, server['port'])}",
-            f"    Key:    {key(details.ssh)}",
-            f"    curl:   {curl(key(details.ssh), server)}",
+            f"    Key:    {prints_key}",
+            f"    curl:   {curl(prints_key, server)}",
         ]
     return lines
 
@@ -201,9 +202,9 @@ def tunnel(ssh: Sequence[str], port: int) -> str:
     return shlex.join([*ssh[:-1], "-N", "-L", f"{port}:127.0.0.1:{port}", ssh[-1]])
 
 
-def key(ssh: Sequence[str]) -> str:
+def key(ssh: Sequence[str], key_file: str) -> str:
     """The command that prints the key of the server; the key itself is in no line that we print."""
-    return shlex.join([*ssh, "sudo", "-n", "cat", KEY_FILE])
+    return shlex.join([*ssh, "sudo", "-n", "cat", key_file])
 
 
 def curl(prints_key: str, server: Mapping[str, Any]) -> str:
@@ -244,7 +245,7 @@ def stopping(view: View) -> list[str]:
     lines = []
     for each in view.resources:
         own = {} if each.name == view.name else {"tpu_vm_name": shown(each.name)}
-        if each.kind == NODE and len(each.found.get("networkEndpoints", [])) < 2 and each.state == "READY":
+        if each.kind == NODE and each.state == "READY" and starts_again(each):
             lines.append(f"  stop {shown(each.name)}, keep it: {command('stop_node', **own)}")
         if each.kind == NODE:
             lines.append(f"  delete {shown(each.name)}, keep its data disk: {command('teardown', **own)}")
@@ -259,6 +260,17 @@ def stopping(view: View) -> list[str]:
                 f"{command('leftovers', leftovers_delete=shown(each.path))}"
             )
     return ["To stop paying:", *lines] if lines else []
+
+
+def starts_again(node: Leftover) -> bool:
+    """Whether Google starts the node again that is stopped: no slice, no spot node and none of a queue."""
+    scheduling = node.found.get("schedulingConfig", {})
+    return not (
+        len(node.found.get("networkEndpoints", [])) > 1
+        or scheduling.get("spot")
+        or scheduling.get("preemptible")
+        or node.found.get("queuedResource")
+    )
 
 
 def price(hour: float | None, currency: str) -> str:

@@ -59,6 +59,8 @@ def test_the_server_by_its_unit() -> None:
         "X-Run=r 100%%\n[Service]\nExecStart=/usr/local/sbin/tpuops-vllm-service run  \\\n"
         '  "/env/bin/vllm" \\\n  "serve" \\\n  "--port" \\\n  "8001" \\\n'
         '  "--served-model-name" \\\n  "me/a\\"b%%$$" \\\n  "--enforce-eager"\n\nEnvironment="A=b"\n'
+        "LoadCredential=api-key:/root/the key\n"
     )
-    assert run_info.server(unit) == {"model": 'me/a"b%$', "port": 8001, "run": "r 100%"}
+    server = {"model": 'me/a"b%$', "port": 8001, "run": "r 100%", "key_file": "/root/the key"}
+    assert run_info.server(unit) == server
     assert run_info.server("[Service]\nExecStart=/bin/true\n") is None

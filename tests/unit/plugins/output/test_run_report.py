@@ -132,6 +132,28 @@ def test_a_stopped_node_costs_nothing_and_its_disk_does() -> None:
     assert "delete tpu-1, keep its data disk: " in text
 
 
+def test_the_key_of_the_server_is_where_its_unit_has_it() -> None:
+    server = {**SERVER, "key_file": "/root/the key"}
+    text = told([node()], tpu_1=Details({**INFO, "server": server}, SSH))
+    assert text.count("sudo -n cat '/root/the key'") == 2
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"schedulingConfig": {"spot": True}},
+        {"schedulingConfig": {"preemptible": True}},
+        {"queuedResource": "projects/p/locations/us-west1-c/queuedResources/tpu-1"},
+        {"networkEndpoints": [{}, {}]},
+    ],
+    ids=["spot", "preemptible", "queued", "slice"],
+)
+def test_a_node_that_google_does_not_start_again_is_not_to_be_stopped(kind: Json) -> None:
+    text = told([node(**kind)])
+    assert "stop_node.yml" not in text
+    assert "delete tpu-1, keep its data disk: " in text
+
+
 def test_another_node_of_ours_has_commands_of_its_own() -> None:
     text = told([node(), node("tpu-2")], tpu_1=Details(INFO, SSH))
     assert "  Runs:     ansible-playbook playbooks/status.yml -e tpu_vm_name=tpu-2" in text
