@@ -92,7 +92,24 @@ RENAMED: Mapping[str, str] = {
     "convert_hf_size": "convert_hf_bytes",
     "maxtext_env_size": "maxtext_env_bytes",
     "vllm_serve_install_size": "vllm_serve_install_bytes",
-    # (old names)
+    "common_train_data_columns": "train_data_columns",
+    "preflight_dataset": "dataset",
+    "preflight_train_split": "train_split",
+    "preflight_train_data_columns": "train_data_columns",
+    "convert_model": "model",
+    "convert_hf_model": "hf_model",
+    "convert_hf_revision": "hf_revision",
+    "convert_weight_dtype": "common_base_dtype",
+    "convert_scan_layers": "common_scan_layers",
+    "sft_dataset": "dataset",
+    "sft_model": "model",
+    "sft_run_name": "run_name",
+    "sft_scan_layers": "common_scan_layers",
+    "export_model": "model",
+    "export_run_name": "run_name",
+    "export_scan_layers": "common_scan_layers",
+    "evaluate_dataset": "dataset",
+    "evaluate_run_name": "run_name",
 }
 
 
@@ -117,7 +134,6 @@ class Limit:
 
 
 _COUNT = Limit(minimum=1)
-_POSITIVE = Limit(above=0)
 _NOT_NEGATIVE = Limit(minimum=0)
 _PORT = Limit(minimum=1024, maximum=65535)
 _NAME = Limit(name=True)
@@ -159,6 +175,8 @@ LIMITS: Mapping[str, Limit] = {
     "tpu_vm_max_recoveries": _NOT_NEGATIVE,
     "tpu_vm_os_login_ttl": _NOT_NEGATIVE,
     "tpu_vm_wait_timeout": _COUNT,
+    "vllm_serve_chat_max_tokens": Limit(minimum=1, number=True, whole=True),
+    "vllm_serve_chat_temperature": Limit(minimum=0, number=True),
     "vllm_serve_download_timeout": _COUNT,
     "vllm_serve_install_bytes": _NOT_NEGATIVE,
     "vllm_serve_install_timeout": _COUNT,

@@ -99,6 +99,13 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
         ("learning_rate", "fast", "'fast' is not a number. Set it to one, such as 0.5 or 1e-5."),
         ("learning_rate", "nan", "'nan' is not a number. Set it to one, such as 0.5 or 1e-5."),
         ("learning_rate", -1e-5, "-1e-05 is out of range. Set a number above 0."),
+        (
+            "vllm_serve_chat_max_tokens",
+            "abc",
+            "'abc' is not a number. Set it to one, such as 0.5 or 1e-5.",
+        ),
+        ("vllm_serve_chat_max_tokens", "0", "0 is out of range. Set a number of 1 or more."),
+        ("vllm_serve_chat_temperature", "-1", "-1 is out of range. Set a number of 0 or more."),
         ("serve_port", 80, "80 is out of range. Set a number from 1024 to 65535."),
         ("hf_replace", "ture", "'ture' is neither true nor false. Set it to true or false."),
         # Ansible's filter bool, by which the roles read it, takes these for false.
@@ -159,6 +166,8 @@ def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, t
         ("train_data_columns", "[messages]", ["messages"]),
         ("train_data_columns", "[prompt, completion]", ["prompt", "completion"]),
         ("train_data_columns", "prompt,completion", ["prompt", "completion"]),
+        ("vllm_serve_chat_max_tokens", "", ""),
+        ("vllm_serve_chat_temperature", "0", 0),
         ("sft_arguments", "", []),
         ("convert_hf_bytes", None, None),
         ("convert_hf_bytes", "8.1e9", 8.1e9),
