@@ -227,11 +227,11 @@ there:
   returned: success, with O(state=present)
   type: bool
 changes:
-  description: What was made, changed and deleted, in words.
+  description: What was created, changed and deleted, in words.
   returned: success, with O(state=present)
   type: list
   elements: str
-  sample: [make the disk tpu-data-disk in us-west1-c, make the TPU VM tpu-v5e-8 in us-west1-c]
+  sample: [create the disk tpu-data-disk in us-west1-c, create the TPU VM tpu-v5e-8 in us-west1-c]
 refusals:
   description: The candidates that gave none in this run, and why, in the order in which they were tried.
   returned: with O(state=present), also on failure

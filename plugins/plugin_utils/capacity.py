@@ -820,7 +820,7 @@ def described(candidate: Candidate) -> Json:
 
 def verb(difference: Json) -> str:
     if not difference["before"]:
-        return "make"
+        return "create"
     return "change" if difference["after"] else "delete"
 
 

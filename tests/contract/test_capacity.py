@@ -108,7 +108,7 @@ def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) ->
     for output in (plan, check):
         assert f"1. {A} v5litepod-1 on-demand: 1.201 USD an hour (node 1.200, disk 0.001)" in output
         assert f"2. {B} v5litepod-1 on-demand: no price known for pd-balanced in us-west4" in output
-        assert f"make the TPU VM {site.name} in {A}" in output
+        assert f"create the TPU VM {site.name} in {A}" in output
         assert "failed=0" in output
     assert {exchange.verb for exchange in site.served.since(before)} == {"GET"}
     assert site.where() == {"nodes": [], "disks": []}

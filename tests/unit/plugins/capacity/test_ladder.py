@@ -49,7 +49,7 @@ def test_the_first_that_has_capacity_wins_and_nobody_else_is_asked() -> None:
     result = ladder(cloud, candidate(A), candidate(B)).climb()
     assert (result["changed"], result["candidate"]["zone"], result["refusals"]) == (True, A, [])
     assert (list(cloud.nodes), list(cloud.disks)) == ([A], [A])
-    assert result["changes"] == [f"make the disk d in {A}", f"make the TPU VM n in {A}"]
+    assert result["changes"] == [f"create the disk d in {A}", f"create the TPU VM n in {A}"]
     assert cloud.disks[A]["labels"] == OURS
 
 
@@ -60,7 +60,7 @@ def test_a_refusal_moves_on_and_takes_its_blank_disk_back(kind: str) -> None:
     assert result["candidate"]["zone"] == C
     assert kinds(result) == [(A, kind), (B, "stockout")]
     assert (list(cloud.nodes), list(cloud.disks)) == ([C], [C])
-    assert result["changes"] == [f"make the disk d in {C}", f"make the TPU VM n in {C}"]
+    assert result["changes"] == [f"create the disk d in {C}", f"create the TPU VM n in {C}"]
 
 
 @pytest.mark.parametrize("kind", ["permission", "invalid_argument", "transport", "unavailable"])
@@ -201,7 +201,7 @@ def test_a_check_run_predicts_another_request_in_place_of_what_waits() -> None:
     cloud.add_queued(A, "WAITING_FOR_RESOURCES")
     result = ladder(cloud, candidate(A, "queued", spot=True), disk=None).climb()
     queued = f"the queued resource n in {A}"
-    assert result["changes"] == [f"delete {queued}", f"make {queued}"]
+    assert result["changes"] == [f"delete {queued}", f"create {queued}"]
 
 
 def test_queued_resources_of_all_zones_are_one_question() -> None:
@@ -481,13 +481,13 @@ def test_a_check_run_predicts_the_first_and_makes_nothing(provisioning: str) -> 
     result = ladder(cloud, candidate(A, provisioning), candidate(B)).climb()
     assert (result["changed"], result["candidate"]["zone"]) == (True, A)
     assert (list(cloud.nodes), cloud.disks, cloud.queued) == ([B], {}, {})
-    assert [change.split()[0] for change in result["changes"]] == ["delete", "make", "make"]
+    assert [change.split()[0] for change in result["changes"]] == ["delete", "create", "create"]
 
 
 def test_a_node_without_a_disk() -> None:
     cloud = FakeCloud()
     result = ladder(cloud, candidate(A), disk=None).climb()
-    assert (result["changes"], cloud.disks) == ([f"make the TPU VM n in {A}"], {})
+    assert (result["changes"], cloud.disks) == ([f"create the TPU VM n in {A}"], {})
     assert "data_disks" not in cloud.calls[-1][1]
 
 

@@ -81,8 +81,8 @@ def test_a_check_run_prints_the_plan(shown: list[str]) -> None:
         "  2. us-west4-a v5litepod-8 queued spot: no price known for v5litepod-8 (spot) in us-west4 and "
         "pd-balanced in us-west4 (give chip_hour.v5e.us-west4.spot and disk_gb_month.pd-balanced.us-west4 in "
         "tpu_vm_prices)",
-        "  make the disk d in us-west1-c",
-        "  make the TPU VM n in us-west1-c",
+        "  create the disk d in us-west1-c",
+        "  create the TPU VM n in us-west1-c",
         "  (prices of 2026-01-01 from tpu_vm_prices, without taxes and discounts; check them)",
     ]
     assert result["plan"]["candidates"][0]["total_hour"] == pytest.approx(9.7)
