@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "no recovery after tpu_vm_max_hours",
         "roles/tpu_vm/tasks/recover.yml",
-        "tpu_vm_losses | length > 0 and not tpu_vm_expired and",
-        "tpu_vm_losses | length > 0 and",
+        "tpu_vm_loss.losses | length > 0 and not tpu_vm_expired and",
+        "tpu_vm_loss.losses | length > 0 and",
         (RECOVERY, "-k", "whatever_failed"),
     ),
     Mutant(
@@ -158,7 +158,7 @@ MUTANTS = (
     Mutant(
         "a node that is not well is deleted first",
         "roles/tpu_vm/tasks/recover.yml",
-        "  when: tpu_vm_unhealthy\n",
+        "  when: tpu_vm_loss.unhealthy\n",
         "  when: false\n",
         (RECOVERY, "-k", "unhealthy"),
     ),

@@ -73,8 +73,7 @@ class Watch:
             return UNKNOWN
         if node is None:
             return LOST
-        state, health = str(node.get("state", UNKNOWN)), str(node.get("health"))
-        return health if state == "READY" and health in UNHEALTHY else state
+        return condition(node)
 
     def check(self, patient: bool = True) -> str:
         """Raise NodeLost if the node is lost; its state else. `patient`: one that may recover is not."""
@@ -115,6 +114,12 @@ class Watch:
             f"Google says that the TPU VM {self.name} is READY. If it stays unreachable, "
             f"{as_started(DELETE)}, and run the same command again"
         )
+
+
+def condition(node: Mapping[str, Any]) -> str:
+    """The state of a node, and its health where it is READY and unhealthy."""
+    state, health = str(node.get("state", UNKNOWN)), str(node.get("health"))
+    return health if state == "READY" and health in UNHEALTHY else state
 
 
 def validated(spec: Json, given: Mapping[str, Any]) -> Json:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
@@ -16,6 +16,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import (
     UNHEALTHY,
     UNKNOWN,
     NodeLost,
+    condition,
 )
 
 Json = Mapping[str, Any]
@@ -58,6 +59,31 @@ def why(failure: Json, seen: Json | None, node: str, ended: str) -> str:
             )
     more += [ended] if ended else []
     return " ".join([f"{message.rstrip('.: ')}.", *more]) if more else message
+
+
+def loss(failures: Sequence[Json], seen: Json) -> dict[str, Any]:
+    """{state, losses, unhealthy}: whether a stage lost its node, and why.
+
+    failures: of the tasks that failed, one for each worker; seen: what tpu_vm_info returned.
+    state: the node's, see state_of.
+    losses: {reason} for each loss, empty where the node is not lost.
+    unhealthy: whether Google keeps an unhealthy node, which has to be deleted before another one is created.
+    """
+    told = [
+        each["failure"]
+        for each in failures
+        if (each.get("failure") or {}).get("kind") in ("preempted", "lost")
+    ]
+    # The user who stops a job may stop or delete its node next, and does not want it again.
+    stopped = any((each.get("job") or {}).get("status") == "stopped" for each in failures)
+    state = state_of(seen)
+    lost = [] if stopped or state in THERE else [{"reason": state}]
+    nodes = seen.get("nodes") or []
+    return {
+        "state": state,
+        "losses": told or lost,
+        "unhealthy": bool(nodes) and condition(nodes[0]) in UNHEALTHY,
+    }
 
 
 def silent(cause: Json, message: str) -> bool:

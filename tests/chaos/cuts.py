@@ -90,7 +90,7 @@ def delete_node(run: Struck) -> None:
         raise CutError(response.text)
 
 
-NO_NODE = {"preflight": "Nothing is made yet."}
+NO_NODE = {"preflight": "Nothing is created yet."}
 NO_MACHINE = {**NO_NODE, "tpu_vm": "The machine boots within this stage; nothing of ours runs on it yet."}
 ASKS_NO_HUB = dict.fromkeys(("tpu_vm", "data_disk", "maxtext_env"), "It asks nothing of the Hub.")
 ASKS_NO_GOOGLE = dict.fromkeys(

@@ -216,7 +216,7 @@ class Run:
         self.plan = sorted(self.plan, key=lambda planned: (STAGES.index(planned.stage), planned.moment))
         allowed = STARTS + len(self.plan)
         for start in range(1, allowed + 1):
-            # A node that is taken away at the very end is made again, for `check` to look at what came out.
+            # A node that is lost at the very end is created again, for `check` to look at what came out.
             if self._start(start) == 0 and self._is_there():
                 self.missed += self.plan
                 return

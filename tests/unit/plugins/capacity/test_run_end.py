@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.tpuops.maxtext.plugins.filter.node_loss import node_loss
 from ansible_collections.tpuops.maxtext.plugins.filter.why_ended import why_ended
 
 Json = dict[str, Any]
@@ -105,3 +106,34 @@ def test_why_a_run_ended(case: str) -> None:
 
 def test_what_became_of_the_node_of_an_ephemeral_run_is_told_last() -> None:
     assert why_ended(FULL, None, "n", "The node is kept.") == "the disk is full. The node is kept."
+
+
+TOLD = {"failure": {"kind": "preempted", "reason": "PREEMPTED"}}
+STOPPED_JOB = {"job": {"status": "stopped"}}
+SICK = {"nodes": [{"name": "n", "state": "READY", "health": "UNHEALTHY_MAINTENANCE"}]}
+
+#: case -> the failures of the workers, what Google said, the reasons of the losses, whether it is unhealthy.
+LOSSES: dict[str, tuple[list[Json], Json, list[str], bool]] = {
+    "the node runs": ([FULL], seen("READY"), [], False),
+    "the node comes back by itself": ([FULL], seen("REPAIRING"), [], False),
+    "Google does not answer": ([FULL], {"msg": "no answer"}, [], False),
+    "a zone does not answer": ([FULL], PARTLY, [], False),
+    "the node is preempted": ([FULL], seen("PREEMPTED"), ["PREEMPTED"], False),
+    "the node is deleted": ([FULL], seen(), ["lost"], False),
+    "the job was told": ([TOLD], seen("READY"), ["PREEMPTED"], False),
+    "one of two jobs was told": ([FULL, TOLD], seen("READY"), ["PREEMPTED"], False),
+    "a user stopped the job, and stops the node": ([STOPPED_JOB], seen("STOPPING"), [], False),
+    "a user stopped the job, and deleted the node": ([STOPPED_JOB], seen(), [], False),
+    "a user stopped one of two jobs": ([FULL, STOPPED_JOB], seen("STOPPED"), [], False),
+    "a job failed, and the node is lost": ([{"job": {"status": "failed"}}], seen(), ["lost"], False),
+    "the node is unhealthy": ([FULL], SICK, [], True),
+    "the job was told that the node is unhealthy": ([TOLD], SICK, ["PREEMPTED"], True),
+    "a repair failed": ([FULL], seen("UNKNOWN"), ["UNKNOWN"], True),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_the_node_is_lost_only_where_google_took_it(case: str) -> None:
+    failures, said, reasons, unhealthy = LOSSES[case]
+    found = node_loss(failures, said)
+    assert ([each["reason"] for each in found["losses"]], found["unhealthy"]) == (reasons, unhealthy)
