@@ -50,14 +50,20 @@ class ActionModule(Quiet):
 
     def _problem(self, given: settings.Given, variables: Mapping[str, Any]) -> str:
         """A value that cannot be evaluated yet is left to the role that needs it, which says why."""
-        if not given.ours and given.name not in variables:
+        here = given.name in variables
+        if not given.ours and not here:
             return ""
         try:
             # What is set for the workers is not among the variables of this host, or is another value there.
             value = self._templar.template(given.value if given.ours else variables[given.name])
+            told = settings.problem(given.name, value)
+            if told or not given.ours:
+                return told
+            return settings.unseen(
+                given, value, self._templar.template(variables[given.name]) if here else None
+            )
         except AnsibleError:
             return ""
-        return settings.problem(given.name, value)
 
     def _tag_problems(self, variables: Mapping[str, Any]) -> list[str]:
         """The playbook names its tags in playbook_tags, and the user's own in other_tags."""

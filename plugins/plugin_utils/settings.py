@@ -31,7 +31,12 @@ NO_TAGS = "Leave it out."
 
 # What people write who mean a setting of ours; too far from its name to be a misspelling of it. These count
 # on the command line only, since an inventory may have such variables for others.
-MEANT: Mapping[str, str] = {"job": "job_name", "lr": "learning_rate", "batch_size": "per_device_batch_size"}
+MEANT: Mapping[str, str] = {
+    "job": "job_name",
+    "lr": "learning_rate",
+    "batch_size": "per_device_batch_size",
+    "serve_model": "vllm_serve_source",
+}
 
 # What settings were called. An old name has no effect, and says so.
 RENAMED: Mapping[str, str] = {
@@ -120,7 +125,8 @@ class Limit:
     minimum, maximum: the range, with its ends; above: the value is more than this. number: the value is a
     number, although its spec has another type because it may be empty. null: it may be null. name: it is a
     name that may be part of a path. directory: it is the absolute path of a directory below the root.
-    whole: it is a whole number, also written as 2.0.
+    whole: it is a whole number, also written as 2.0. environment: it is a dictionary of
+    environment variables.
     """
 
     minimum: float | None = None
@@ -131,12 +137,14 @@ class Limit:
     name: bool = False
     directory: bool = False
     whole: bool = False
+    environment: bool = False
 
 
 _COUNT = Limit(minimum=1)
 _NOT_NEGATIVE = Limit(minimum=0)
 _PORT = Limit(minimum=1024, maximum=65535)
 _NAME = Limit(name=True)
+_ENVIRONMENT = Limit(environment=True)
 _RATE = Limit(above=0, number=True)
 
 LIMITS: Mapping[str, Limit] = {
@@ -147,6 +155,8 @@ LIMITS: Mapping[str, Limit] = {
     "data_disk_mount_point": Limit(directory=True),
     "local_port": _PORT,
     "max_target_length": _COUNT,
+    "hf_environment": _ENVIRONMENT,
+    "maxtext_environment": _ENVIRONMENT,
     "learning_rate": _RATE,
     "serve_port": _PORT,
     "tensor_parallel_size": _COUNT,
@@ -335,6 +345,20 @@ def unknown_skips(tags: Iterable[str], there: Iterable[str]) -> list[str]:
     return [f"--skip-tags: {tag} cannot be skipped here. {remedy}" for tag in tags if tag not in existing]
 
 
+def unseen(given: Given, value: Any, here: Any) -> str:
+    """That the workers and the controller have two values of a setting, `value` and `here`; "" where not."""
+    setting = known()[given.name]
+    try:
+        if here is not None and converted(setting, here) == converted(setting, value):
+            return ""
+    except Invalid:
+        pass
+    return (
+        f"{given.name}: is {given.source}, and the plays on the controller have another value. "
+        "Set it for the group all."
+    )
+
+
 def problem(name: str, value: Any) -> str:
     """What is wrong with the value of a setting, as a sentence; "" where nothing is."""
     try:
@@ -373,8 +397,8 @@ def converted(setting: Setting, value: Any) -> Any:
 
 
 def _shown(setting: Setting, value: Any) -> str:
-    """The value in a message. A secret is not shown."""
-    if setting.secret:
+    """The value in a message. A secret is not shown, nor what may be one."""
+    if setting.secret or setting.limit.environment:
         return "its value"
     text = repr(str(value)) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -466,12 +490,24 @@ def list_of_text(text: str) -> list[Any]:
     return [each.strip() for each in stripped.split(",")]
 
 
+# Names of environment variables whose value is a secret. HF_HUB_DISABLE_IMPLICIT_TOKEN is a switch.
+SECRET = re.compile(r"(?<!IMPLICIT)_(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
+
+
 def _dict(setting: Setting, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise Invalid(
             f"{_shown(setting, value)} is not a dictionary. Set it in the inventory, or with "
             f'-e \'{{"{setting.name}": {{"NAME": "VALUE"}}}}\'.'
         )
+    for name, each in value.items() if setting.limit.environment else ():
+        if SECRET.search(str(name)):
+            remedy = (
+                "Set hf_token instead." if "HF" in str(name) or "HUGGING" in str(name) else "Leave it out."
+            )
+            raise Invalid(f"has {name}, and the record of a job shows its environment. {remedy}")
+        if each is None or isinstance(each, Mapping | list | tuple):
+            raise Invalid(f"the value of {name} is not a text. Set it to a single word or text.")
     return dict(value)
 
 

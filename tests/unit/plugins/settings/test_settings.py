@@ -131,8 +131,23 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
         (
             "maxtext_environment",
             "A=b",
-            "'A=b' is not a dictionary. Set it in the inventory, or with "
+            "its value is not a dictionary. Set it in the inventory, or with "
             '-e \'{"maxtext_environment": {"NAME": "VALUE"}}\'.',
+        ),
+        (
+            "hf_environment",
+            {"HF_TOKEN": "hf_1"},
+            "has HF_TOKEN, and the record of a job shows its environment. Set hf_token instead.",
+        ),
+        (
+            "maxtext_environment",
+            {"WANDB_API_KEY": "1"},
+            "has WANDB_API_KEY, and the record of a job shows its environment. Leave it out.",
+        ),
+        (
+            "hf_environment",
+            {"HF_HUB_OFFLINE": None},
+            "the value of HF_HUB_OFFLINE is not a text. Set it to a single word or text.",
         ),
         (
             "run_name",
@@ -157,6 +172,7 @@ def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, t
 @pytest.mark.parametrize(
     ("name", "value", "result"),
     [
+        ("hf_environment", {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1}, {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1}),
         ("steps", "200", 200),
         ("learning_rate", "1e-5", 1e-5),
         ("learning_rate", "", ""),
