@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "no recovery after tpu_vm_max_hours",
         "roles/tpu_vm/tasks/recover.yml",
-        "tpu_vm_loss.losses | length > 0 and not tpu_vm_expired and",
-        "tpu_vm_loss.losses | length > 0 and",
+        "_tpu_vm_loss.losses | length > 0 and not _tpu_vm_expired and",
+        "_tpu_vm_loss.losses | length > 0 and",
         (RECOVERY, "-k", "whatever_failed"),
     ),
     Mutant(
@@ -151,21 +151,21 @@ MUTANTS = (
     Mutant(
         "recoveries are counted",
         "roles/tpu_vm/tasks/recover.yml",
-        " and tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",
+        " and _tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",
         "",
         (RECOVERY, "-k", "without_recoveries_left"),
     ),
     Mutant(
         "a node that is not well is deleted first",
         "roles/tpu_vm/tasks/recover.yml",
-        "  when: tpu_vm_loss.unhealthy\n",
+        "  when: _tpu_vm_loss.unhealthy\n",
         "  when: false\n",
         (RECOVERY, "-k", "unhealthy"),
     ),
     Mutant(
         "a node is not deleted while a job runs",
         "roles/tpu_vm/tasks/running.yml",
-        "that: tpu_vm_running | length == 0 or tpu_vm_force | bool",
+        "that: _tpu_vm_running | length == 0 or tpu_vm_force | bool",
         "that: true",
         (RECOVERY, "-k", "forced and stop_node"),
     ),

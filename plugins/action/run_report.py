@@ -46,7 +46,7 @@ OPTIONS = {
     "prices": {"type": "dict", "default": {}},
     "limits": own_end.OPTIONS,
 }
-READ = "tpu_vm_runs"  # the variable in which the workers keep what run_info returned
+READ = "_tpu_vm_runs"  # the variable in which the workers keep what run_info returned
 UNNAMED = "yours (the credentials do not tell its name)"
 
 display = Display()

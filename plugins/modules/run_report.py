@@ -15,7 +15,7 @@ description:
     end, and at any time, the nodes, queued resources and disks of one owner in all zones, the runs on the
     nodes that were asked, the commands that query their models, the cost so far, and the commands that end
     it.
-  - Reads RV(tpuops.maxtext.run_info#module:runs) of O(hosts) in the variable C(tpu_vm_runs) of each.
+  - Reads RV(tpuops.maxtext.run_info#module:runs) of O(hosts) in the variable C(_tpu_vm_runs) of each.
   - Runs where the play runs, which is meant to be the controller. Changes nothing.
 author:
   - The tpuops.maxtext maintainers (@tpuops)

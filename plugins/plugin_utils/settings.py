@@ -264,12 +264,6 @@ def roles() -> Sequence[str]:
     return sorted(path.parents[1].name for path in ROLES.glob(f"*/{SPECS}"))
 
 
-@cache
-def internal() -> frozenset[str]:
-    """Variables of the roles that are no settings: a test may replace them."""
-    return frozenset(name for path in sorted(ROLES.glob("*/vars/main.yml")) for name in _read(path))
-
-
 def _read(path: Path) -> dict[str, Any]:
     # Quicker than Ansible's own loader, whose marks nobody needs here.
     loaded = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -285,13 +279,14 @@ def _misspelt(given: Given) -> str:
     name = given.name
     if name in RENAMED:
         return f"{name}: is now called {RENAMED[name]} ({given.source}). Set {RENAMED[name]} instead."
-    if name in known() or name.startswith("ansible_"):
+    # A name with an underscore is a variable of the roles that is no setting: a test may replace it.
+    if name in known() or name.startswith(("ansible_", "_")):
         return ""
     meant = MEANT.get(name, "") if given.command_line else ""
     meant = meant or nearest(name, [*known(), *RENAMED])
     meant = RENAMED.get(meant, meant)
     ours = any(name.startswith(f"{role}_") for role in roles())
-    if name in internal() or not (meant or ours):
+    if not (meant or ours):
         return ""
     remedy = f"Did you mean {meant}?" if meant else "See docs/variables.md for all of them."
     return f"{name}: is not a setting ({given.source}). {remedy}"

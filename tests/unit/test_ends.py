@@ -120,27 +120,27 @@ GONE = {"changed": True, "left": [], "told": "Deleted: n."}
 # The decision itself: tests/unit/plugins/capacity/test_ephemeral.py.
 EPHEMERAL: Ends = {
     "it is deleted": (
-        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": GONE},
+        {"_tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": GONE},
         True,
         "The node is deleted,",
     ),
     "a machine is silent": (
-        {"tpu_vm_jobs": {"results": [{"unreachable": True, "msg": "refused"}]}},
+        {"_tpu_vm_jobs": {"results": [{"unreachable": True, "msg": "refused"}]}},
         False,
         "as its machine cannot be reached over SSH and may run a job: refused.",
     ),
     "a job runs": (
-        {"tpu_vm_jobs": {"results": [{"jobs": [{"name": "sft", "status": "running"}]}]}},
+        {"_tpu_vm_jobs": {"results": [{"jobs": [{"name": "sft", "status": "running"}]}]}},
         False,
         "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft.",
     ),
     "it may be there": (
-        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {**GONE, "left": ["It may be in a."]}},
+        {"_tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {**GONE, "left": ["It may be in a."]}},
         False,
         "It may be in a.",
     ),
     "the deletion fails": (
-        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {"changed": False, "msg": "403"}},
+        {"_tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {"changed": False, "msg": "403"}},
         False,
         "The node could not be deleted, although tpu_vm_ephemeral is set: 403.",
     ),
@@ -150,8 +150,8 @@ EPHEMERAL: Ends = {
 def test_the_end_of_an_ephemeral_run(tmp_path: Path) -> None:
     (block,) = tasks_of("roles/tpu_vm/tasks/ephemeral.yml")
     tasks = [block["block"][-1], *tasks_of("playbooks/tasks/ephemeral.yml")[1:]]
-    shared = {"tpu_vm_labels": {}, "tpu_vm_owner": "", "tpu_vm_workers": {"hosts": []}}
-    check(tmp_path, tasks, EPHEMERAL, **shared, tpu_vm_asked={"nodes": [], "unreachable_zones": ["a"]})
+    shared = {"tpu_vm_labels": {}, "tpu_vm_owner": "", "_tpu_vm_workers": {"hosts": []}}
+    check(tmp_path, tasks, EPHEMERAL, **shared, _tpu_vm_asked={"nodes": [], "unreachable_zones": ["a"]})
 
 
 NAMED: Ends = {
@@ -174,9 +174,9 @@ def test_a_teardown(tmp_path: Path) -> None:
 
 
 HALTED: Ends = {
-    "it is stopped": ({"tpu_vm_stopped": {"left": [], "told": "Stopped: n."}}, True, "Stopped: n."),
+    "it is stopped": ({"_tpu_vm_stopped": {"left": [], "told": "Stopped: n."}}, True, "Stopped: n."),
     "another may run": (
-        {"tpu_vm_stopped": {"left": ["It may run."], "told": "Stopped: n."}},
+        {"_tpu_vm_stopped": {"left": ["It may run."], "told": "Stopped: n."}},
         False,
         "Stopped: n. It may run.",
     ),

@@ -134,7 +134,7 @@ def test_the_workers_of_a_node_are_matched_by_its_place(shown: list[str]) -> Non
         "ansible_user": "tpu",
         "ansible_ssh_private_key_file": "/k y",
         "ansible_ssh_common_args": "-o 'UserKnownHostsFile=\"/a b\"' -o HostKeyAlias=x",
-        "tpu_vm_runs": {
+        "_tpu_vm_runs": {
             "runs": [],
             "running": [],
             "server": {"model": "m", "port": 8000, "run": "r", "healthy": True},
@@ -144,7 +144,7 @@ def test_the_workers_of_a_node_are_matched_by_its_place(shown: list[str]) -> Non
     ssh = "ssh -o 'UserKnownHostsFile=\"/a b\"' -o HostKeyAlias=x -o IdentitiesOnly=yes -i '/k y'"
     assert f"    Tunnel: {ssh} -N -L 8000:127.0.0.1:8000 tpu@192.0.2.1" in shown
     shown.clear()
-    play(cloud, {"n": {**worker, "tpu_vm_runs": {"unreachable": True, "msg": "timed out"}}}, hosts=["n"])
+    play(cloud, {"n": {**worker, "_tpu_vm_runs": {"unreachable": True, "msg": "timed out"}}}, hosts=["n"])
     assert "  Runs:     not known: n: timed out" in shown
 
 

@@ -53,7 +53,7 @@ def test_a_name_that_begins_like_a_role_is_ours(name: str) -> None:
         "steps",
         "steps",
         "gcp_auth",
-        "sft_argv",
+        "_sft_argv",
     ],
 )
 def test_the_variables_of_others_and_ours_pass(name: str) -> None:
@@ -281,4 +281,3 @@ def test_an_old_name_is_told_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -
 def test_every_old_name_is_of_a_setting_that_is_there() -> None:
     assert sorted(set(settings.RENAMED.values()) - settings.known().keys()) == []
     assert sorted(settings.RENAMED.keys() & settings.known().keys()) == []
-    assert sorted(settings.RENAMED.keys() & settings.internal()) == []
