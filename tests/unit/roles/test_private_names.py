@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A variable that is no setting begins with an underscore: nobody sets it by mistake, or reads it as a setting."""
+"""A variable that is no setting begins with an underscore, so that nobody takes it for one."""
 
 from __future__ import annotations
 
