@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
@@ -62,15 +63,26 @@ def connect(options: Mapping[str, Any]) -> Client:
     return Client(auth, endpoints, options["timeout"])
 
 
-def run_module(
-    options: Mapping[str, Any],
-    operate: Callable[[AnsibleModule, Client], Mapping[str, Any]],
-    **arguments: Any,
-) -> None:
-    """Run a module: `operate` returns its result; a GcpError becomes its message and `failure`."""
-    module = AnsibleModule(argument_spec=gcp_argument_spec(**options), supports_check_mode=True, **arguments)
+@dataclass(frozen=True)
+class Operation:
+    """What a module of Google's APIs does, whatever process it runs in.
+
+    options: beside those that all share.
+    rules:   between options, by the names that AnsibleModule has for them.
+    perform: its result. Of the module that it is given it uses `params`, `check_mode` and `warn`.
+    """
+
+    options: Mapping[str, Any]
+    perform: Callable[[Any, Client], Mapping[str, Any]]
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_module(operation: Operation) -> None:
+    """Run a module; a GcpError becomes its message and `failure`."""
+    spec = gcp_argument_spec(**operation.options)
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **operation.rules)
     try:
-        result = operate(module, connect(module.params))
+        result = operation.perform(module, connect(module.params))
     except GcpError as error:
         module.fail_json(msg=str(error), failure=error.failure)
     module.exit_json(**{"changed": False, **result})

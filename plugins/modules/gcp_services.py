@@ -72,7 +72,11 @@ failure:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import (
+    Operation,
+    check_names,
+    run_module,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     ApiDisabled,
@@ -159,13 +163,18 @@ def await_answer(client: Client, project: str, service: str, operation: str, dea
     poll(probe, bool, deadline, f"The API {service} is enabled, but its use", operation)
 
 
-def main() -> None:
-    options = {
+OPERATION = Operation(
+    {
         "services": {"type": "list", "elements": "str", "required": True},
         "state": {"type": "str", "choices": ["present"], "default": "present"},
         "wait_timeout": {"type": "int", "default": 300},
-    }
-    run_module(options, enable)
+    },
+    enable,
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

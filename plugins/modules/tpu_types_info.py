@@ -63,7 +63,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import Operation, run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     GcpError,
@@ -114,8 +114,11 @@ def offers(tpus: Tpus) -> dict[str, Any]:
     }
 
 
+OPERATION = Operation(ZONES, find)
+
+
 def main() -> None:
-    run_module(ZONES, find)
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

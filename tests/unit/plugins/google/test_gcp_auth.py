@@ -270,7 +270,9 @@ def test_the_environment_variables_of_google_cloud_serve(
     monkeypatch.setenv(variable, text)
     monkeypatch.setattr(arguments, "Client", lambda auth, *_more: settings.append(auth))
     with patch_module_args({}), pytest.raises(SystemExit):
-        arguments.run_module({}, lambda module, _client: {"project": module.params["project"]})
+        arguments.run_module(
+            arguments.Operation({}, lambda module, _client: {"project": module.params["project"]})
+        )
     read = {**vars(settings[0]), **json.loads(capsys.readouterr().out)}
     assert read[option.replace("auth_kind", "kind")] == value
     assert f"E({variable})" in str(yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"][option])
