@@ -1,13 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that all modules of Google's APIs share, the client made from them, and the frame of such a
-module."""
+"""Options that all modules of Google's APIs share, the client made from them, and what such a module does."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
@@ -15,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 from .gcp.auth import DEFAULT_SCOPES, KINDS, AuthSettings
 from .gcp.client import DEFAULT_TIMEOUT, Client
 from .gcp.errors import GcpError, InvalidArgument
+from .operation import Operation, OperationFailed
 
 # Option -> API of the client; the environment variables are those of gcloud, so that one set of exports
 # serves both.
@@ -63,29 +62,23 @@ def connect(options: Mapping[str, Any]) -> Client:
     return Client(auth, endpoints, options["timeout"])
 
 
-@dataclass(frozen=True)
-class Operation:
-    """What a module of Google's APIs does, whatever process it runs in.
+def google(
+    options: Mapping[str, Any],
+    operate: Callable[[AnsibleModule, Client], Mapping[str, Any]],
+    rules: Mapping[str, Any] | None = None,
+) -> Operation:
+    """The operation of a module. options: beside those that all share; rules: between them.
 
-    options: beside those that all share.
-    rules:   between options, by the names that AnsibleModule has for them.
-    perform: its result. Of the module that it is given it uses `params`, `check_mode` and `warn`.
+    A GcpError becomes the message of the module and its `failure`.
     """
 
-    options: Mapping[str, Any]
-    perform: Callable[[Any, Client], Mapping[str, Any]]
-    rules: Mapping[str, Any] = field(default_factory=dict)
+    def perform(module: AnsibleModule) -> Mapping[str, Any]:
+        try:
+            return {"changed": False, **operate(module, connect(module.params))}
+        except GcpError as error:
+            raise OperationFailed(str(error), failure=error.failure) from error
 
-
-def run_module(operation: Operation) -> None:
-    """Run a module; a GcpError becomes its message and `failure`."""
-    spec = gcp_argument_spec(**operation.options)
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **operation.rules)
-    try:
-        result = operation.perform(module, connect(module.params))
-    except GcpError as error:
-        module.fail_json(msg=str(error), failure=error.failure)
-    module.exit_json(**{"changed": False, **result})
+    return Operation(gcp_argument_spec(**options), perform, rules or {})
 
 
 # Google's rules for names, and how to say them.

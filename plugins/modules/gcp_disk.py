@@ -116,7 +116,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import Operation, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -128,6 +128,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations impo
     poll,
     response_of,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
@@ -258,7 +259,7 @@ class Disk(Resource):
         return finished_zone_operation(self.client, self.project, self.zone, operation, self.deadline)
 
 
-OPERATION = Operation(
+OPERATION = google(
     {
         **IDENTITY,
         **{option: {"type": "int"} for option in NUMBERS.values()},

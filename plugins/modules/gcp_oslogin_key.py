@@ -103,11 +103,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import Operation, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError, InvalidArgument
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.ssh_keys import public_key
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import Change, Field, Resource, given
 
 EXPIRY = "expirationTimeUsec"
@@ -190,7 +191,7 @@ class OsLoginKey(Resource):
         return {"username": oslogin.username(self.profile), "email": self.email}
 
 
-OPERATION = Operation(
+OPERATION = google(
     {
         "key": {"type": "str", "required": True, "no_log": False},
         "email": {"type": "str"},

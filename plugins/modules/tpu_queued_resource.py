@@ -178,11 +178,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import (
-    Operation,
-    check_names,
-    run_module,
-)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -192,6 +188,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     from_status,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import poll
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
@@ -344,7 +341,7 @@ class QueuedResource(TpuResource):
 
 
 TEXT, FLAG = {"type": "str"}, {"type": "bool"}
-OPERATION = Operation(
+OPERATION = google(
     {
         **IDENTITY,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

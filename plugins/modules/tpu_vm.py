@@ -155,7 +155,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import Operation, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Conflict,
     GcpError,
@@ -165,6 +165,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Preempted,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import Deadline, poll
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
@@ -298,7 +299,7 @@ class Node(TpuResource):
         return keys
 
 
-OPERATION = Operation(
+OPERATION = google(
     {
         **IDENTITY,
         "state": {

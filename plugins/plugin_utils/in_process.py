@@ -1,17 +1,18 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules of Google's APIs, performed in the process of the task, where Ansible would start another for each.
+"""Modules that only ask Google or the Hub, performed in the process of the task.
 
-A module only asks Google. Where it would run on the controller and with the controller's Python, its packing,
-the start of Python and the imports cost a hundred times more than the question: two thirds of a second of a
-core for each module, and a task such as tpu_capacity plays ten.
+Ansible would start another for each. Where it would run on the controller and with the controller's Python,
+its packing, the start of Python and the imports cost a hundred times more than the question: two thirds of a
+second of a core for each module, and a task such as tpu_capacity plays ten.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -25,12 +26,7 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import (
-    Operation,
-    connect,
-    gcp_argument_spec,
-)
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Operation, OperationFailed
 
 Result = dict[str, Any]
 COLLECTION = "tpuops.maxtext."
@@ -44,11 +40,15 @@ NAMES = frozenset(
         "gcp_oslogin_key",
         "gcp_project_info",
         "gcp_services",
+        "hf_commits",
+        "hf_repo_info",
+        "serving_inputs_info",
         "tpu_queued_resource",
         "tpu_queued_resource_info",
         "tpu_types_info",
         "tpu_vm",
         "tpu_vm_info",
+        "training_inputs_info",
     }
 )
 
@@ -84,14 +84,17 @@ def operation_of(action: ActionBase, module: str, variables: Mapping[str, Any]) 
 
 
 @contextlib.contextmanager
-def environment_of(action: ActionBase) -> Iterator[None]:
-    """The task's environment, in which options have their defaults. No other task is in this process."""
+def place_of(action: ActionBase) -> Iterator[None]:
+    """As in a process of its own: the task's environment, in which options have their defaults, and nobody to
+    read what is printed. No other task is in this process."""
     own: dict[str, Any] = {}
     action._compute_environment_string(own)
     before = dict(os.environ)
     os.environ.update({name: str(value) for name, value in own.items()})
     try:
-        yield
+        # Libraries warn there. Ansible ignores it of a module, but tells it of a task's process as an error.
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -99,7 +102,7 @@ def environment_of(action: ActionBase) -> Iterator[None]:
 
 def perform(module: str, operation: Operation, arguments: Mapping[str, Any], check: bool) -> Result:
     """The result that a module would return: plain values, without secrets and without Ansible's marks."""
-    validator = ArgumentSpecValidator(gcp_argument_spec(**operation.options), **operation.rules)
+    validator = ArgumentSpecValidator(operation.spec, **operation.rules)
     checked = validator.validate(json.loads(json.dumps(arguments)))
     task = Task(checked.validated_parameters, check)
     result: Result
@@ -109,9 +112,9 @@ def perform(module: str, operation: Operation, arguments: Mapping[str, Any], che
             words = f"Unsupported parameters for ({module}) module: " if unknown else ""
             result = {"failed": True, "msg": f"{words}{checked.errors.msg}"}
         else:
-            result = {"changed": False, **operation.perform(task, connect(task.params))}
-    except GcpError as error:
-        result = {"failed": True, "msg": str(error), "failure": error.failure}
+            result = dict(operation.perform(task))
+    except OperationFailed as error:
+        result = {"failed": True, **error.result}
     except Exception as error:  # a fault of ours: the task that plays several modules cleans up all the same
         result = {
             "failed": True,

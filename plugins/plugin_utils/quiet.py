@@ -4,7 +4,7 @@
 """How the modules of this collection are played.
 
 Secrets stay out of what Ansible prints with ANSIBLE_DEBUG, and a machine that Google has moved or repaired is
-followed to the host key that it publishes. What only asks Google runs in this process, where it can.
+followed to the host key that it publishes. What only asks Google or the Hub runs in this process, if it can.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Quiet(ActionBase):  # type: ignore[misc]
         if operation is None:
             return None
         arguments = self._task.args if module_args is None else module_args
-        with in_process.environment_of(self):
+        with in_process.place_of(self):
             result = in_process.perform(module, operation, arguments, bool(self._task.check_mode))
         Display().debug(f"done with _execute_module ({module}, arguments hidden), in this process")
         return result

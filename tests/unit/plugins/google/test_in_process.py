@@ -16,7 +16,13 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.action import quiet
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import Operation
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
+    hub_argument_spec,
+    looks,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Operation
 from ansible_collections.tpuops.maxtext.plugins.modules import gcp_disk_info
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import in_process
 
@@ -30,7 +36,7 @@ ELSEWHERE = {"a process": "of its own"}
 
 
 def test_each_module_that_is_an_operation_alone_is_named() -> None:
-    alone = {path.stem for path in DIRECTORY.glob("*.py") if "\nOPERATION = Operation(" in path.read_text()}
+    alone = {path.stem for path in DIRECTORY.glob("*.py") if "\nOPERATION = " in path.read_text()}
     assert alone == in_process.NAMES
 
 
@@ -57,6 +63,7 @@ class Played:
         assert (module, operation) == (NAME, gcp_disk_info.OPERATION)
         seen = {"arguments": arguments, "check": check, "project": os.environ.get("GCP_PROJECT")}
         self.performed.append(seen)
+        print("a library warns", file=sys.stderr)
         return {"changed": False, "msg": "playbooks/site.yml"}
 
     def template(self, value: Any) -> Any:
@@ -77,10 +84,14 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
     return Played(monkeypatch)
 
 
-def test_on_the_controller_no_other_process_is_started(played: Played) -> None:
+def test_on_the_controller_no_other_process_is_started(
+    played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert played.play()["changed"] is False
     assert played.performed == [{"arguments": GIVEN, "check": False, "project": "of-the-task"}]
     assert "GCP_PROJECT" not in os.environ
+    # Ansible takes what a task's process prints as an error of the action plugin.
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_action_plays_a_module_with_arguments_of_its_own(played: Played) -> None:
@@ -225,11 +236,26 @@ def test_rules_between_options_hold(api: Api, run: Run) -> None:
     assert api.calls == []
 
 
+def test_what_looks_at_the_hub_has_the_words_of_its_user() -> None:
+    def look(given: Json) -> Json:
+        if given["token"] == "wrong":
+            raise HubError("model: there is none")
+        return {"found": given["endpoint"], "warnings": ["model: is large"]}
+
+    operation = looks(hub_argument_spec(model={"type": "str"}), look)
+    words = {"names": {"model": "hf_model"}}
+    found = in_process.perform(NAME, operation, {**words, "endpoint": "http://hub"}, False)
+    assert found == {"changed": False, "found": "http://hub", "warnings": ["hf_model: is large"]}
+    refused = in_process.perform(NAME, operation, {**words, "token": "wrong"}, False)
+    assert (refused["failed"], refused["msg"]) == (True, "hf_model: there is none")
+
+
 def test_a_fault_of_ours_fails_the_module_and_not_the_task_that_plays_it() -> None:
-    def broken(_module: Any, _client: Any) -> Json:
+    def broken(_module: Any) -> Json:
         raise KeyError("zone of the-token")
 
-    result = in_process.perform(NAME, Operation({}, broken), GIVEN, False)
+    operation = Operation(gcp_argument_spec(), broken)
+    result = in_process.perform(NAME, operation, GIVEN, False)
     assert result["failed"]
     assert result["msg"].startswith("KeyError: ")
     assert "in broken" in result["exception"]
