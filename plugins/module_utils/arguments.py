@@ -1,7 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that all modules of Google's APIs share, the client made from them, and the frame of such a
-module."""
+"""Options that all modules of Google's APIs share, the client made from them, and what such a module does."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from ansible.module_utils.basic import AnsibleModule, env_fallback
 from .gcp.auth import DEFAULT_SCOPES, KINDS, AuthSettings
 from .gcp.client import DEFAULT_TIMEOUT, Client
 from .gcp.errors import GcpError, InvalidArgument
+from .operation import Operation, OperationFailed
 
 # Option -> API of the client; the environment variables are those of gcloud, so that one set of exports
 # serves both.
@@ -62,18 +62,23 @@ def connect(options: Mapping[str, Any]) -> Client:
     return Client(auth, endpoints, options["timeout"])
 
 
-def run_module(
+def google(
     options: Mapping[str, Any],
     operate: Callable[[AnsibleModule, Client], Mapping[str, Any]],
-    **arguments: Any,
-) -> None:
-    """Run a module: `operate` returns its result; a GcpError becomes its message and `failure`."""
-    module = AnsibleModule(argument_spec=gcp_argument_spec(**options), supports_check_mode=True, **arguments)
-    try:
-        result = operate(module, connect(module.params))
-    except GcpError as error:
-        module.fail_json(msg=str(error), failure=error.failure)
-    module.exit_json(**{"changed": False, **result})
+    rules: Mapping[str, Any] | None = None,
+) -> Operation:
+    """The operation of a module. options: beside those that all share; rules: between them.
+
+    A GcpError becomes the message of the module and its `failure`.
+    """
+
+    def perform(module: AnsibleModule) -> Mapping[str, Any]:
+        try:
+            return {"changed": False, **operate(module, connect(module.params))}
+        except GcpError as error:
+            raise OperationFailed(str(error), failure=error.failure) from error
+
+    return Operation(gcp_argument_spec(**options), perform, rules or {})
 
 
 # Google's rules for names, and how to say them.

@@ -116,7 +116,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -128,6 +128,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations impo
     poll,
     response_of,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
@@ -258,8 +259,8 @@ class Disk(Resource):
         return finished_zone_operation(self.client, self.project, self.zone, operation, self.deadline)
 
 
-def main() -> None:
-    options = {
+OPERATION = google(
+    {
         **IDENTITY,
         **{option: {"type": "int"} for option in NUMBERS.values()},
         "type": {"type": "str"},
@@ -267,8 +268,13 @@ def main() -> None:
         "labels": {"type": "dict"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "wait_timeout": {"type": "int", "default": 300},
-    }
-    run_module(options, lambda module, client: Disk(module, client).execute())
+    },
+    lambda module, client: Disk(module, client).execute(),
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

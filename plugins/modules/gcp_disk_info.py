@@ -52,8 +52,9 @@ unreachable_zones:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name
 
 
@@ -78,8 +79,11 @@ def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
     return {"disks": disks, "unreachable_zones": missing}
 
 
+OPERATION = google({"name": {"type": "str"}}, find)
+
+
 def main() -> None:
-    run_module({"name": {"type": "str"}}, find)
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -103,11 +103,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError, InvalidArgument
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.ssh_keys import public_key
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import Change, Field, Resource, given
 
 EXPIRY = "expirationTimeUsec"
@@ -190,14 +191,19 @@ class OsLoginKey(Resource):
         return {"username": oslogin.username(self.profile), "email": self.email}
 
 
-def main() -> None:
-    options = {
+OPERATION = google(
+    {
         "key": {"type": "str", "required": True, "no_log": False},
         "email": {"type": "str"},
         "ttl": {"type": "int"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    }
-    run_module(options, lambda module, client: OsLoginKey(module, client).execute())
+    },
+    lambda module, client: OsLoginKey(module, client).execute(),
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -74,10 +74,11 @@ projects:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import InvalidArgument
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import compile_filter
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 
 API = "resourcemanager"
 
@@ -124,8 +125,11 @@ def described(project: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+OPERATION = google({"filter": {"type": "str"}}, find)
+
+
 def main() -> None:
-    run_module({"filter": {"type": "str"}}, find)
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ failure:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     ApiDisabled,
@@ -86,6 +86,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations impo
     poll,
     response_of,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 
 API = "serviceusage"
 BATCH = 20  # services that batchEnable takes at most; batchGet takes 30
@@ -159,13 +160,18 @@ def await_answer(client: Client, project: str, service: str, operation: str, dea
     poll(probe, bool, deadline, f"The API {service} is enabled, but its use", operation)
 
 
-def main() -> None:
-    options = {
+OPERATION = google(
+    {
         "services": {"type": "list", "elements": "str", "required": True},
         "state": {"type": "str", "choices": ["present"], "default": "present"},
         "wait_timeout": {"type": "int", "default": 300},
-    }
-    run_module(options, enable)
+    },
+    enable,
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

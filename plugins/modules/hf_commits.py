@@ -13,7 +13,7 @@ description:
   - A repository of the Hub changes under its name. A run keeps the commits that its training began with, so
     that it never mixes two versions of its model or its data.
   - For a run that has a checkpoint, or whose job runs, the commits come from there. Otherwise they are the
-    ones that the Hub has now. A start that left no checkpoint binds nothing. When the Hub does not answer,
+    ones that the Hub has now. A start that left no checkpoint binds nothing. When the Hub does not looks,
     the newest commit that a job here has used is taken.
   - Warns when a repository has changed on the Hub since the run began.
   - Runs on the controller.
@@ -130,14 +130,14 @@ dataset:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
     REPOSITORY,
-    answer,
     hub_argument_spec,
+    looks,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.commits import choose, moved
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
@@ -155,20 +155,22 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+OPTIONAL = {"type": "dict", "options": REPOSITORY}
+OPERATION = looks(
+    hub_argument_spec(
+        run={"type": "str", "required": True},
+        jobs={"type": "list", "elements": "dict", "default": []},
+        checkpoint={"type": "dict"},
+        model={**OPTIONAL, "required": True},
+        tokenizer={**OPTIONAL, "no_log": False},
+        dataset=OPTIONAL,
+    ),
+    look,
+)
+
+
 def main() -> None:
-    repository = {"type": "dict", "options": REPOSITORY}
-    module = AnsibleModule(
-        argument_spec=hub_argument_spec(
-            run={"type": "str", "required": True},
-            jobs={"type": "list", "elements": "dict", "default": []},
-            checkpoint={"type": "dict"},
-            model={**repository, "required": True},
-            tokenizer={**repository, "no_log": False},
-            dataset=repository,
-        ),
-        supports_check_mode=True,
-    )
-    answer(module, lambda: look(module.params))
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -174,13 +174,13 @@ datasets:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
     REPOSITORY,
-    answer,
     hub_argument_spec,
+    looks,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 
 
 def look(params: dict[str, Any]) -> dict[str, Any]:
@@ -194,24 +194,26 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     return {"identity": identity, "models": models, "datasets": datasets}
 
 
+DATASET = {
+    **REPOSITORY,
+    "config": {"type": "str"},
+    "split": {"type": "str"},
+    "columns": {"type": "list", "elements": "str", "default": []},
+}
+REPOSITORIES = {"type": "list", "elements": "dict", "default": []}
+OPERATION = looks(
+    hub_argument_spec(
+        models={**REPOSITORIES, "options": REPOSITORY},
+        datasets={**REPOSITORIES, "options": DATASET},
+        write_to={"type": "str"},
+        replace={"type": "bool", "default": False},
+    ),
+    look,
+)
+
+
 def main() -> None:
-    dataset = {
-        **REPOSITORY,
-        "config": {"type": "str"},
-        "split": {"type": "str"},
-        "columns": {"type": "list", "elements": "str", "default": []},
-    }
-    repositories = {"type": "list", "elements": "dict", "default": []}
-    module = AnsibleModule(
-        argument_spec=hub_argument_spec(
-            models={**repositories, "options": REPOSITORY},
-            datasets={**repositories, "options": dataset},
-            write_to={"type": "str"},
-            replace={"type": "bool", "default": False},
-        ),
-        supports_check_mode=True,
-    )
-    answer(module, lambda: look(module.params))
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -54,28 +54,29 @@ RETURN = r"""
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import NAMES, answer
+from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import NAMES, looks
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import inputs
 
 
+def look(given: dict[str, Any]) -> dict[str, Any]:
+    inputs.check_serving(given["model"], given["accelerator_types"], given["tensor_parallel_size"])
+    return {}
+
+
+OPERATION = looks(
+    {
+        "model": {"type": "str", "required": True},
+        "tensor_parallel_size": {"type": "int", "default": 1},
+        "accelerator_types": {"type": "list", "elements": "str", "required": True},
+        "names": NAMES,
+    },
+    look,
+)
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "model": {"type": "str", "required": True},
-            "tensor_parallel_size": {"type": "int", "default": 1},
-            "accelerator_types": {"type": "list", "elements": "str", "required": True},
-            "names": NAMES,
-        },
-        supports_check_mode=True,
-    )
-    given = module.params
-
-    def look() -> dict[str, Any]:
-        inputs.check_serving(given["model"], given["accelerator_types"], given["tensor_parallel_size"])
-        return {}
-
-    answer(module, look)
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

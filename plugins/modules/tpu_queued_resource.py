@@ -178,7 +178,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -188,6 +188,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     from_status,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import poll
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
@@ -339,37 +340,41 @@ class QueuedResource(TpuResource):
         return {"nodes": [item for item in found if item], "recreated": self.recreated}
 
 
-def main() -> None:
-    text, flag = {"type": "str"}, {"type": "bool"}
-    options = {
+TEXT, FLAG = {"type": "str"}, {"type": "bool"}
+OPERATION = google(
+    {
         **IDENTITY,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "node_ids": {"type": "list", "elements": "str", "aliases": ["node_id"]},
         "node_count": {"type": "int"},
-        "node_id_prefix": text,
-        "spot": flag,
-        "guaranteed": flag,
-        "guaranteed_min_duration": text,
-        "reservation": text,
-        "valid_until_duration": text,
-        "valid_until_time": text,
-        "valid_after_duration": text,
-        "valid_after_time": text,
+        "node_id_prefix": TEXT,
+        "spot": FLAG,
+        "guaranteed": FLAG,
+        "guaranteed_min_duration": TEXT,
+        "reservation": TEXT,
+        "valid_until_duration": TEXT,
+        "valid_until_time": TEXT,
+        "valid_after_duration": TEXT,
+        "valid_after_time": TEXT,
         "force": {"type": "bool", "default": False},
         **node.OPTIONS,
-    }
-    run_module(
-        options,
-        lambda module, client: QueuedResource(module, client).execute(),
-        mutually_exclusive=[
+    },
+    lambda module, client: QueuedResource(module, client).execute(),
+    {
+        "mutually_exclusive": [
             *node.EXCLUSIVE,
             ("node_ids", "node_count"),
             ("spot", "guaranteed", "reservation"),
             ("valid_until_duration", "valid_after_duration", "valid_until_time"),
             ("valid_until_duration", "valid_after_duration", "valid_after_time"),
         ],
-        required_by={"node_id_prefix": ["node_count"]},
-    )
+        "required_by": {"node_id_prefix": ["node_count"]},
+    },
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ zone_failures:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import OPTIONS, listed
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 
 
 def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
@@ -74,8 +75,11 @@ def find(module: AnsibleModule, client: Client) -> dict[str, Any]:
     return {"queued_resources": queued, "unreachable_zones": list(failures), "zone_failures": failures}
 
 
+OPERATION = google(OPTIONS, find)
+
+
 def main() -> None:
-    run_module(OPTIONS, find)
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

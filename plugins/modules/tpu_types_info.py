@@ -63,7 +63,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     GcpError,
@@ -72,6 +72,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Retryable,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import ZONES, check_zones
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus, by_size
 
 AT_ONCE = 8  # zones that are asked at the same time
@@ -114,8 +115,11 @@ def offers(tpus: Tpus) -> dict[str, Any]:
     }
 
 
+OPERATION = google(ZONES, find)
+
+
 def main() -> None:
-    run_module(ZONES, find)
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

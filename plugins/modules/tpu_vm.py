@@ -155,7 +155,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Conflict,
     GcpError,
@@ -165,6 +165,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Preempted,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import Deadline, poll
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
     IDENTITY,
     Change,
@@ -298,19 +299,24 @@ class Node(TpuResource):
         return keys
 
 
-def main() -> None:
-    states = ["present", "absent", "started", "stopped"]
-    options = {
+OPERATION = google(
+    {
         **IDENTITY,
-        "state": {"type": "str", "choices": states, "default": "present"},
+        "state": {
+            "type": "str",
+            "choices": ["present", "absent", "started", "stopped"],
+            "default": "present",
+        },
         **{option: {"type": "bool"} for option in ("spot", "preemptible", "reserved")},
         **node.OPTIONS,
-    }
-    run_module(
-        options,
-        lambda module, client: Node(module, client).execute(),
-        mutually_exclusive=node.EXCLUSIVE,
-    )
+    },
+    lambda module, client: Node(module, client).execute(),
+    {"mutually_exclusive": node.EXCLUSIVE},
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

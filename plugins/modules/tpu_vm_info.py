@@ -107,10 +107,11 @@ history:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import run_module
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.listing import OPTIONS, listed
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
 
 
@@ -133,9 +134,15 @@ def history(module: AnsibleModule, client: Client) -> list[dict[str, Any]]:
     return found
 
 
+OPERATION = google(
+    {**OPTIONS, "history": {"type": "bool", "default": False}},
+    find,
+    {"required_if": [("history", True, ["name", "zones"])]},
+)
+
+
 def main() -> None:
-    spec = {**OPTIONS, "history": {"type": "bool", "default": False}}
-    run_module(spec, find, required_if=[("history", True, ["name", "zones"])])
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -192,13 +192,13 @@ not_known:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
-    answer,
     hub_argument_spec,
+    looks,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import Preflight, as_named
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import (
     data,
     disk,
@@ -248,38 +248,40 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     return {"dataset": dataset, "not_known": warnings + more}
 
 
+TEXT, NUMBER = {"type": "str"}, {"type": "int"}
+OPERATION = looks(
+    hub_argument_spec(
+        model={**TEXT, "required": True},
+        tokenizer={**TEXT, "required": True, "no_log": False},
+        tokenizer_revision={**TEXT, "default": "main", "no_log": False},
+        dataset={**TEXT, "required": True},
+        dataset_revision={**TEXT, "default": "main"},
+        dataset_config=TEXT,
+        train_split={**TEXT, "default": "train"},
+        train_data_columns={"type": "list", "elements": "str", "default": ["messages"]},
+        steps={**NUMBER, "required": True},
+        num_epoch={**NUMBER, "default": 1},
+        per_device_batch_size={"type": "float", "default": 1},
+        max_target_length={**NUMBER, "default": 1024},
+        weight_dtype={**TEXT, "choices": ["bfloat16", "float32"], "default": "float32"},
+        learning_rate={**TEXT, "default": ""},
+        maxtext_arguments={"type": "list", "elements": "str", "default": []},
+        convert_arguments={"type": "list", "elements": "str", "default": []},
+        arguments={"type": "list", "elements": "str", "default": []},
+        environment={"type": "dict", "default": {}},
+        accelerator_types={"type": "list", "elements": "str", "required": True},
+        platform={**TEXT, "choices": ["tpu", "cpu"], "default": "tpu"},
+        disk_size_gb={**NUMBER, "default": 0},
+        checkpoints_kept={**NUMBER, "default": 2},
+        base_dtype={**TEXT, "choices": ["auto", "bfloat16", "float32"], "default": "auto"},
+        run=TEXT,
+    ),
+    judged,
+)
+
+
 def main() -> None:
-    text, number = {"type": "str"}, {"type": "int"}
-    module = AnsibleModule(
-        argument_spec=hub_argument_spec(
-            model={**text, "required": True},
-            tokenizer={**text, "required": True, "no_log": False},
-            tokenizer_revision={**text, "default": "main", "no_log": False},
-            dataset={**text, "required": True},
-            dataset_revision={**text, "default": "main"},
-            dataset_config=text,
-            train_split={**text, "default": "train"},
-            train_data_columns={"type": "list", "elements": "str", "default": ["messages"]},
-            steps={**number, "required": True},
-            num_epoch={**number, "default": 1},
-            per_device_batch_size={"type": "float", "default": 1},
-            max_target_length={**number, "default": 1024},
-            weight_dtype={**text, "choices": ["bfloat16", "float32"], "default": "float32"},
-            learning_rate={**text, "default": ""},
-            maxtext_arguments={"type": "list", "elements": "str", "default": []},
-            convert_arguments={"type": "list", "elements": "str", "default": []},
-            arguments={"type": "list", "elements": "str", "default": []},
-            environment={"type": "dict", "default": {}},
-            accelerator_types={"type": "list", "elements": "str", "required": True},
-            platform={**text, "choices": ["tpu", "cpu"], "default": "tpu"},
-            disk_size_gb={**number, "default": 0},
-            checkpoints_kept={**number, "default": 2},
-            base_dtype={**text, "choices": ["auto", "bfloat16", "float32"], "default": "auto"},
-            run=text,
-        ),
-        supports_check_mode=True,
-    )
-    answer(module, lambda: judged(module.params))
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 """How the modules of this collection are played.
 
 Secrets stay out of what Ansible prints with ANSIBLE_DEBUG, and a machine that Google has moved or repaired is
-followed to the host key that it publishes.
+followed to the host key that it publishes. What only asks Google or the Hub runs in this process, if it can.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import in_process
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
@@ -38,10 +39,30 @@ class Quiet(ActionBase):  # type: ignore[misc]
     """
 
     def _execute_module(self, *arguments: Any, **options: Any) -> Any:
-        result = self._played(*arguments, **options)
+        result = self._performed(**options)
+        if result is None:
+            result = self._played(*arguments, **options)
         # A module does not know how it was called.
         if isinstance(result.get("msg"), str):
             result["msg"] = as_started(result["msg"])
+        return result
+
+    def _performed(
+        self,
+        module_name: str | None = None,
+        module_args: Mapping[str, Any] | None = None,
+        task_vars: Mapping[str, Any] | None = None,
+        **_more: Any,
+    ) -> dict[str, Any] | None:
+        """What a module returned in this process, None where it needs one of its own."""
+        module = module_name or self._task.resolved_action or self._task.action
+        operation = in_process.operation_of(self, module, task_vars or {})
+        if operation is None:
+            return None
+        arguments = self._task.args if module_args is None else module_args
+        with in_process.place_of(self):
+            result = in_process.perform(module, operation, arguments, bool(self._task.check_mode))
+        Display().debug(f"done with _execute_module ({module}, arguments hidden), in this process")
         return result
 
     def _played(self, *arguments: Any, **options: Any) -> Any:

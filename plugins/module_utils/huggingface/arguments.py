@@ -1,17 +1,18 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules that look at the Hub from the controller share: options and the frame of such a module."""
+"""What the modules that look at the Hub from the controller share: options, and what such a module does."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.preflight import as_named
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Operation, OperationFailed
 
 NAMES: dict[str, Any] = {"type": "dict", "default": {}}
 REPOSITORY: dict[str, Any] = {
@@ -30,19 +31,24 @@ def hub_argument_spec(**options: Any) -> dict[str, Any]:
     }
 
 
-def answer(module: AnsibleModule, look: Callable[[], dict[str, Any]]) -> None:
-    """End the module with what it found, or with one message that has the user's names for the options.
+def looks(spec: Mapping[str, Any], look: Callable[[dict[str, Any]], dict[str, Any]]) -> Operation:
+    """The operation of a module that changes nothing: what it finds for its options, or one message that has
+    the user's names for the options.
 
     `warnings` of the result become warnings.
     """
-    try:
-        result = look()
-    except ImportError as error:
-        module.fail_json(
-            msg=missing_required_lib(error.name or "huggingface_hub"), exception=traceback.format_exc()
-        )
-    except HubError as error:
-        module.fail_json(msg=as_named(str(error), module.params["names"]))
-    for warning in result.pop("warnings", []):
-        module.warn(as_named(warning, module.params["names"]))
-    module.exit_json(changed=False, **result)
+
+    def perform(module: AnsibleModule) -> dict[str, Any]:
+        names = module.params["names"]
+        try:
+            result = look(module.params)
+        except ImportError as error:
+            missing = missing_required_lib(error.name or "huggingface_hub")
+            raise OperationFailed(missing, exception=traceback.format_exc()) from error
+        except HubError as error:
+            raise OperationFailed(as_named(str(error), names)) from error
+        for warning in result.pop("warnings", []):
+            module.warn(as_named(warning, names))
+        return {"changed": False, **result}
+
+    return Operation(spec, perform)

@@ -34,6 +34,8 @@ WORKER = {
 class Machine:
     """What the tasks of a playbook meet: answers of the machine, and keys that it publishes, each in turn."""
 
+    resolved_action = "tpuops.maxtext.job"
+
     def __init__(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file, self.now = file, 0.0
         self.answers: list[Json | Exception] = []
@@ -76,7 +78,7 @@ class Machine:
     def play(self, **variables: Any) -> Json:
         node = {"name": "tpu", "zone": "us-west1-c", "project": "p", "known_hosts_file": str(self.file)}
         played = object.__new__(action.ActionModule)
-        played._connection, played._templar = self, self
+        played._connection, played._templar, played._task = self, self, self
         result: Json = played._execute_module(task_vars={"common_node": node, **variables})
         return result
 

@@ -20,6 +20,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     TransportError,
     Unauthenticated,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -270,7 +271,7 @@ def test_the_environment_variables_of_google_cloud_serve(
     monkeypatch.setenv(variable, text)
     monkeypatch.setattr(arguments, "Client", lambda auth, *_more: settings.append(auth))
     with patch_module_args({}), pytest.raises(SystemExit):
-        arguments.run_module({}, lambda module, _client: {"project": module.params["project"]})
+        run_module(arguments.google({}, lambda module, _client: {"project": module.params["project"]}))
     read = {**vars(settings[0]), **json.loads(capsys.readouterr().out)}
     assert read[option.replace("auth_kind", "kind")] == value
     assert f"E({variable})" in str(yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"][option])
