@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings, settings_given
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
 
 #: What molecule skips in each of its runs.
 SKIPPED_BY_MOLECULE = ("molecule-notest", "notest", "molecule-idempotence-notest")
@@ -25,7 +24,7 @@ class ActionModule(Quiet):
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if options["values"] is not None:

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import generation
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
     CLEAN_UP_TIMEOUT,
@@ -23,8 +22,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action impor
     failed,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import Cost, cost, origin
-
-Result = dict[str, Any]
 
 CANDIDATE = {
     "zone": {"type": "str", "required": True},
@@ -70,7 +67,7 @@ class ActionModule(ModuleAction):
     OPTIONS = OPTIONS
     _supports_diff = True
 
-    def operate(self, options: Result) -> Result:
+    def operate(self, options: Json) -> Json:
         ladder = self.make_ladder(options)
         plan = self.make_plan(ladder, options["prices"]) if options["state"] == "present" else {}
         try:
@@ -89,7 +86,7 @@ class ActionModule(ModuleAction):
             self.show_plan(ladder, plan, result, limits_of(options).told())
         return {**result, "plan": plan, "warnings": list(dict.fromkeys(map(str, ladder.warnings)))}
 
-    def make_ladder(self, options: Result) -> Ladder:
+    def make_ladder(self, options: Json) -> Ladder:
         if not options["candidates"]:
             raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
         try:
@@ -112,7 +109,7 @@ class ActionModule(ModuleAction):
         )
 
     @staticmethod
-    def make_candidate(given: Result, options: Result) -> Candidate:
+    def make_candidate(given: Json, options: Json) -> Candidate:
         kind = generation(given["accelerator_type"])
         # Of an unknown type tpu_vm says whether the zone has it at all, and then that a version is missing.
         version = given["runtime_version"] or (kind.runtime_version if kind else None)
@@ -132,7 +129,7 @@ class ActionModule(ModuleAction):
         )
 
     @staticmethod
-    def make_plan(ladder: Ladder, prices: Result) -> Result:
+    def make_plan(ladder: Ladder, prices: Json) -> Json:
         """What each candidate would cost: {candidates: [{label, zone, cost, ...}], prices}."""
         return {
             "candidates": [priced(candidate, ladder.disk, prices) for candidate in ladder.candidates],
@@ -140,12 +137,12 @@ class ActionModule(ModuleAction):
         }
 
     @staticmethod
-    def matters(line: Result, ladder: Ladder) -> bool:
+    def matters(line: Json, ladder: Ladder) -> bool:
         """Whether a candidate can still be tried: not where the data is in another zone."""
         return not ladder.pinned or line["zone"] == ladder.pinned["zone"]
 
     @staticmethod
-    def show_plan(ladder: Ladder, plan: Result, result: Result, limit: str) -> None:
+    def show_plan(ladder: Ladder, plan: Json, result: Json, limit: str) -> None:
         """In a check run, what would be made and what that costs; else what was made, if anything was."""
         won = str(result["label"])
         if not ladder.check:
@@ -169,11 +166,11 @@ class ActionModule(ModuleAction):
         display.display(f"  ({plan['prices']})")
 
 
-def limits_of(options: Result) -> own_end.Limits:
+def limits_of(options: Json) -> own_end.Limits:
     return own_end.Limits(**(options["limits"] or {}))
 
 
-def make_limits(options: Result, candidates: list[Candidate]) -> own_end.Limits:
+def make_limits(options: Json, candidates: list[Candidate]) -> own_end.Limits:
     """When the node ends by itself. Refuses what a candidate cannot have."""
     limits = limits_of(options)
     if problem := limits.problem(candidates):
@@ -181,7 +178,7 @@ def make_limits(options: Result, candidates: list[Candidate]) -> own_end.Limits:
     return limits
 
 
-def priced(candidate: Candidate, data_disk: Result | None, prices: Result) -> Result:
+def priced(candidate: Candidate, data_disk: Json | None, prices: Json) -> Json:
     """What an hour of a candidate costs, with the data disk, if there is one."""
     disk = data_disk or {}
     kind = generation(candidate.accelerator_type)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import generation
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     DEAD,
     QUEUED,
@@ -27,7 +28,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import El
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
-Json = dict[str, Any]
 Place = tuple[str, str]  # zone and name
 
 # Refusals that another place may not give. Everything else (a permission, bad input) would come again there.

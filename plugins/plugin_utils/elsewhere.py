@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, zone_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.own_end import moment
-
-Json = dict[str, Any]
 
 MOST = 5  # nodes that a sentence lists
 

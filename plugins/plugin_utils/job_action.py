@@ -26,13 +26,12 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import
     parser,
     phase,
 )
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started, extra_variable
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import HOST_KEY_REFUSED, Quiet
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
-
-Result = dict[str, Any]
 
 FIRST_WAIT = 1.0  # seconds; each look at the job takes longer than the one before, up to the option poll
 WAIT_GROWTH = 1.5
@@ -55,9 +54,9 @@ class JobAction(Quiet):
     _supports_async = False
     _supports_diff = True
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
-        self.reached: Result = {}
+        self.reached: Json = {}
         self.name = str(self._task.args.get("name"))
         node = self._task.args.get("node")
         self.watch = Watch(node) if node and not self._task.check_mode else None
@@ -67,7 +66,7 @@ class JobAction(Quiet):
             message = f"job {self.name}: {lost}"
             return {**failed(message), "failure": lost.failure, "reached": self.reached}
 
-    def run_job(self, variables: Result) -> Result:
+    def run_job(self, variables: Json) -> Json:
         """Start the job or attach to it, and follow it. Raises NodeLost when its machine is lost."""
         result = self.start(variables)
         if result.get("failed") or self._task.check_mode or not self.to_follow(result):
@@ -87,11 +86,11 @@ class JobAction(Quiet):
             if result.get("failed") or not self.to_follow(result):
                 return result
 
-    def start(self, variables: Result) -> Result:
+    def start(self, variables: Json) -> Json:
         """Run the module. The options of the node are for the controller alone."""
         arguments = {key: value for key, value in self._task.args.items() if key != "node"}
         try:
-            result: Result = self._execute_module(module_args=arguments, task_vars=variables)
+            result: Json = self._execute_module(module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure:
             if self.watch:
                 self.watch.check()
@@ -100,7 +99,7 @@ class JobAction(Quiet):
             self.watch.check()
         return result
 
-    def to_follow(self, result: Result) -> bool:
+    def to_follow(self, result: Json) -> bool:
         """Whether the module left a job that the task waits for."""
         return result.get("action") in ("run", "attach") and self._task.args.get("state") != "started"
 
@@ -112,7 +111,7 @@ class JobAction(Quiet):
         """What must not be shown, should the program have written it to its log."""
         return {str(secret) for secret in (self._task.args.get("secrets") or {}).values() if str(secret)}
 
-    def follow(self, job: Result, variables: Result) -> Result:
+    def follow(self, job: Json, variables: Json) -> Json:
         """Wait for the end of the job; the fields of the task's result that it decides."""
         needed = (job.get("disk") or {}).get("needed")
         reporter = Shown(
@@ -159,7 +158,7 @@ class JobAction(Quiet):
         """Seconds between two attempts to reach the machine, to find the record, or to hear from Google."""
         return float(self._task.args.get("reconnect_interval", 5))
 
-    def look(self, job: Result, offset: int, wait: float, variables: Result) -> Result:
+    def look(self, job: Json, offset: int, wait: float, variables: Json) -> Json:
         """One look at the job, across cuts of the connection shorter than reconnect_timeout."""
         records_dir = os.path.dirname(job["log"])
         arguments = {"name": job["name"], "records_dir": records_dir, "offset": offset, "wait": wait}
@@ -167,7 +166,7 @@ class JobAction(Quiet):
         lost_at: float | None = None
         while True:
             try:
-                answer: Result = self._execute_module(
+                answer: Json = self._execute_module(
                     "tpuops.maxtext.job_info", module_args=arguments, task_vars=variables
                 )
                 if not no_answer(answer):
@@ -194,7 +193,7 @@ class JobAction(Quiet):
                 self._connection.reset()  # a master connection that died would be used again
             time.sleep(self.reconnect_interval())
 
-    def check_end(self, record: Result) -> None:
+    def check_end(self, record: Json) -> None:
         """Raise NodeLost where a job did not finish because its node was preempted or lost.
 
         A preemption reaches the job first, as the shutdown of its machine, and only then what Google says.
@@ -207,7 +206,7 @@ class JobAction(Quiet):
             time.sleep(self.reconnect_interval())
             self.watch.check()
 
-    def make_progress(self, job: Result, variables: Result) -> Progress | str:
+    def make_progress(self, job: Json, variables: Json) -> Progress | str:
         """What to show lines with: the job's progress, or its label where it tells no steps."""
         options = job["progress"]
         if "format" not in options:
@@ -215,12 +214,12 @@ class JobAction(Quiet):
         parse = parser(options["format"], options.get("pattern"))
         return Progress(self.label(job, variables), parse, options.get("total"))
 
-    def label(self, job: Result, variables: Result) -> str:
+    def label(self, job: Json, variables: Json) -> str:
         """The job's name, with the host's where the play has several."""
         several = len(variables.get("ansible_play_hosts", [])) > 1
         return f"{variables.get('inventory_hostname')}: {job['name']}" if several else str(job["name"])
 
-    def ended(self, record: Result, log_tail: list[str], variables: Result) -> Result:
+    def ended(self, record: Json, log_tail: list[str], variables: Json) -> Json:
         if record["status"] == "finished":
             return {"job": record}
         message = failure(record, log_tail, str(variables.get("inventory_hostname")))
@@ -230,7 +229,7 @@ class JobAction(Quiet):
         return remove_values(value, self.secrets())
 
     @contextlib.contextmanager
-    def interruption_explained(self, job: Result) -> Iterator[None]:
+    def interruption_explained(self, job: Json) -> Iterator[None]:
         """On Ctrl-C, or SIGTERM, say that the job goes on, how to attach to it again and how to stop it.
 
         Ansible detaches its workers from the terminal and stops reading their messages when it is
@@ -261,7 +260,7 @@ class JobAction(Quiet):
                 handle(before)
 
 
-def no_answer(result: Result) -> bool:
+def no_answer(result: Json) -> bool:
     """Whether this is what Ansible has of a machine that falls silent.
 
     No connection, a systemd that goes down, or a module that was killed with its machine: a shell's exit
@@ -286,7 +285,7 @@ class Shown:
         self.phase = ""  # the last one that a job without steps told
 
     @property
-    def reached(self) -> Result:
+    def reached(self) -> Json:
         """The fields of the last step that the job told, {} where it tells none."""
         return {} if isinstance(self.progress, str) else dict(self.progress.latest)
 
@@ -338,11 +337,11 @@ def terminal() -> Iterator[int]:
         os.close(descriptor)
 
 
-def failed(message: str) -> Result:
+def failed(message: str) -> Json:
     return {"failed": True, "msg": as_started(message)}
 
 
-def goes_on(job: Result) -> str:
+def goes_on(job: Json) -> str:
     """What becomes of a job that nobody follows any more."""
     arguments = extra_variable("job_name", job["name"])
     return as_started(
@@ -354,7 +353,7 @@ def goes_on(job: Result) -> str:
     )
 
 
-def failure(record: Result, log_tail: list[str], host: str) -> str:
+def failure(record: Json, log_tail: list[str], host: str) -> str:
     """The whole story of a job that did not finish, its cause first."""
     name, status = record["name"], record["status"]
     how = {

@@ -25,9 +25,9 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action, 
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
+from tests.json_types import Json
 from tests.keys import public_key
 
-Json = dict[str, Any]
 RECORD: Json = {
     "name": "sft",
     "unit": "tpuops-sft.service",
