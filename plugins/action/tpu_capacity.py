@@ -10,12 +10,10 @@ from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.module_utils.accelerators import generation
 from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, own_end
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
-    CLEAN_UP_TIMEOUT,
-    Candidate,
-    Ladder,
-    LadderError,
-)
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.candidate import Candidate
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.climb import Climb
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.descent import Descent
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.ladder import LadderError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
     ModuleAction,
     ModuleFailed,
@@ -69,24 +67,24 @@ class ActionModule(ModuleAction):
 
     def operate(self, options: Json) -> Json:
         ladder = self.make_ladder(options)
-        plan = self.make_plan(ladder, options["prices"]) if options["state"] == "present" else {}
+        plan = self.make_plan(ladder, options["prices"]) if isinstance(ladder, Climb) else {}
         try:
-            if options["state"] == "absent":
-                result = ladder.descend(options["delete_disk"] or "")
+            if isinstance(ladder, Climb):
+                result = ladder.climb()
+                plan["candidates"] = [line for line in plan["candidates"] if self.matters(line, ladder)]
             elif options["state"] == "stopped":
                 result = ladder.stop()
             else:
-                result = ladder.climb()
-                plan["candidates"] = [line for line in plan["candidates"] if self.matters(line, ladder)]
+                result = ladder.descend(options["delete_disk"] or "")
         except LadderError as error:
             result = {**failed(str(error), error.failure), "refusals": error.refusals}
         except ModuleFailed as error:
             result = failed(str(error), error.failure)
-        if plan and not result.get("failed"):
+        if isinstance(ladder, Climb) and not result.get("failed"):
             self.show_plan(ladder, plan, result, limits_of(options).told())
         return {**result, "plan": plan, "warnings": list(dict.fromkeys(map(str, ladder.warnings)))}
 
-    def make_ladder(self, options: Json) -> Ladder:
+    def make_ladder(self, options: Json) -> Climb | Descent:
         if not options["candidates"]:
             raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
         try:
@@ -94,19 +92,18 @@ class ActionModule(ModuleAction):
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
         candidates = [self.make_candidate(given, options) for given in options["candidates"]]
-        limits = make_limits(options, candidates) if options["state"] == "present" else own_end.Limits()
-        return Ladder(
-            name=options["name"],
-            candidates=candidates,
-            limited=bool(limits.told()),
-            play=self.play,
-            say=display.display,
-            node=options["node"],
-            disk=options["disk"],
-            labels=marked,
-            check=bool(self._task.check_mode),
-            down_timeout=CLEAN_UP_TIMEOUT if options["state"] == "present" else options["wait_timeout"],
-        )
+        common: Json = {
+            "name": options["name"],
+            "candidates": candidates,
+            "play": self.play,
+            "say": display.display,
+            "labels": marked,
+            "check": bool(self._task.check_mode),
+        }
+        if options["state"] != "present":
+            return Descent(**common, down_timeout=options["wait_timeout"])
+        limited = bool(make_limits(options, candidates).told())
+        return Climb(**common, node=options["node"], disk=options["disk"], limited=limited)
 
     @staticmethod
     def make_candidate(given: Json, options: Json) -> Candidate:
@@ -129,7 +126,7 @@ class ActionModule(ModuleAction):
         )
 
     @staticmethod
-    def make_plan(ladder: Ladder, prices: Json) -> Json:
+    def make_plan(ladder: Climb, prices: Json) -> Json:
         """What each candidate would cost: {candidates: [{label, zone, cost, ...}], prices}."""
         return {
             "candidates": [priced(candidate, ladder.disk, prices) for candidate in ladder.candidates],
@@ -137,12 +134,12 @@ class ActionModule(ModuleAction):
         }
 
     @staticmethod
-    def matters(line: Json, ladder: Ladder) -> bool:
+    def matters(line: Json, ladder: Climb) -> bool:
         """Whether a candidate can still be tried: not where the data is in another zone."""
         return not ladder.pinned or line["zone"] == ladder.pinned["zone"]
 
     @staticmethod
-    def show_plan(ladder: Ladder, plan: Json, result: Json, limit: str) -> None:
+    def show_plan(ladder: Climb, plan: Json, result: Json, limit: str) -> None:
         """In a check run, what would be made and what that costs; else what was made, if anything was."""
         won = str(result["label"])
         if not ladder.check:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.found import is_ours
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import OFF, UNHEALTHY
 
 #: No job runs on a node in these states, or it is lost with its machine.
