@@ -10,7 +10,12 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings, settings_given
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
+    setting_names,
+    setting_values,
+    settings,
+    settings_given,
+)
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
 
 #: What molecule skips in each of its runs.
@@ -28,7 +33,7 @@ class ActionModule(Quiet):
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if options["values"] is not None:
-            problems = settings.problems(options["values"])
+            problems = setting_values.problems(options["values"])
         else:
             problems = self._problems_of_run(task_vars or {})
         told = " ".join(dict.fromkeys(each for each in problems if each))
@@ -40,14 +45,14 @@ class ActionModule(Quiet):
         return [
             *limit_problems(variables.get("ansible_limit")),
             *self._tag_problems(variables),
-            *settings.misspelt(given),
+            *setting_names.misspelt(given),
             *values,
         ]
 
     def _play_vars(self) -> Mapping[str, Any]:
         return dict(self._task.play.vars)
 
-    def _problem(self, given: settings.Given, variables: Mapping[str, Any]) -> str:
+    def _problem(self, given: setting_names.Given, variables: Mapping[str, Any]) -> str:
         """A value that cannot be evaluated yet is left to the role that needs it, which says why."""
         if not given.ours and given.name not in variables:
             return ""
@@ -56,7 +61,7 @@ class ActionModule(Quiet):
             value = self._templar.template(given.value if given.ours else variables[given.name])
         except AnsibleError:
             return ""
-        return settings.problem(given.name, value)
+        return setting_values.problem(given.name, value)
 
     def _tag_problems(self, variables: Mapping[str, Any]) -> list[str]:
         """The playbook names its tags in playbook_tags, and the user's own in other_tags."""
@@ -66,8 +71,8 @@ class ActionModule(Quiet):
         )
         skipped = [tag for tag in variables.get("ansible_skip_tags", ()) if tag not in SKIPPED_BY_MOLECULE]
         return [
-            *settings.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
-            *settings.unknown_skips(skipped, [*skips, *others]),
+            *setting_names.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
+            *setting_names.unknown_skips(skipped, [*skips, *others]),
         ]
 
 
