@@ -43,16 +43,16 @@ MUTANTS = (
     # ---- nodes and disks at Google
     Mutant(
         "a lack of quota moves on",
-        "plugins/plugin_utils/capacity.py",
+        "plugins/plugin_utils/capacity/attempts.py",
         'MOVES_ON = frozenset({"stockout", "quota", "preempted", "timeout"})',
         'MOVES_ON = frozenset({"stockout", "preempted", "timeout"})',
         (ACTIONS, "-k", "moves_on and quota"),
     ),
     Mutant(
         "what is somebody else's stops the ladder",
-        "plugins/plugin_utils/capacity.py",
-        "        if others:\n            raise self._refused(\n",
-        "        if False:\n            raise self._refused(\n",
+        "plugins/plugin_utils/capacity/climb.py",
+        "        if others:\n            raise refused(\n",
+        "        if False:\n            raise refused(\n",
         (ACTIONS, "-k", "somebody_elses"),
     ),
     Mutant(
@@ -64,15 +64,15 @@ MUTANTS = (
     ),
     Mutant(
         "a run stays in the zone of its disk",
-        "plugins/plugin_utils/capacity.py",
+        "plugins/plugin_utils/capacity/climb.py",
         "        allowed = [candidate for candidate in self.candidates if candidate.zone == here[0]]\n",
         "        allowed = list(self.candidates)\n",
         ("tests/contract/test_capacity.py", "-k", "pin_the_next_run"),
     ),
     Mutant(
         "what waits in a queue is deleted on the way down",
-        "plugins/plugin_utils/capacity.py",
-        'self._survey("tpu_queued_resource_info", {"name": self.name}, "queued_resources", down)',
+        "plugins/plugin_utils/capacity/survey.py",
+        'self._listed("tpu_queued_resource_info", {"name": self.name}, "queued_resources")',
         "[]",
         (ACTIONS, "-k", "queue"),
     ),

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import chat_session, terminal
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command as printed
@@ -21,8 +21,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import K
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal, cleaned_up
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel, TunnelError, command
-
-Result = dict[str, Any]
 
 OPTIONS = {
     "prompt": {"type": "str"},
@@ -46,7 +44,7 @@ class ActionModule(Quiet):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         variables = task_vars or {}
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
@@ -72,7 +70,7 @@ class ActionModule(Quiet):
                 os.close(screen)
 
     @staticmethod
-    def talk(tunnel: Tunnel, options: Result, screen: int | None) -> Result:
+    def talk(tunnel: Tunnel, options: Json, screen: int | None) -> Json:
         client = Client(
             tunnel.connect,
             tunnel.key,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import select
-from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import run_report, terminal
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command as printed
@@ -19,8 +19,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import K
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal, cleaned_up
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel, TunnelError, command
-
-Result = dict[str, Any]
 
 OPTIONS = {
     "port": {"type": "int", "default": 8000},
@@ -37,7 +35,7 @@ class ActionModule(Quiet):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         variables = task_vars or {}
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
@@ -62,7 +60,7 @@ class ActionModule(Quiet):
             raise AnsibleActionFail(f"{shown_lines(str(error))} To see what is served: {look}") from error
 
     @staticmethod
-    def wait(tunnel: Tunnel, result: Result) -> Result:
+    def wait(tunnel: Tunnel, result: Json) -> Json:
         """Until Ctrl-C, or until the tunnel breaks off, which is an error."""
         screen = terminal.find(os.getppid())
         if screen is None:

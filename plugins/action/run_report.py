@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.action import tpu_capacity
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
     labels,
     leftovers,
@@ -25,8 +26,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action impor
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import Details
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
-
-Result = dict[str, Any]
 
 OPTIONS = {
     "phase": {"type": "str", "choices": ["start", "end", "status"], "default": "status"},
@@ -57,13 +56,13 @@ class ActionModule(ModuleAction):
 
     OPTIONS = OPTIONS
 
-    def operate(self, options: Result) -> Result:
+    def operate(self, options: Json) -> Json:
         lines = self.started(options) if options["phase"] == "start" else self.status(options)
         for line in lines:
             display.display(line)
         return {"changed": False, "report": lines}
 
-    def started(self, options: Result) -> list[str]:
+    def started(self, options: Json) -> list[str]:
         """No question is put to Google."""
         if not options["candidates"]:
             raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
@@ -80,7 +79,7 @@ class ActionModule(ModuleAction):
         # A check run prints its plan with the prices, and what they are.
         return lines if self._task.check_mode else [*lines, f"           ({origin(options['prices'])})"]
 
-    def status(self, options: Result) -> list[str]:
+    def status(self, options: Json) -> list[str]:
         missing: set[str] = set()
         everything = leftovers.found(
             self.listed("tpu_vm_info", "nodes", missing),
@@ -108,7 +107,7 @@ class ActionModule(ModuleAction):
             )
         )
 
-    def ended(self, options: Result, resources: list[leftovers.Leftover], marked: Mapping[str, str]) -> str:
+    def ended(self, options: Json, resources: list[leftovers.Leftover], marked: Mapping[str, str]) -> str:
         """That our node of the name, which is not there, deleted itself; Google may not tell."""
         if any(each.kind == leftovers.NODE and each.name == options["name"] for each in resources):
             return ""

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings, settings_given
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
+    setting_names,
+    setting_values,
+    settings,
+    settings_given,
+)
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
 
 #: What molecule skips in each of its runs.
 SKIPPED_BY_MOLECULE = ("molecule-notest", "notest", "molecule-idempotence-notest")
@@ -25,11 +29,11 @@ class ActionModule(Quiet):
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
         if options["values"] is not None:
-            problems = settings.problems(options["values"])
+            problems = setting_values.problems(options["values"])
         else:
             problems = self._problems_of_run(task_vars or {})
         told = " ".join(dict.fromkeys(each for each in problems if each))
@@ -41,14 +45,14 @@ class ActionModule(Quiet):
         return [
             *limit_problems(variables.get("ansible_limit")),
             *self._tag_problems(variables),
-            *settings.misspelt(given),
+            *setting_names.misspelt(given),
             *values,
         ]
 
     def _play_vars(self) -> Mapping[str, Any]:
         return dict(self._task.play.vars)
 
-    def _problem(self, given: settings.Given, variables: Mapping[str, Any]) -> str:
+    def _problem(self, given: setting_names.Given, variables: Mapping[str, Any]) -> str:
         """A value that cannot be evaluated yet is left to the role that needs it, which says why."""
         here = given.name in variables
         if not given.ours and not here:
@@ -56,10 +60,10 @@ class ActionModule(Quiet):
         try:
             # What is set for the workers is not among the variables of this host, or is another value there.
             value = self._templar.template(given.value if given.ours else variables[given.name])
-            told = settings.problem(given.name, value)
+            told = setting_values.problem(given.name, value)
             if told or not given.ours:
                 return told
-            return settings.unseen(
+            return setting_values.unseen(
                 given, value, self._templar.template(variables[given.name]) if here else None
             )
         except AnsibleError:
@@ -73,8 +77,8 @@ class ActionModule(Quiet):
         )
         skipped = [tag for tag in variables.get("ansible_skip_tags", ()) if tag not in SKIPPED_BY_MOLECULE]
         return [
-            *settings.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
-            *settings.unknown_skips(skipped, [*skips, *others]),
+            *setting_names.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
+            *setting_names.unknown_skips(skipped, [*skips, *others]),
         ]
 
 

@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.errors import AnsibleActionFail
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, run_workers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
 
 OPTIONS = {
     "name": {"type": "str"},
@@ -29,7 +26,7 @@ class ActionModule(Quiet):
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(
             argument_spec=OPTIONS,

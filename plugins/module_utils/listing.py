@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 from .arguments import check_names
 from .gcp.client import Client
 from .gcp.errors import NOT_ZONAL, GcpError, Unavailable
 from .tpu import Tpus, short_name
-
-Json = dict[str, Any]
 
 ZONES: Json = {"zones": {"type": "list", "elements": "str", "aliases": ["zone"]}}
 #: The failure of a zone that a list of all zones leaves out.

@@ -12,12 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+
 from .gcp.errors import InvalidArgument
 from .gcp.ssh_keys import METADATA_KEY, merge
 from .resource import Field, given, texts
 from .tpu import Tpus, by_size, short_name
-
-Json = dict[str, Any]
 
 _TEXT: Json = {"type": "str"}
 _NEEDED: Json = {"type": "str", "required": True}

@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 from .arguments import check_names
 from .gcp.client import Client
+from .gcp.deadline import Deadline
 from .gcp.errors import ApiDisabled, Conflict, GcpError, InvalidArgument, NotFound, PreconditionFailed
 from .gcp.filters import lookup
-from .gcp.operations import Deadline, error_of
+from .gcp.operations import error_of
 
-Json = dict[str, Any]
 UPDATE_ATTEMPTS = 5
 CLEAN_UP_TIMEOUT = 300
 #: The options that every resource has, beside those of its own.

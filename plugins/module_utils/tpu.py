@@ -11,12 +11,13 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+
 from .gcp import known_hosts
 from .gcp.client import Client
+from .gcp.deadline import Deadline
 from .gcp.errors import NotFound, PreconditionFailed
-from .gcp.operations import Deadline, finished_long_running, poll, response_of
-
-Json = dict[str, Any]
+from .gcp.operations import finished_long_running, poll, response_of
 
 # Node.state, by what can be done with the node; of those in which something is under way, how it ends.
 TRANSITIONAL = {

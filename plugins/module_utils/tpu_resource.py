@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 from .gcp.client import Client
 from .resource import Resource
 from .tpu import Tpus
-
-Json = dict[str, Any]
 
 
 class TpuResource(Resource):

@@ -11,18 +11,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
 
 
 class ModuleFailed(Exception):
     """A module failed. result: what it returned; kind: of the cause, "api" where the module says none."""
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Json) -> None:
         super().__init__(str(result.get("msg", "failed")))
         self.result = result
-        self.failure: Result = result.get("failure", {"kind": "api"})
+        self.failure: Json = result.get("failure", {"kind": "api"})
         self.kind = str(self.failure.get("kind", "api"))
 
 
@@ -36,7 +35,7 @@ class ModuleAction(Quiet):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         spec = gcp_argument_spec(**self.OPTIONS)
         _validated, options = self.validate_argument_spec(argument_spec=spec)
@@ -50,13 +49,13 @@ class ModuleAction(Quiet):
             return failed(str(error), error.failure)
 
     @abstractmethod
-    def operate(self, options: Result) -> Result:
+    def operate(self, options: Json) -> Json:
         """What the task is for: its result."""
 
-    def play(self, module: str, arguments: Result, check: bool = False) -> Result:
+    def play(self, module: str, arguments: Json, check: bool = False) -> Json:
         """The result of a module. check: play it as in a check run, always. Raises ModuleFailed."""
         with self._checking(check):
-            result: Result = self._execute_module(
+            result: Json = self._execute_module(
                 module_name=f"tpuops.maxtext.{module}",
                 module_args={**self._google_options, **arguments},
                 task_vars=self._task_variables,
@@ -65,7 +64,7 @@ class ModuleAction(Quiet):
             raise ModuleFailed(result)
         return result
 
-    def listed(self, module: str, key: str, missing: set[str]) -> list[Result]:
+    def listed(self, module: str, key: str, missing: set[str]) -> list[Json]:
         """What a module finds in all zones; nothing in a project whose API is not enabled.
 
         key: of its result. missing: takes in the zones that did not answer. Raises ModuleFailed.
@@ -77,7 +76,7 @@ class ModuleAction(Quiet):
                 return []
             raise
         missing.update(result.get("unreachable_zones", []))
-        items: list[Result] = result[key]
+        items: list[Json] = result[key]
         return items
 
     @contextlib.contextmanager
@@ -90,6 +89,6 @@ class ModuleAction(Quiet):
             self._task.check_mode = before
 
 
-def failed(message: str, failure: Result) -> Result:
+def failed(message: str, failure: Json) -> Json:
     """The result of a task that failed, with the cause in the words of the modules."""
     return {"failed": True, "msg": message, "failure": failure}

@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
+from tests.json_types import Json
+
 ROOT = Path(__file__).resolve().parents[2]
-Json = dict[str, Any]
 Ends = dict[str, tuple[Json, bool, str]]  # case -> what modules said, whether it ends well, what is told
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .auth import Authenticator, AuthSettings
+from .deadline import Deadline
 from .errors import GcpError, MissingLibrary, Retryable, TransportError, Unauthenticated, from_response
-from .operations import Deadline
 
 if TYPE_CHECKING:
     import requests

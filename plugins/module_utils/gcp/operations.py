@@ -3,44 +3,15 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .client import Client
+from .deadline import Deadline
 from .errors import GcpError, OperationTimeout, Retryable, from_status, from_zone_operation
 
-if TYPE_CHECKING:
-    from .client import Client
-
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 10.0
 ZONE_WAIT_TIMEOUT = 150.0  # Compute Engine holds a :wait for up to 120 s
-
-
-class Deadline:
-    """A point in time, some seconds from now, and the pauses until then."""
-
-    def __init__(self, seconds: float) -> None:
-        self.restart(seconds)
-
-    def restart(self, seconds: float) -> None:
-        """Begin anew from now, for all who hold it."""
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-    def pause(self, pause: float) -> float:
-        """Sleep about `pause` seconds, never beyond the deadline; returns the next pause (longer, up to 10
-        s).
-
-        A quarter of jitter keeps controllers that started together from polling together.
-        """
-        time.sleep(min(self.left, pause * random.uniform(0.75, 1.25)))
-        return min(LONGEST_PAUSE, pause * 1.5)
 
 
 def poll(

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 from .client import Client
 from .errors import InvalidArgument, NotFound, PermissionDenied
 
 API = "oslogin"
-Json = dict[str, Any]
 
 
 def account(client: Client, email: str | None, option: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import setting_values
 
 from .test_disk_space import ROLES, load
 
@@ -114,7 +114,7 @@ def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], 
     ],
 )
 def test_a_bad_value_is_named_with_its_remedy(values: dict[str, Any], told: list[str]) -> None:
-    found = settings.problems(values)
+    found = setting_values.problems(values)
     assert len(found) == len(told)
     assert all(message.startswith(start) for message, start in zip(found, told, strict=True))
 

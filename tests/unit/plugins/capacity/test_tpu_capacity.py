@@ -10,6 +10,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
+from tests.json_types import Json
+
 from .fakes import FakeCloud, Playing
 
 # Loaded as any test module, not by the plugin loader, which would give it another name.
@@ -18,7 +20,6 @@ documentation: Any = importlib.import_module(
     "ansible_collections.tpuops.maxtext.plugins.modules.tpu_capacity"
 )
 
-Json = dict[str, Any]
 PLACE = {"zone": "us-west1-c", "accelerator_type": "v5litepod-8"}
 PRICES = {
     "currency": "USD",

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
+from tests.json_types import Json
+
 from .fakes import OURS, FakeCloud, Playing, failure
 
 # Loaded as any test module, not by the plugin loader, which would give it another name.
@@ -20,7 +22,6 @@ documentation: Any = importlib.import_module(
     "ansible_collections.tpuops.maxtext.plugins.modules.tpu_leftovers"
 )
 
-Json = dict[str, Any]
 A, B = "us-west1-c", "us-west4-a"
 PRICES = {
     "currency": "USD",

@@ -11,12 +11,13 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
+from tests.json_types import Json
+
 from .fakes import OURS, Task
 
 tpu_workers: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_workers")
 documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.tpu_workers")
 
-Json = dict[str, Any]
 A, B = "us-west1-c", "us-west4-a"
 THEIRS = {**OURS, "owner": "you"}
 

@@ -14,11 +14,12 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.prerequisites impor
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prerequisites import told
 from jinja2 import Environment
 
+from tests.json_types import Json
+
 action: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.prerequisites")
 documentation: Any = importlib.import_module(
     "ansible_collections.tpuops.maxtext.plugins.modules.prerequisites"
 )
-Json = dict[str, Any]
 
 
 @pytest.fixture

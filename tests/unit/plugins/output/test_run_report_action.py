@@ -10,12 +10,12 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 
+from tests.json_types import Json
 from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing, operation
 
 run_report: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.run_report")
 documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.run_report")
 
-Json = dict[str, Any]
 A = "us-west1-c"
 PRICES = {
     "currency": "USD",
