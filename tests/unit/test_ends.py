@@ -73,20 +73,20 @@ def job(status: str) -> Json:
 
 
 FOLLOWED: Ends = {
-    "nothing was named and nothing runs": ({"followed": {"skipped": True, "changed": False}}, True, ""),
-    "it was followed": ({"followed": {"action": "attach", "job": job("finished")}}, True, ""),
+    "nothing was named and nothing runs": ({"_followed": {"skipped": True, "changed": False}}, True, ""),
+    "it was followed": ({"_followed": {"action": "attach", "job": job("finished")}}, True, ""),
     "it had finished": (
-        {"followed": {"action": "none", "reason": "its last run is finished", "job": job("finished")}},
+        {"_followed": {"action": "none", "reason": "its last run is finished", "job": job("finished")}},
         True,
         "j: its last run is finished.",
     ),
     "it had failed": (
-        {"followed": {"action": "none", "reason": "its last run is failed", "job": job("failed")}},
+        {"_followed": {"action": "none", "reason": "its last run is failed", "job": job("failed")}},
         False,
         "job_name: j on HOST: its last run is failed. Its log is /l/j.log.",
     ),
     "it never ran": (
-        {"followed": {"action": "none", "reason": "it never ran"}},
+        {"_followed": {"action": "none", "reason": "it never ran"}},
         False,
         "job_name: j on HOST: it never ran. Jobs there: a, b. Name one of them.",
     ),
@@ -95,18 +95,18 @@ FOLLOWED: Ends = {
 
 def test_following_a_job(tmp_path: Path) -> None:
     tasks = after("playbooks/follow.yml", "Follow the job")
-    check(tmp_path, tasks, FOLLOWED, job_name="j", known={"jobs": [{"name": "a"}, {"name": "b"}]})
+    check(tmp_path, tasks, FOLLOWED, job_name="j", _known={"jobs": [{"name": "a"}, {"name": "b"}]})
 
 
 STOPPED: Ends = {
-    "it ran": ({"stopped": {"changed": True, "reason": "it was running"}}, True, "j: it was running."),
+    "it ran": ({"_stopped": {"changed": True, "reason": "it was running"}}, True, "j: it was running."),
     "it had ended": (
-        {"stopped": {"changed": False, "reason": "it was not running", "job": job("finished")}},
+        {"_stopped": {"changed": False, "reason": "it was not running", "job": job("finished")}},
         True,
         "j: it was not running.",
     ),
     "it never ran": (
-        {"stopped": {"changed": False, "reason": "it was not running"}},
+        {"_stopped": {"changed": False, "reason": "it was not running"}},
         False,
         "job_name: no job j has run on HOST.",
     ),
