@@ -61,11 +61,18 @@ path:
 """
 
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import InvalidArgument
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.ssh_keys import public_key
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import (
+    Operation,
+    OperationFailed,
+    run_module,
+)
 
 #: Stands for a key that a check run does not make. Its private half does not exist.
 PREDICTED = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -130,22 +137,21 @@ class Pair:
         if self.module.check_mode:
             return PREDICTED
         self.private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", self.module.params["comment"]]
-        status, _out, error = self.module.run_command([*argv, "-f", str(self.private)])
-        if status:
-            raise InvalidArgument(f"path: {self.private} cannot be created: {error.strip()}")
+        kind = ["-q", "-t", "ed25519", "-N", "", "-C", self.module.params["comment"]]
+        done = ssh_keygen(*kind, "-f", str(self.private))
+        if done.returncode:
+            raise InvalidArgument(f"path: {self.private} cannot be created: {done.stderr.strip()}")
         return self.public.read_text(encoding="utf-8").strip()
 
     def _derived(self) -> str:
         """The public half as the private key tells it, "" where that has a passphrase."""
-        argv = ["ssh-keygen", "-y", "-P", "", "-f", str(self.private)]
-        status, out, error = self.module.run_command(argv)
-        if status and "passphrase" not in error:
+        done = ssh_keygen("-y", "-P", "", "-f", str(self.private))
+        if done.returncode and "passphrase" not in done.stderr:
             raise InvalidArgument(
-                f"path: {self.private} is no private key that SSH can use: {error.strip()}",
+                f"path: {self.private} is no private key that SSH can use: {done.stderr.strip()}",
                 remedy="Name another path, or move that file away, and a key is created.",
             )
-        return "" if status else str(out.strip())
+        return "" if done.returncode else done.stdout.strip()
 
     def _published(self, derived: str) -> str:
         if not derived:
@@ -159,22 +165,36 @@ class Pair:
         return derived
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "comment": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+def ssh_keygen(*options: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["ssh-keygen", *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise InvalidArgument(
+            "path: ssh-keygen, which creates and checks keys, is not on the controller",
+            remedy="Install the client of OpenSSH.",
+        ) from error
+
+
+def keep(module: AnsibleModule) -> dict[str, Any]:
     pair = Pair(module)
     try:
         line = pair.kept()
     except InvalidArgument as error:
-        module.fail_json(msg=str(error))
+        raise OperationFailed(str(error)) from error
     except OSError as error:
-        module.fail_json(msg=f"path: {error.filename or pair.private}: {error.strerror}.")
-    module.exit_json(changed=pair.changed, public_key=line, path=str(pair.private))
+        raise OperationFailed(f"path: {error.filename or pair.private}: {error.strerror}.") from error
+    return {"changed": pair.changed, "public_key": line, "path": str(pair.private)}
+
+
+OPERATION = Operation(
+    {"path": {"type": "path", "required": True}, "comment": {"type": "str", "default": ""}}, keep
+)
+
+
+def main() -> None:
+    run_module(OPERATION)
 
 
 if __name__ == "__main__":

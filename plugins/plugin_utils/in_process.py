@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules that only ask Google or the Hub, performed in the process of the task.
+"""Modules that do their work on the controller, such as to ask Google, performed in the process of the task.
 
 Ansible would start another for each. Where it would run on the controller and with the controller's Python,
 its packing, the start of Python and the imports cost a hundred times more than the question: two thirds of a
@@ -43,6 +43,7 @@ NAMES = frozenset(
         "hf_commits",
         "hf_repo_info",
         "serving_inputs_info",
+        "ssh_key_pair",
         "tpu_queued_resource",
         "tpu_queued_resource_info",
         "tpu_types_info",

@@ -103,3 +103,15 @@ def test_a_pair_with_which_nobody_could_log_in_is_refused(
 def test_a_path_that_means_no_file_is_refused(run: Run, home: Path, path: str, said: str) -> None:
     assert re.search(said, keep(run, path)["msg"])
     assert list(home.iterdir()) == []
+
+
+def test_a_controller_without_openssh_is_told_what_to_install(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(home))
+    refused = keep(run, home / "key")
+    assert refused["msg"].startswith(
+        "path: ssh-keygen, which creates and checks keys, is not on the controller"
+    )
+    assert "Install the client of OpenSSH" in refused["msg"]
+    assert list(home.iterdir()) == []
