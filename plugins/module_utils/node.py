@@ -14,9 +14,9 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
+from .fields import Field, given, texts
 from .gcp.errors import InvalidArgument
 from .gcp.ssh_keys import METADATA_KEY, merge
-from .resource import Field, given, texts
 from .tpu import Tpus, by_size, short_name
 
 _TEXT: Json = {"type": "str"}
