@@ -1,3 +1,4 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A resource of one of Google's APIs, kept as a module's options say.
@@ -17,15 +18,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import (
+    Change,
+    Field,
+    differences,
+    predicted,
+    replaced,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    ApiDisabled,
+    Conflict,
+    GcpError,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import error_of
 from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
-
-from .arguments import check_names
-from .fields import Change, Field, differences, predicted, replaced
-from .gcp.client import Client
-from .gcp.deadline import Deadline
-from .gcp.errors import ApiDisabled, Conflict, GcpError, InvalidArgument, NotFound, PreconditionFailed
-from .gcp.filters import lookup
-from .gcp.operations import error_of
 
 UPDATE_ATTEMPTS = 5
 CLEAN_UP_TIMEOUT = 300
