@@ -16,26 +16,24 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
     settings,
     settings_given,
 )
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import OptionsAction
 
 #: What molecule skips in each of its runs.
 SKIPPED_BY_MOLECULE = ("molecule-notest", "notest", "molecule-idempotence-notest")
 OPTIONS = {"values": {"type": "dict"}}
 
 
-class ActionModule(Quiet):
+class ActionModule(OptionsAction):
     """Fails with a sentence for each setting, tag and limit that this run cannot have."""
 
     TRANSFERS_FILES = False
-    _supports_check_mode = True
+    OPTIONS = OPTIONS
 
-    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
-        super().run(tmp, task_vars)
-        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
+    def operate(self, options: Json) -> Json:
         if options["values"] is not None:
             problems = setting_values.problems(options["values"])
         else:
-            problems = self._problems_of_run(task_vars or {})
+            problems = self._problems_of_run(self._task_variables)
         told = " ".join(dict.fromkeys(each for each in problems if each))
         return {"changed": False, **({"failed": True, "msg": told} if told else {})}
 

@@ -45,13 +45,7 @@ class ActionModule(ModuleAction):
     _supports_diff = True
 
     def operate(self, options: Json) -> Json:
-        missing: set[str] = set()
-        everything = leftovers.found(
-            self.listed("tpu_vm_info", "nodes", missing),
-            self.listed("tpu_queued_resource_info", "queued_resources", missing),
-            self.listed("gcp_disk_info", "disks", missing),
-            options["prices"],
-        )
+        everything, missing = self.everything(options["prices"])
         owner = labels.value(options["owner"] or "")
         there = [each for each in everything if owner in ("", each.owner)]
         try:

@@ -116,3 +116,33 @@ def test_a_json_object_is_named_in_one_place(package: str) -> None:
     assert named.pop("Json") == [HOMES[package]]
     assert "Result" not in named
     assert {name: found for name, found in named.items() if len(found) > 1} == {}
+
+
+HEADER = [
+    "# Copyright (c) 2026, The tpuops.maxtext maintainers",
+    "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
+    "# SPDX-License-Identifier: GPL-3.0-or-later",
+]
+
+
+def test_every_plugin_has_the_same_header() -> None:
+    other = []
+    for path in modules("plugins").values():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if lines and lines[lines[0].startswith("#!") :][: len(HEADER)] != HEADER:
+            other.append(str(path.relative_to(ROOT)))
+    assert other == []
+
+
+#: A program of the stages too, beside the module that it imports (_common_program_files of the role common).
+PROGRAMS = {"plugins/module_utils/checkpoints.py"}
+
+
+def test_plugins_import_each_other_by_their_full_names() -> None:
+    relative = {
+        str(path.relative_to(ROOT))
+        for path in modules("plugins").values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level
+    }
+    assert relative == PROGRAMS

@@ -1,3 +1,5 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Waiting for what Google does in the background, always with a deadline."""
 
@@ -6,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .client import Client
-from .deadline import Deadline
-from .errors import GcpError, OperationTimeout, Retryable, from_status, from_zone_operation
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    GcpError,
+    OperationTimeout,
+    Retryable,
+    from_status,
+    from_zone_operation,
+)
 
 FIRST_PAUSE = 0.5
 ZONE_WAIT_TIMEOUT = 150.0  # Compute Engine holds a :wait for up to 120 s
