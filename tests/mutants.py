@@ -292,6 +292,20 @@ MUTANTS = (
         ("tests/unit/plugins/test_quiet.py",),
     ),
     Mutant(
+        "a module that belongs on another host runs there",
+        "plugins/plugin_utils/in_process.py",
+        'if action._connection.transport != "local" or',
+        "if",
+        ("tests/unit/plugins/google/test_in_process.py",),
+    ),
+    Mutant(
+        "a result of the task's own process has no secret",
+        "plugins/plugin_utils/in_process.py",
+        "remove_values(json.loads(json.dumps(result)), checked._no_log_values)",
+        "json.loads(json.dumps(result))",
+        ("tests/unit/plugins/google/test_in_process.py",),
+    ),
+    Mutant(
         "of the host only root gets a token",
         "localcloud/google/metadata.py",
         'return owner(client, request.scope["server"]) == 0',

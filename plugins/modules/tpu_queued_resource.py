@@ -336,7 +336,8 @@ class QueuedResource(TpuResource):
         return {"nodes": [item for item in found if item], "recreated": self.recreated}
 
 
-TEXT, FLAG = {"type": "str"}, {"type": "bool"}
+TEXT = {"type": "str"}
+FLAG = {"type": "bool"}
 OPERATION = google(
     {
         **IDENTITY,

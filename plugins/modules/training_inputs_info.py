@@ -248,7 +248,8 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     return {"dataset": dataset, "not_known": warnings + more}
 
 
-TEXT, NUMBER = {"type": "str"}, {"type": "int"}
+TEXT = {"type": "str"}
+NUMBER = {"type": "int"}
 OPERATION = looks(
     hub_argument_spec(
         model={**TEXT, "required": True},

@@ -39,7 +39,7 @@ class Quiet(ActionBase):  # type: ignore[misc]
     """
 
     def _execute_module(self, *arguments: Any, **options: Any) -> Any:
-        result = self._performed(**options)
+        result = self._performed(*arguments, **options)
         if result is None:
             result = self._played(*arguments, **options)
         # A module does not know how it was called.
@@ -51,6 +51,7 @@ class Quiet(ActionBase):  # type: ignore[misc]
         self,
         module_name: str | None = None,
         module_args: Mapping[str, Any] | None = None,
+        _tmp: str | None = None,
         task_vars: Mapping[str, Any] | None = None,
         **_more: Any,
     ) -> dict[str, Any] | None:

@@ -74,10 +74,13 @@ class Played:
     def env_prefix(self, **_environment: str) -> str:
         return ""
 
-    def play(self, **options: Any) -> Json:
+    def action(self) -> quiet.ActionModule:
         action = object.__new__(quiet.ActionModule)
         action._connection, action._templar, action._task = self.connection, self, self.task
-        result: Json = action._execute_module(task_vars=self.variables, **options)
+        return action
+
+    def play(self, **options: Any) -> Json:
+        result: Json = self.action()._execute_module(task_vars=self.variables, **options)
         return result
 
 
@@ -101,6 +104,16 @@ def test_an_action_plays_a_module_with_arguments_of_its_own(played: Played) -> N
     played.task.check_mode = True
     played.play(module_name=NAME, module_args={"name": "a"})
     assert played.performed == [{"arguments": {"name": "a"}, "check": True, "project": "of-the-task"}]
+
+
+def test_an_action_names_the_module_as_it_likes(played: Played) -> None:
+    """By position, as ansible-core allows: the task's own module is another one."""
+    played.task.resolved_action = NAME
+    action = played.action()
+    assert action._execute_module("tpuops.maxtext.job_info", task_vars=played.variables) == ELSEWHERE
+    played.task.resolved_action = "tpuops.maxtext.job"
+    assert action._execute_module(NAME, {"name": "a"}, None, played.variables) != ELSEWHERE
+    assert [each["arguments"] for each in played.performed] == [{"name": "a"}]
 
 
 def test_a_task_that_is_delegated_to_the_controller_is_on_it(played: Played) -> None:
