@@ -57,7 +57,7 @@ def read(path: str) -> dict[str, str]:
     except FileNotFoundError as error:
         raise NotServed(f"served: no server of the role vllm_serve runs here. {SERVE}") from error
     except OSError as error:
-        raise NotServed(f"served: {path} cannot be read ({error.strerror}): set become: true") from error
+        raise NotServed(f"served: {path} cannot be read ({error.strerror}). Set become: true") from error
     with os.fdopen(descriptor, "rb") as handle:
         text = handle.read(LARGEST) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     try:

@@ -202,7 +202,7 @@ def call(params: dict[str, Any], path: str, body: dict[str, Any] | None = None) 
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise ChatError(
-            f"url: {url} cannot be reached ({reason}): is the server running? If it is vLLM of the role "
+            f"url: {url} cannot be reached ({reason}). Is the server running? If it is vLLM of the role "
             "vllm_serve, ansible-playbook site.yml --tags vllm_serve starts it"
         ) from error
     except ValueError as error:
@@ -217,7 +217,7 @@ def refused(url: str, error: HTTPError) -> str:
     said = error.read(2000).decode("utf-8", "replace").strip()
     if error.code in (401, 403):
         return (
-            f"api_key: {url} refused it (HTTP status {error.code}): give the key the server was started with"
+            f"api_key: {url} refused it (HTTP status {error.code}). Give the key the server was started with"
         )
     if error.code == 404:
         return f"url, model: {url} answered that there is no such address or model: {said}"
@@ -230,7 +230,7 @@ def read_key(path: str) -> str:
             return file.read().strip()
     except OSError as error:
         raise ChatError(
-            f"api_key_file: {path} cannot be read ({error.strerror}): start the server first, run with become"
+            f"api_key_file: {path} cannot be read ({error.strerror}). Start the server first, run with become"
         ) from error
 
 

@@ -139,7 +139,7 @@ def main() -> None:
     except systemd.SystemdError as error:
         module.fail_json(msg=f"path: {error}")
     except PermissionError as error:
-        module.fail_json(msg=f"path: {error.filename} may not be read by this user: set become: true")
+        module.fail_json(msg=f"path: {error.filename} may not be read by this user. Set become: true")
     latest = checkpoints.latest(found)
     module.exit_json(
         changed=False,

@@ -240,7 +240,7 @@ def grow_between_mounts(module: AnsibleModule, device: str, where: str, options:
     if rc != 0:
         raise DiskError(
             f"{device} has grown, and this machine does not let its file system grow while it is mounted. It "
-            f"cannot be unmounted for that ({err.strip().rstrip('.')}): end what uses it, and run this again"
+            f"cannot be unmounted for that ({err.strip().rstrip('.')}). End what uses it, and run this again"
         )
     try:
         grow_unmounted(module, device)

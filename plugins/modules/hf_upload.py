@@ -181,7 +181,7 @@ def compare(module: AnsibleModule) -> dict[str, Any]:
     request = {field: params[field] for field in ("folder", "ignore_patterns", "revision", "replace")}
     comparison = target.call(params, "compare", request)
     if comparison["revision"] is None and not module.check_mode:
-        raise HubError(f"repo_id: there is no {params['repo_id']} at {params['endpoint']}: create it first")
+        raise HubError(f"repo_id: there is no {params['repo_id']} at {params['endpoint']}. Create it first")
     return comparison
 
 
@@ -281,7 +281,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if os.geteuid() != 0:
-        module.fail_json(msg="an upload is a system service and needs root: set become: true on the task")
+        module.fail_json(msg="an upload is a system service and needs root. Set become: true on the task")
     try:
         result = ensure(module)
     except (HubError, JobError, systemd.SystemdError) as error:

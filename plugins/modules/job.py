@@ -622,7 +622,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     if os.geteuid() != 0:
-        module.fail_json(msg="a job is a system service and needs root: set become: true on the task")
+        module.fail_json(msg="a job is a system service and needs root. Set become: true on the task")
     try:
         result = act(module)
     except (JobError, systemd.SystemdError) as error:

@@ -135,7 +135,7 @@ class JobAction(Quiet):
             self.reached = reporter.reached
             record = answer["jobs"][0]
             if record["fingerprint"] != job["fingerprint"]:
-                return failed(f"job {job['name']} was started anew by someone else: run this again")
+                return failed(f"job {job['name']} was started anew by someone else. Run this again")
             if record["started"] != job["started"]:  # by another controller, which waits for it as well
                 job, offset, wait = record, -1, FIRST_WAIT
                 continue
@@ -176,7 +176,7 @@ class JobAction(Quiet):
                 if waited_out:
                     raise AnsibleConnectionFailure(
                         f"job {job['name']}: the machine could not be reached for {duration(limit)}; "
-                        f"the job may still run: run the same command again to attach to it ({error})"
+                        f"the job may still run. Run the same command again to attach to it ({error})"
                         + (f". {self.watch.silent()}" if self.watch and state == "READY" else "")
                     ) from error
                 if self.watch and HOST_KEY_REFUSED in str(error):

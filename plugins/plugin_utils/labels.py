@@ -57,7 +57,7 @@ def login_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError) as error:
-        raise ValueError("owner: this user has no login name: give one (tpu_vm_owner)") from error
+        raise ValueError("owner: this user has no login name. Give one (tpu_vm_owner)") from error
 
 
 def labels_of(resource: Mapping[str, Any]) -> dict[str, str]:

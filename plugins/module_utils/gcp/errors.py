@@ -105,7 +105,7 @@ class NotFound(GcpError):
 
 class Conflict(GcpError):
     kind = "conflict"
-    remedy = "Another change is under way, or the name is taken: run again, or choose another name."
+    remedy = "Another change is under way, or the name is taken. Run again, or choose another name."
 
 
 class PreconditionFailed(GcpError):
@@ -150,12 +150,12 @@ class Retryable(GcpError):
 
 class RateLimited(Retryable):
     kind = "rate_limited"
-    remedy = "Google asks for fewer requests: run again in a minute."
+    remedy = "Google asks for fewer requests. Run again in a minute."
 
 
 class Unavailable(Retryable):
     kind = "unavailable"
-    remedy = "The service has a problem of its own: run again later."
+    remedy = "The service has a problem of its own. Run again later."
 
 
 class TransportError(Retryable):
@@ -188,7 +188,7 @@ _CANONICAL = [
 ]
 
 # No cause of its own: who cancels an operation, mostly by deleting what it makes, knows why.
-_CANCELLED = "Somebody deleted it meanwhile, or cancelled the operation: run again if it is still wanted."
+_CANCELLED = "Somebody deleted it meanwhile, or cancelled the operation. Run again if it is still wanted."
 
 _BY_HTTP_STATUS = {
     400: "INVALID_ARGUMENT",

@@ -105,7 +105,7 @@ def api() -> Any:
         from huggingface_hub import HfApi
     except ImportError as error:
         raise HubError(
-            f"python: {sys.executable} has no huggingface_hub ({error}): name one that has"
+            f"python: {sys.executable} has no huggingface_hub ({error}). Name one that has"
         ) from error
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get("HF_TOKEN") or False)
 
@@ -152,7 +152,7 @@ def check_token(token: str) -> None:
     """Refuse what no header may have, without the value: the client would quote it in its own message."""
     if not all("!" <= character <= "~" for character in token):
         raise HubError(
-            "token: has a blank, a line feed or a character that is not ASCII: give it as the Hub shows it"
+            "token: has a blank, a line feed or a character that is not ASCII. Give it as the Hub shows it"
         )
 
 
@@ -165,7 +165,7 @@ def explain(error: Exception, repo: str, option: str, endpoint: str, has_token: 
     if type(error).__name__ == "HFValidationError":
         return HubError(f"{option}: {repo!r} is not the name of a repository: {error}")
     if status == 401 and has_token:
-        return HubError(f"token: {endpoint} refused it: create a new one in the settings of the account")
+        return HubError(f"token: {endpoint} refused it. Create a new one in the settings of the account")
     if status == 401:
         return HubError(f"token: is not set; {repo} needs one, or there is no such repository at {endpoint}")
     if status == 403:
@@ -261,7 +261,7 @@ def refusal(option: str, repo_id: str, others: list[str]) -> HubError:
     more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
     return HubError(
         f"{option}: {repo_id} has files that were not uploaded from here, or were changed since: "
-        f"{', '.join(others[:SHOWN])}{more}: name another repository (hf_repo), delete these files, or let "
+        f"{', '.join(others[:SHOWN])}{more}. Name another repository (hf_repo), delete these files, or let "
         "everything in it be replaced (hf_replace=true)"
     )
 

@@ -46,7 +46,7 @@ class Preflight:
     def identity(self) -> dict[str, Any]:
         """name, role (of the token) and organizations."""
         if not self.token:
-            raise HubError("token: is not set: give one, or export HF_TOKEN")
+            raise HubError("token: is not set. Give one, or export HF_TOKEN")
         return describe_identity(self.whoami())
 
     def whoami(self) -> dict[str, Any]:
@@ -61,12 +61,12 @@ class Preflight:
 
         self.asked(lambda: validate_repo_id(repo_id), repo_id, "write_to")
         if "/" not in repo_id:
-            raise HubError(f"write_to: {repo_id!r} is no repository: give <user or organization>/<name>")
+            raise HubError(f"write_to: {repo_id!r} is no repository. Give <user or organization>/<name>")
         answer = self.whoami()
         if not may_write(answer, repo_id):
             owner = answer.get("name")
             raise HubError(
-                f"write_to: the token of {owner} may not write {repo_id}: give a token with permission to, "
+                f"write_to: the token of {owner} may not write {repo_id}. Give a token with permission to, "
                 f"or a repository of {owner}"
             )
 
@@ -112,7 +112,7 @@ class Preflight:
         if script in (sibling.rfilename for sibling in info.siblings or []):
             raise HubError(
                 f"datasets: {repo_id} is loaded by a script, {script}, which the datasets library does not "
-                "run any more: choose a data set of files"
+                "run any more. Choose a data set of files"
             )
         config = chosen(card, wanted["config"], repo_id)
         known = columns.card_info(card, config.get("config_name"))
@@ -121,8 +121,8 @@ class Preflight:
         names = columns.split_names(wanted["split"]) if wanted["split"] else []
         if names is None:
             raise HubError(
-                f"datasets.split: {wanted['split']!r} is a part of a split, which cannot be streamed: "
-                "name whole splits, such as train or train+test"
+                f"datasets.split: {wanted['split']!r} is a part of a split, which cannot be streamed. "
+                "Name whole splits, such as train or train+test"
             )
         require("datasets.split", repo_id, "split", names, splits)
         paths = [path for name in names or ["train"] for path in files.get(name, [])]
@@ -223,7 +223,7 @@ class Preflight:
             except RevisionNotFoundError as error:
                 raise HubError(
                     f"{option}.revision: {repo_id} at {self.endpoint} has no branch, tag or commit "
-                    f"{revision!r}: set one that it has, such as main"
+                    f"{revision!r}. Set one that it has, such as main"
                 ) from error
 
         info = self.asked(ask, repo_id, option)
@@ -241,7 +241,7 @@ class Preflight:
             except GatedRepoError as error:
                 page = f"{self.endpoint}/{'' if repo_type == 'model' else 'datasets/'}{repo_id}"
                 raise HubError(
-                    f"{option}: {repo_id} is gated: ask for access at {page}, and give a token of the "
+                    f"{option}: {repo_id} is gated. Ask for access at {page}, and give a token of the "
                     "account that has it"
                 ) from error
 

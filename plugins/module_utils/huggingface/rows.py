@@ -269,8 +269,8 @@ class Stream:
         path = self.given.path
         if lines is None:
             raise HubError(
-                f"dataset: {path}: is one JSON array, of which MaxText cannot read the columns: "
-                "write one object a line (JSON lines)"
+                f"dataset: {path}: is one JSON array, of which MaxText cannot read the columns. "
+                "Write one object a line (JSON lines)"
             )
         if not self.ended:
             return
@@ -332,7 +332,7 @@ def parquet_rows(source: Ranges, names: list[str]) -> Iterator[Json]:
             if pyarrow.types.is_large_list(table.schema_arrow.field(name).type):
                 raise HubError(
                     f"dataset: {source.given.path}: {name} is a large list, which MaxText does not take "
-                    "for a conversation: write it as a list, as the datasets library's push_to_hub does"
+                    "for a conversation. Write it as a list, as the datasets library's push_to_hub does"
                 )
         for batch in table.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
             yield from batch.to_pylist()

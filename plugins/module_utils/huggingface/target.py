@@ -33,13 +33,13 @@ ARGUMENTS: dict[str, Any] = {
 
 def check(params: dict[str, Any]) -> None:
     if not params["token"]:
-        raise HubError("token: is not set: give a token of the Hub that may write")
+        raise HubError("token: is not set. Give a token of the Hub that may write")
     hub.check_token(params["token"])
     for name, value in params["environment"].items():
         records.check_variable("environment", name, value)
     python = params["python"]
     if not os.access(python, os.X_OK):
-        raise HubError(f"python: there is no {python} to run: name one with huggingface_hub")
+        raise HubError(f"python: there is no {python} to run. Name one with huggingface_hub")
 
 
 def environment(params: dict[str, Any]) -> dict[str, str]:

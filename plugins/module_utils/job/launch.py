@@ -51,7 +51,7 @@ def make_records_dir(path: str) -> None:
     base = os.path.dirname(os.path.dirname(path.rstrip("/")))
     if not os.path.isdir(base):
         raise JobError(
-            f"records_dir: {path}: there is no {base}: mount the data disk, or name another directory"
+            f"records_dir: {path}: there is no {base}. Mount the data disk, or name another directory"
         )
     os.makedirs(path, mode=0o755, exist_ok=True)
 
@@ -99,7 +99,7 @@ def check_conflicts(paths: Paths, patterns: list[str]) -> None:
     while running := others(paths, patterns):
         if set(running.values()) != {"deactivating"} or time.monotonic() > deadline:
             raise JobError(
-                f"job {paths.name} cannot run beside {', '.join(running)}: wait until that has ended, or "
+                f"job {paths.name} cannot run beside {', '.join(running)}. Wait until that has ended, or "
                 f"stop it first: sudo systemctl stop {' '.join(running)}"
             )
         time.sleep(LOOK_EVERY)
@@ -114,7 +114,7 @@ def others(paths: Paths, patterns: list[str]) -> dict[str, str]:
 def refuse(paths: Paths, reason: str) -> JobError:
     """The error for a job that runs with other inputs than are wanted now."""
     return JobError(
-        f"job {paths.name} is running and {reason}: wait until it has ended, or stop it first "
+        f"job {paths.name} is running and {reason}. Wait until it has ended, or stop it first "
         f"(state: stopped, or sudo systemctl stop {paths.unit})"
     )
 
@@ -186,8 +186,8 @@ def wait_until_gone(paths: Paths) -> None:
     while systemd.is_active(paths.unit):
         if time.monotonic() > deadline:
             raise JobError(
-                f"job {paths.name}: {paths.unit} runs, but its record is not {paths.record}: "
-                f"name the records_dir it was started with, or stop it with: sudo systemctl stop {paths.unit}"
+                f"job {paths.name}: {paths.unit} runs, but its record is not {paths.record}. "
+                f"Name the records_dir it was started with, or stop it with: sudo systemctl stop {paths.unit}"
             )
         time.sleep(0.1)
 
@@ -225,10 +225,10 @@ def own_group(paths: Paths, user: str) -> str | None:
 
 def check_chdir(path: str | None, user: str) -> None:
     if path and not os.path.isdir(path):
-        raise JobError(f"chdir: {path} is not a directory: create it first")
+        raise JobError(f"chdir: {path} is not a directory. Create it first")
     if path and user != "root" and systemd.out_of_reach(path):
         raise JobError(
-            f"chdir: {path} is out of reach of jobs, as are all home directories: name another directory"
+            f"chdir: {path} is out of reach of jobs, as are all home directories. Name another directory"
         )
 
 

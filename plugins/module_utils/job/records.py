@@ -146,11 +146,11 @@ def size_of(path: str) -> int:
 def check_paths(paths: Paths) -> None:
     """Refuse a name that cannot be shown in a line, and a directory that a unit's property cannot hold."""
     if not paths.name.strip() or not paths.name.isprintable():
-        raise JobError(f"name: {paths.name!r} cannot name a job: use characters that can be printed")
+        raise JobError(f"name: {paths.name!r} cannot name a job. Use characters that can be printed")
     if not DIRECTORY.fullmatch(paths.records_dir):
         raise JobError(
-            f"records_dir: {paths.records_dir!r} is not an absolute path of letters, digits and '_.,@+-': "
-            "name another directory"
+            f"records_dir: {paths.records_dir!r} is not an absolute path of letters, digits and '_.,@+-'. "
+            "Name another directory"
         )
 
 
@@ -159,19 +159,19 @@ def check_command(
 ) -> None:
     """Refuse names and values that cannot work, and secrets in places that others can read."""
     if not argv or not argv[0]:
-        raise JobError("argv: is empty: give the program and its arguments as a list")
+        raise JobError("argv: is empty. Give the program and its arguments as a list")
     for option, variables in (("environment", environment), ("secrets", secrets)):
         for name, value in variables.items():
             check_variable(option, name, value)
     twice = sorted(set(environment) & set(secrets))
     if twice:
-        raise JobError(f"environment, secrets: {twice[0]} is in both: keep it in secrets only")
+        raise JobError(f"environment, secrets: {twice[0]} is in both. Keep it in secrets only")
     readable = json.dumps([argv, environment, inputs], ensure_ascii=False)
     for name, value in secrets.items():
         if len(str(value)) >= SHORTEST_TELLING_SECRET and json.dumps(str(value))[1:-1] in readable:
             raise JobError(
                 f"secrets: the value of {name} is also part of argv, environment or inputs, "
-                f"which anyone on the machine can read: let the program take it from ${name}"
+                f"which anyone on the machine can read. Let the program take it from ${name}"
             )
 
 
@@ -179,9 +179,9 @@ def check_variable(option: str, name: str, value: Any) -> None:
     if not VARIABLE.fullmatch(name):
         raise JobError(f"{option}: {name!r} cannot name an environment variable")
     if isinstance(value, (bool, dict, list)) or value is None:
-        raise JobError(f'{option}: {name} is not a string: quote the value, as in {name}: "1"')
+        raise JobError(f'{option}: {name} is not a string. Quote the value, as in {name}: "1"')
     if option == "secrets" and str(value) == "":
-        raise JobError(f"secrets: {name} is empty: set it, or leave it out")
+        raise JobError(f"secrets: {name} is empty. Set it, or leave it out")
     if "\0" in str(value):
         raise JobError(f"{option}: {name} holds a NUL character, which no environment variable can")
 
@@ -232,13 +232,13 @@ def read(path: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise JobError(f"{path}: may not be read by this user: set become: true") from error
+        raise JobError(f"{path}: may not be read by this user. Set become: true") from error
     except ValueError as error:
         raise JobError(
-            f"{path}: is not the record of a job ({error}): move it away to run the job anew"
+            f"{path}: is not the record of a job ({error}). Move it away to run the job anew"
         ) from error
     if not isinstance(record, dict) or "status" not in record:
-        raise JobError(f"{path}: is not the record of a job: move it away to run the job anew")
+        raise JobError(f"{path}: is not the record of a job. Move it away to run the job anew")
     return record
 
 

@@ -24,7 +24,7 @@ NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or fals
 def columns_problem(columns: list[str], there: list[str] | None) -> str | None:
     """What is wrong with these columns for training; there: those of the data set, None where not known."""
     if columns == ["completion", "prompt"]:
-        return f"{shown(columns)} puts answers first: set train_data_columns to [prompt, completion]"
+        return f"{shown(columns)} puts answers first. Set train_data_columns to [prompt, completion]"
     if any(sorted(columns) == sorted(form) for form in FORMS):
         return None
     had = next((form for form in FORMS if set(form) <= set(there or [])), None)

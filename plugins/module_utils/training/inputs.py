@@ -81,7 +81,7 @@ def settings(params: dict[str, Any]) -> Settings:
             found = math.nan
         # Of a part of a sequence for each device MaxText makes a whole one, or cannot share the batch.
         if not 0 < found < math.inf or found != int(found):
-            raise HubError(f"{name}: {value!r} is not a whole number above 0: set one")
+            raise HubError(f"{name}: {value!r} is not a whole number above 0. Set one")
         return found
 
     def flag(name: str, default: bool) -> bool:
@@ -154,9 +154,9 @@ def check_learning_rate(value: str) -> None:
     try:
         rate = float(value)
     except ValueError as error:
-        raise HubError(f"learning_rate: {value!r} is not a number: set one such as 2.e-5") from error
+        raise HubError(f"learning_rate: {value!r} is not a number. Set one such as 2.e-5") from error
     if not 0 < rate < math.inf:
-        raise HubError(f"learning_rate: {value!r} is not above 0, so nothing is learned: set 2.e-5, say")
+        raise HubError(f"learning_rate: {value!r} is not above 0, so nothing is learned. Set 2.e-5, say")
 
 
 def check_type(given: Settings, accelerator_type: str) -> list[str]:
@@ -249,7 +249,7 @@ def check_length(rows: list[dict[str, Any]], columns: list[str], length: int) ->
         enough = -(-max(whole) // 128) * 128
         raise HubError(
             f"max_target_length: {length} tokens end before the first answer in each of the {len(rows)} rows "
-            f"that were read, so nothing is learned: set it to about {enough} or more"
+            f"that were read, so nothing is learned. Set it to about {enough} or more"
         )
     if not cut:
         return []
@@ -275,12 +275,12 @@ def about(text: str) -> int:
 def check_serving(model: str, accelerator_types: list[str], size: int) -> None:
     """Raises HubError where vLLM cannot serve the model, in bfloat16, with this tensor_parallel_size."""
     if size < 1:
-        raise HubError(f"tensor_parallel_size: {size} is not above 0: set the number of chips to serve on")
+        raise HubError(f"tensor_parallel_size: {size} is not above 0. Set the number of chips to serve on")
     shape = MODELS.get(model)
     if shape and shape.heads % size:
         raise HubError(
-            f"tensor_parallel_size: {size} does not divide the {shape.heads} attention heads of {model}: "
-            "set a power of 2"
+            f"tensor_parallel_size: {size} does not divide the {shape.heads} attention heads of {model}. "
+            "Set a power of 2"
         )
     for accelerator_type in accelerator_types:
         check_serving_on(model, accelerator_type, size)
@@ -297,8 +297,8 @@ def check_serving_on(model: str, accelerator_type: str, size: int) -> None:
         )
     if size > chips:
         raise HubError(
-            f"tensor_parallel_size: {size} is more than the {chips} chips of a {accelerator_type}: "
-            f"set {chips} or less"
+            f"tensor_parallel_size: {size} is more than the {chips} chips of a {accelerator_type}. "
+            f"Set {chips} or less"
         )
     shape = MODELS.get(model)
     if shape is None or kind.memory is None:

@@ -136,7 +136,7 @@ class Descent(Ladder):
             )
         elif missing:
             self.left.append(
-                f"The disk {name} was not found, and Google could not ask {', '.join(missing)}: run again."
+                f"The disk {name} was not found, and Google could not ask {', '.join(missing)}. Run again."
             )
         elif not found:
             self.left.append(
@@ -159,7 +159,7 @@ class Descent(Ladder):
             if zone in self.survey.unasked:
                 self.left.append(
                     f"Whether there is a TPU VM {self.name} in {zone} is not known: "
-                    f"{self.survey.unasked[zone]['msg'].rstrip('.')}. If there is, it costs money: run again."
+                    f"{self.survey.unasked[zone]['msg'].rstrip('.')}. If there is, it costs money. Run again."
                 )
 
     def _told_down(self, found: Elsewhere, disk: str) -> str:

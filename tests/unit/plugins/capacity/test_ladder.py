@@ -631,7 +631,7 @@ def test_what_may_run_beside_a_node_that_is_stopped_is_left() -> None:
     result = descent(cloud, candidate(A), candidate(B)).stop()
     assert result["told"] == f"Stopped: TPU VM n in {A}."
     assert result["left"] == [
-        f"Whether there is a TPU VM n in {B} is not known: no answer. If there is, it costs money: run again."
+        f"Whether there is a TPU VM n in {B} is not known: no answer. If there is, it costs money. Run again."
     ]
     cloud = FakeCloud()
     cloud.add_node(A, "STOPPED")
@@ -710,7 +710,7 @@ def test_down_deletes_in_the_zones_that_answer_and_names_the_others(kind: str) -
     assert (result["changed"], list(cloud.nodes)) == (True, [A])
     assert result["told"] == f"Deleted: TPU VM n in {B}."
     assert result["left"] == [
-        f"Whether there is a TPU VM n in {A} is not known: no answer. If there is, it costs money: run again."
+        f"Whether there is a TPU VM n in {A} is not known: no answer. If there is, it costs money. Run again."
     ]
 
 
@@ -865,4 +865,4 @@ def test_a_disk_where_google_does_not_look_is_left() -> None:
     cloud = FakeCloud(lost=[B])
     cloud.add_disk(B)
     (left,) = descent(cloud, candidate(A), candidate(B)).descend("d")["left"]
-    assert f"Google could not ask {B}: run again" in left
+    assert f"Google could not ask {B}. Run again" in left

@@ -227,7 +227,7 @@ def test_a_disk_in_use_stays_mounted(
     umount.write_text("#!/bin/sh\necho 'umount: target is busy.' >&2; exit 32\n")
     result = run(capsys, device=str(disk))
     assert result["failed"]
-    assert "(umount: target is busy): end what uses it" in result["msg"]
+    assert "(umount: target is busy). End what uses it" in result["msg"]
     assert not refused_online.exists()
     assert extent(disk) == 64 * MIB
 

@@ -62,8 +62,8 @@ def test_a_cancelled_operation_says_what_to_do() -> None:
     error = errors.from_status({"code": 1, "message": "The creation of n was cancelled."})
     assert (error.kind, error.reason) == ("api", "CANCELLED")
     assert str(error) == (
-        "The creation of n was cancelled. Somebody deleted it meanwhile, or cancelled the operation: "
-        "run again if it is still wanted."
+        "The creation of n was cancelled. Somebody deleted it meanwhile, or cancelled the operation. "
+        "Run again if it is still wanted."
     )
 
 

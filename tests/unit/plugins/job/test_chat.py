@@ -170,7 +170,7 @@ def test_nobody_listens(run_module: RunModule) -> None:
     result = run_module("chat", url=f"http://127.0.0.1:{port}/v1", prompt="Hi")
     assert "cannot be reached" in result["msg"]
     assert (
-        "is the server running? If it is vLLM of the role vllm_serve, ansible-playbook site.yml --tags"
+        "Is the server running? If it is vLLM of the role vllm_serve, ansible-playbook site.yml --tags"
         in result["msg"]
     )
 

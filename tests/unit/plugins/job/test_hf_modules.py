@@ -380,7 +380,7 @@ def test_an_upload_needs_a_folder_and_a_repository(
     would = run_module("hf_upload", check=True, folder=str(folder), **options)
     nothing = run_module("hf_upload", check=True, folder="/no/such/folder", **options)
     assert no_folder["msg"] == "folder: /no/such/folder is not a directory on the target"
-    assert "create it first" in no_repository["msg"]
+    assert "Create it first" in no_repository["msg"]
     assert (would["changed"], len(would["upload"])) == (True, 3)
     assert nothing["changed"]
     assert fake_systemd.started == []
@@ -437,7 +437,7 @@ def test_everything_a_run_needs_is_there(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"token": None, "write_to": "local/x"}, "token: is not set: give one, or export HF_TOKEN"),
+        ({"token": None, "write_to": "local/x"}, "token: is not set. Give one, or export HF_TOKEN"),
         ({"token": "hf_wrong"}, "token: {url} refused it"),
         ({"token": "hf_half\n"}, "token: has a blank, a line feed or a character that is not ASCII"),
         ({"token": "hf_h\u00e1lf"}, "token: has a blank, a line feed or a character that is not ASCII"),
@@ -447,7 +447,7 @@ def test_everything_a_run_needs_is_there(
         ({"datasets": [{"repo_id": "data/a/b"}]}, "datasets: 'data/a/b' is not the name of a repository"),
         (
             {"datasets": [{"repo_id": "{dataset}", "revision": "v9"}]},
-            "datasets.revision: {dataset} at {url} has no branch, tag or commit 'v9': set one",
+            "datasets.revision: {dataset} at {url} has no branch, tag or commit 'v9'. Set one",
         ),
         (
             {"datasets": [{"repo_id": "{dataset}", "split": "trian"}]},
@@ -458,7 +458,7 @@ def test_everything_a_run_needs_is_there(
             "datasets.columns: {dataset} has no column 'messagez': it has id, messages",
         ),
         ({"write_to": "other/x"}, "write_to: the token of local may not write other/x"),
-        ({"write_to": "x"}, "write_to: 'x' is no repository: give <user or organization>/<name>"),
+        ({"write_to": "x"}, "write_to: 'x' is no repository. Give <user or organization>/<name>"),
         ({"write_to": "local/my run"}, "write_to: 'local/my run' is not the name of a repository: "),
         ({"write_to": "local/--bad"}, "write_to: 'local/--bad' is not the name of a repository: "),
         ({"write_to": "local/a..b"}, "write_to: 'local/a..b' is not the name of a repository: "),
@@ -494,7 +494,7 @@ def test_a_gated_repository_is_told_from_one_that_is_open(
     hub.faults.clear()
     assert refused["failed"]
     assert refused["msg"] == (
-        f"{option}: {dataset} is gated: ask for access at {hub.url}/{kind}{dataset}, and give a token of the "
+        f"{option}: {dataset} is gated. Ask for access at {hub.url}/{kind}{dataset}, and give a token of the "
         "account that has it"
     )
     assert not run_module("hf_repo_info", **asked)["failed"]

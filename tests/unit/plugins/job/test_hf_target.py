@@ -176,7 +176,7 @@ def test_our_own_file_that_somebody_changed_is_foreign(target: Target) -> None:
     target.create()
     target.upload()
     target.put({"config.json": '{"by": "hand"}'})
-    with pytest.raises(program.HubError, match=f"{OTHERS}config.json: "):
+    with pytest.raises(program.HubError, match=f"{OTHERS}config.json. Name"):
         target.upload()
     assert target.files()["config.json"] == '{"by": "hand"}'
 
@@ -230,7 +230,7 @@ MANIFESTS = {
 def test_a_manifest_is_what_others_can_write(target: Target, manifest: str) -> None:
     target.create()
     target.put({program.MANIFEST: manifest, "config.json": "[]"})
-    with pytest.raises(program.HubError, match=f"{OTHERS}config.json: "):
+    with pytest.raises(program.HubError, match=f"{OTHERS}config.json. Name"):
         target.upload()
 
 
@@ -239,7 +239,7 @@ def test_a_manifest_too_large_is_none(target: Target, monkeypatch: pytest.Monkey
     target.upload()
     monkeypatch.setattr(program, "LARGEST_MANIFEST", 10)
     target.write({"other.json": "{}"})
-    with pytest.raises(program.HubError, match=f"{OTHERS}config.json, model.safetensors: "):
+    with pytest.raises(program.HubError, match=f"{OTHERS}config.json, model.safetensors. Name"):
         target.upload()
 
 
@@ -285,7 +285,7 @@ def test_foreign_content_is_found_before_anything_is_made(
     if result["failed"]:
         assert result["msg"] == (
             f"write_to: {target.name} {OTHERS}model-0.safetensors, model-1.safetensors, model-2.safetensors "
-            "and 2 more: name another repository (hf_repo), delete these files, or let everything in it be "
+            "and 2 more. Name another repository (hf_repo), delete these files, or let everything in it be "
             "replaced (hf_replace=true)"
         )
 

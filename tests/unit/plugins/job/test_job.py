@@ -218,7 +218,7 @@ def test_units_that_exclude_the_job_are_named(
     refused = run_module("job", **job)
     fake_systemd.active.clear()
     assert refused["msg"].startswith(
-        "job sft cannot run beside vllm.service: wait until that has ended, or stop"
+        "job sft cannot run beside vllm.service. Wait until that has ended, or stop"
     )
     assert run_module("job", **job)["action"] == "run"
 
@@ -409,7 +409,7 @@ def test_other_inputs_while_it_runs_are_refused(
     result = run_module("job", **{**job, "inputs": {"steps": 120}})
     assert result["failed"]
     assert "job sft is running and inputs.steps changed" in result["msg"]
-    assert "wait until it has ended" in result["msg"]
+    assert "Wait until it has ended" in result["msg"]
     assert f"systemctl stop {UNIT}" in result["msg"]
 
 
@@ -471,7 +471,7 @@ def test_a_machine_that_shuts_down_starts_nothing(
         ({"records_dir": "/no such"}, "records_dir: '/no such' is not an absolute path"),
         ({"argv": None}, "argv"),
         ({"progress": {"format": "pattern"}}, "pattern"),
-        ({"records_dir": "/no/such/disk/.tpuops/jobs"}, "there is no /no/such/disk: mount the data disk"),
+        ({"records_dir": "/no/such/disk/.tpuops/jobs"}, "there is no /no/such/disk. Mount the data disk"),
     ],
 )
 def test_bad_options(

@@ -310,7 +310,7 @@ def test_a_cut_that_does_not_end_is_told_with_what_to_do(clock: list[float], sho
     cuts = [AnsibleConnectionFailure("No route to host") for _ in range(100)]
     action = Action({"reconnect_timeout": 60}, [started(), *cuts])
     with pytest.raises(
-        AnsibleConnectionFailure, match=r"could not be reached for 60 s.*run the same command again"
+        AnsibleConnectionFailure, match=r"could not be reached for 60 s.*Run the same command again"
     ):
         action.run(task_vars={})
     assert 60 <= clock[0] <= 70

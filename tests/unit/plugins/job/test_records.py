@@ -104,13 +104,13 @@ def test_two_jobs_share_nothing(first: str, second: str) -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "a\n", "\x1b[31m", "a\0"])
 def test_names_that_cannot_be_shown_are_refused(name: str) -> None:
-    with pytest.raises(JobError, match=r"^name: .* cannot name a job: use characters that can be printed"):
+    with pytest.raises(JobError, match=r"^name: .* cannot name a job. Use characters that can be printed"):
         records.check_paths(Paths(name, "/disk/jobs"))
 
 
 @pytest.mark.parametrize("directory", ["jobs", "/a b", "/a%n", "/a:b", "/a\n", '/a"', "/a\\b", "/$x"])
 def test_a_directory_that_a_unit_cannot_hold_is_refused(directory: str) -> None:
-    with pytest.raises(JobError, match=r"^records_dir: .* name another directory"):
+    with pytest.raises(JobError, match=r"^records_dir: .* Name another directory"):
         records.check_paths(Paths("sft", directory))
 
 
@@ -168,7 +168,7 @@ def test_decision(previous: dict[str, Any] | None, wanted: dict[str, Any], actio
     [
         ({"argv": []}, "argv: is empty"),
         ({"environment": {"A B": "1"}}, "environment: 'A B' cannot name"),
-        ({"environment": {"A": True}}, 'environment: A is not a string: quote the value, as in A: "1"'),
+        ({"environment": {"A": True}}, 'environment: A is not a string. Quote the value, as in A: "1"'),
         ({"environment": {"A": None}}, "environment: A is not a string"),
         ({"secrets": {"tpuops.spec": "x"}}, "secrets: 'tpuops.spec' cannot name"),
         ({"secrets": {"TOKEN": ""}}, "secrets: TOKEN is empty"),
@@ -209,7 +209,7 @@ def test_a_record_is_read_back(tmp_path: Path) -> None:
 def test_something_else_in_place_of_a_record_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "sft.json"
     path.write_text(text)
-    with pytest.raises(JobError, match=r"sft\.json: is not the record of a job.*move it away"):
+    with pytest.raises(JobError, match=r"sft\.json: is not the record of a job.*Move it away"):
         records.read(str(path))
 
 

@@ -112,7 +112,7 @@ def test_columns_that_can_be_trained_on(columns: list[str]) -> None:
         (["instruction", "output"], ["instruction", "output"], "Convert the data set"),
         (["messages", "id"], ["messages", "id"], "Set train_data_columns to [messages]"),
         ([], None, "[] is not what"),
-        (["completion", "prompt"], None, "set train_data_columns to [prompt, completion]"),
+        (["completion", "prompt"], None, "Set train_data_columns to [prompt, completion]"),
     ],
 )
 def test_columns_that_can_not(columns: list[str], there: list[str] | None, said: str) -> None:

@@ -207,7 +207,7 @@ def test_rows_whose_answers_are_all_cut_off_are_refused() -> None:
         inputs.check_length(long_rows(500, 10, 3), ["question", "answer"], 128)
     assert str(error.value) == (
         "max_target_length: 128 tokens end before the first answer in each of the 3 rows that were read, "
-        "so nothing is learned: set it to about 768 or more"
+        "so nothing is learned. Set it to about 768 or more"
     )
 
 
