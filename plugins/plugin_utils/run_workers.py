@@ -13,6 +13,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gc
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import UNHEALTHY
 
 Json = dict[str, Any]
 
@@ -132,6 +133,12 @@ def not_running(name: str, state: str) -> str:
     if state in DEAD | GOING:
         return (
             f"tpu_vm_name: the TPU VM {name} is {state}. Create it again, with the same disk: "
+            f"{make(name)}. Then run the same command again."
+        )
+    if state in UNHEALTHY:
+        return (
+            f"tpu_vm_name: the TPU VM {name} is {state}. A repair failed. Delete it, which keeps the disk: "
+            f"{command('teardown', tpu_vm_name=name)}. Then create it again, with the same disk: "
             f"{make(name)}. Then run the same command again."
         )
     return (

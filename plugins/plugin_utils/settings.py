@@ -188,9 +188,15 @@ LIMITS: Mapping[str, Limit] = {
 EITHER: Sequence[tuple[str, str]] = [("sft_checkpoint_period", "sft_checkpoint_minutes")]
 
 
+#: Arguments that our playbooks give to our roles, and a role that only our roles play. A user's value would
+#: replace all of theirs.
+PASSED = frozenset({"sft_reached", "tpu_vm_report_hosts", "tpu_vm_report_phase"})
+PART = "locked_env"
+
+
 @dataclass(frozen=True)
 class Setting:
-    """A variable that a user may set. option: its argument spec; role: whose spec it is."""
+    """A variable of a role. option: its argument spec; role: whose spec it is."""
 
     name: str
     role: str
@@ -207,6 +213,11 @@ class Setting:
     @property
     def choices(self) -> Sequence[Any]:
         return list(self.option.get("choices", []))
+
+    @property
+    def passed(self) -> bool:
+        """Whether our playbooks and roles set it, and a user must not."""
+        return self.name in PASSED or self.role == PART
 
     @property
     def secret(self) -> bool:
@@ -275,10 +286,16 @@ def _misspelt(given: Given) -> str:
     name = given.name
     if name in RENAMED:
         return f"{name}: is now called {RENAMED[name]} ({given.source}). Set {RENAMED[name]} instead."
+    if name in known() and known()[name].passed:
+        return (
+            f"{name}: is not a setting ({given.source}). The playbooks give it a value themselves. "
+            "Remove yours."
+        )
     if name in known() or name.startswith("ansible_"):
         return ""
     meant = MEANT.get(name, "") if given.command_line else ""
-    meant = meant or nearest(name, [*known(), *RENAMED])
+    names = [each.name for each in known().values() if not each.passed]
+    meant = meant or nearest(name, [*names, *RENAMED])
     meant = RENAMED.get(meant, meant)
     ours = any(name.startswith(f"{role}_") for role in roles())
     if name in internal() or not (meant or ours):
