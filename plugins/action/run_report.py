@@ -31,6 +31,7 @@ Result = dict[str, Any]
 OPTIONS = {
     "phase": {"type": "str", "choices": ["start", "end", "status"], "default": "status"},
     "name": {"type": "str", "required": True},
+    "run": {"type": "str", "default": ""},
     "candidates": {
         "type": "list",
         "elements": "dict",
@@ -97,6 +98,8 @@ class ActionModule(ModuleAction):
                 project=str(options["project"]),
                 account=account(options),
                 name=options["name"],
+                run=options["run"],
+                zones=[each["zone"] for each in options["candidates"]],
                 resources=[each for each in everything if each.owner == marked.get("owner", "")],
                 details=self.details(options["hosts"]),
                 now=datetime.now(UTC),

@@ -36,6 +36,10 @@ options:
     description: Name of the node of the run.
     type: str
     required: true
+  run:
+    description: Name of the run. The commands for a model of another run name that run.
+    type: str
+    default: ""
   candidates:
     description: Where the node may come from, as O(tpuops.maxtext.tpu_capacity#module:candidates).
     type: list
