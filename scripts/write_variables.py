@@ -29,7 +29,9 @@ def written(text: str) -> str:
     from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
 
     def table(match: re.Match[str]) -> str:
-        rows = [row(each, settings.range_of) for each in settings.of_role(match[2], match[3])]
+        # What our playbooks pass to a role is no user's to set.
+        found = [each for each in settings.of_role(match[2], match[3]) if not each.passed]
+        rows = [row(each, settings.range_of) for each in found]
         return f"{match[1]}{HEAD}{''.join(rows)}{match[4]}"
 
     return TABLE.sub(table, text)

@@ -94,7 +94,7 @@ _RULES: Mapping[str, tuple[re.Pattern[str], str]] = {
     ),
     "zone": (
         re.compile(r"[a-z]+(?:-[a-z]+)*-[a-z]+[0-9]+-[a-z0-9]+"),
-        "Give a zone such as us-west1-c (gcloud compute tpus locations list).",
+        "Give a zone such as us-west1-c (gcloud compute tpus locations list --project=PROJECT).",
     ),
     "name": (
         re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"),

@@ -37,6 +37,10 @@ options:
     description: Name of the node of the run.
     type: str
     required: true
+  run:
+    description: Name of the run. The commands for a model of another run name that run.
+    type: str
+    default: ""
   hosts:
     description: Workers whose runs were read.
     type: list

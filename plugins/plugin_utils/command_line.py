@@ -13,18 +13,20 @@ import json
 import os
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ansible import context
 from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.splitter import parse_kv
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
 
 COLLECTION = "tpuops.maxtext"
 #: Where this collection is: what a link leads to, in a clone.
 ROOT = Path(__file__).resolve().parents[2]
-#: Extra variables that say where something is, whose, and of which run. No other is repeated: it may be a
-#: secret.
+#: Extra variables that say where something is, whose, and of which run.
 PLACE = (
     "project",
     "zone",
@@ -37,15 +39,43 @@ PLACE = (
     "run_name",
     "serve_port",
 )
-#: And for site.yml, what the run is made of: without them the command would begin another one.
-RUN = ("hf_model", "dataset")
+#: What is meant for one command. In another one it would delete, stop or serve what its message does not say.
+ONCE = frozenset(
+    {
+        "tpu_vm_force",
+        "tpu_vm_delete_disk",
+        "tpu_vm_ephemeral",
+        "leftovers_delete",
+        "vllm_serve_state",
+        "vllm_serve_model",
+    }
+)
+#: Roles whose settings make a run and its node, with the entry point that has them.
+RUN = (
+    ("common", "run"),
+    ("tpu_vm", "main"),
+    ("data_disk", None),
+    ("maxtext_env", None),
+    ("convert", None),
+    ("sft", None),
+    ("export", None),
+    ("vllm_serve", None),
+    ("evaluate", None),
+)
+#: What may hold a secret, beside what is declared as one and beside variables of environments.
+SECRET = frozenset({"vllm_serve_arguments"})
 # Ansible splits, unquotes and expands other values of NAME=VALUE.
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]+")
 COMMAND = re.compile(r"ansible-playbook\s+(?:playbooks/)?([a-z_]+)\.yml\b")
+#: The options that follow a playbook in a message, the values as shlex.quote writes them.
+OPTIONS = re.compile(r"""(?:\s+(?:-e|--tags|--skip-tags)\s+(?:'[^']*'(?:"'"'[^']*')*|[^\s']+))*""")
 
 
 def as_started(text: str) -> str:
     """A message in which each command has the inventory and the place of the running command, and its run.
+
+    A command for stages has what makes the run and its node: without these it would begin another one. No
+    secret is repeated. A file of variables is, by its name.
 
     What the message itself says after a command's playbook is not said twice.
     """
@@ -59,10 +89,45 @@ def as_started(text: str) -> str:
 def playbook_command(name: str, rest: str = "") -> str:
     """The command that plays one of our playbooks. rest: what follows in the message."""
     variables = load_extra_vars(DataLoader())
-    wanted = PLACE + (RUN if name == "site" else ())
-    given = [each for each in wanted if each in variables and f"-e {each}=" not in rest]
-    place = [extra_variable(each, variables[each]) for each in given]
+    options = OPTIONS.match(rest)
+    own = options[0] if options else ""
+    files, typed = given()
+    # What a file has beside the place is not known to be right for another command.
+    if ONCE & variables.keys() - typed:
+        files, typed = [], typed | variables.keys()
+    wanted = PLACE if name != "site" else (*PLACE, *of_run())
+    again = [each for each in wanted if each in typed and not re.search(rf"-e (?:'{{\"|){each}\b", own)]
+    place = [f"-e {shlex.quote('@' + shortest(file))}" for file in files]
+    place += [extra_variable(each, variables[each]) for each in again]
     return " ".join(["ansible-playbook", *sources(), shlex.quote(playbook(name)), *place])
+
+
+def given() -> tuple[list[str], set[str]]:
+    """The files of extra variables of the running command, and the variables that it has beside them."""
+    files, typed = [], set[str]()
+    for option in map(str, context.CLIARGS.get("extra_vars") or ()):
+        if option.startswith("@"):
+            files.append(option[1:])
+        elif option.startswith(("{", "[")):
+            typed |= dict(DataLoader().load(option)).keys()
+        elif option:
+            typed |= parse_kv(option).keys()
+    return files, typed
+
+
+@cache
+def of_run() -> tuple[str, ...]:
+    """The settings without which a command for stages would begin another run, or make another node."""
+    every = [each for role, entry in RUN for each in settings.of_role(role, entry)]
+    left_out = {*PLACE, *ONCE, *SECRET}
+    return tuple(
+        dict.fromkeys(
+            each.name
+            for each in every
+            # An environment or an authorisation is a dict, and may hold a secret.
+            if not (each.secret or each.passed or each.type == "dict" or each.name in left_out)
+        )
+    )
 
 
 def command(name: str, *arguments: str, **variables: str) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.found import is_ours
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import OFF, UNHEALTHY
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import OFF, UNHEALTHY, condition
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_end import unknown
 
 #: No job runs on a node in these states, or it is lost with its machine.
 IDLE = DEAD | OFF | UNHEALTHY | {"CREATING", "STARTING"}
@@ -52,13 +53,8 @@ def said(seen: Mapping[str, Any], labels: Mapping[str, str]) -> Google:
     """What the module tpu_vm_info returned, of the nodes that have our labels."""
     if "nodes" not in seen:
         return Google(unknown=str(seen.get("msg", "it was not asked")))
-    ours = [node for node in seen["nodes"] if is_ours(node, labels)]
-    states = [
-        str(node["health"] if node["state"] == "READY" and node.get("health") in UNHEALTHY else node["state"])
-        for node in ours
-    ]
-    zones = ", ".join(seen.get("unreachable_zones", []))
-    return Google(states, f"it could not ask {zones}" if zones else "")
+    states = [condition(node) for node in seen["nodes"] if is_ours(node, labels)]
+    return Google(states, unknown(seen) if seen.get("unreachable_zones") else "")
 
 
 def decide(

@@ -35,7 +35,7 @@ def why(failure: Mapping[str, Any], seen: Mapping[str, Any] | None, node: str, e
     items = [each for each in failure.get("results", []) if each.get("failed")]
     cause = items[0] if items else failure
     message = str(cause.get("msg", "A task failed; its error stands above."))
-    state = None if seen is None else state_of(seen)
+    state = None if seen is None else condition_of(seen)
     more = []
     if silent(cause, message) and (state is None or state in THERE):
         more.append(SILENT)
@@ -96,6 +96,11 @@ def state_of(seen: Mapping[str, Any]) -> str:
     if seen.get("nodes"):
         return str(seen["nodes"][0]["state"])
     return LOST if "nodes" in seen and not seen.get("unreachable_zones") else UNKNOWN
+
+
+def condition_of(seen: Mapping[str, Any]) -> str:
+    """The same, but the node's health where it is READY and unhealthy: it does not come back by itself."""
+    return condition(seen["nodes"][0]) if seen.get("nodes") else state_of(seen)
 
 
 def unknown(seen: Mapping[str, Any]) -> str:

@@ -48,11 +48,14 @@ class Details:
 
 @dataclass(frozen=True)
 class View:
-    """Everything that is told. name: the node of the running command; hub: the address of the Hub."""
+    """Everything that is told. name, run, zones: of the running command: its node, its run, and where its
+    candidates are; hub: the address of the Hub."""
 
     project: str
     account: str
     name: str
+    run: str
+    zones: Sequence[str]
     resources: Sequence[Leftover]
     details: Mapping[tuple[str, str], Details]
     now: datetime
@@ -181,11 +184,13 @@ def query_lines(server: Json | None, details: Details, view: View) -> list[str]:
         return [f"  Served:   nothing. To serve the model: {command('site', '--tags', 'vllm_serve')}"]
     ready = "" if server["healthy"] else ", not ready yet"
     run = f", of run {shown(server['run'])}" if server["run"] else ""
+    # A chat serves the model of its own run, in place of the one that is served.
+    own = {"run_name": shown(server["run"])} if server["run"] not in ("", None, view.run) else {}
     lines = [
         f"  Served:   {shown(server['model'])}{run}, on port {server['port']} of the node alone{ready}",
-        f"    Chat:   {command('chat')}",
-        f"    Ask:    {command('chat', prompt='Hello')}",
-        f"    Client: {command('connect')}",
+        f"    Chat:   {command('chat', **own)}",
+        f"    Ask:    {command('chat', **own, prompt='Hello')}",
+        f"    Client: {command('connect', **own)}",
     ]
     if details.ssh:
         prints_key = key(details.ssh, str(server.get("key_file") or KEY_FILE))
@@ -244,9 +249,15 @@ def stopping(view: View) -> list[str]:
     lines = []
     for each in view.resources:
         own = {} if each.name == view.name else {"tpu_vm_name": shown(each.name)}
-        if each.kind == NODE and each.state == "READY" and starts_again(each):
+        here = each.zone in view.zones
+        if each.kind == NODE and here and each.state == "READY" and starts_again(each):
             lines.append(f"  stop {shown(each.name)}, keep it: {command('stop_node', **own)}")
-        if each.kind == NODE:
+        if each.kind == NODE and not here:  # teardown looks at the zones of the candidates alone
+            lines.append(
+                f"  delete {shown(each.name)}, keep its data disk: "
+                f"{command('leftovers', leftovers_delete=shown(each.path))}"
+            )
+        elif each.kind == NODE:
             lines.append(f"  delete {shown(each.name)}, keep its data disk: {command('teardown', **own)}")
         elif each.kind == DISK:
             lines.append(

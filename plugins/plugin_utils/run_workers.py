@@ -14,6 +14,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import J
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.found import is_ours, remedy, whose
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import UNHEALTHY
 
 #: The variable in which each source of the inventory plugin says what it lists: {file, project, zones,
 #: nodes, unshared}. unshared: the options by which it asks as somebody else, or elsewhere, than the modules.
@@ -131,6 +132,12 @@ def not_running(name: str, state: str) -> str:
     if state in DEAD | GOING:
         return (
             f"tpu_vm_name: the TPU VM {name} is {state}. Create it again, with the same disk: "
+            f"{make(name)}. Then run the same command again."
+        )
+    if state in UNHEALTHY:
+        return (
+            f"tpu_vm_name: the TPU VM {name} is {state}. A repair failed. Delete it, which keeps the disk: "
+            f"{command('teardown', tpu_vm_name=name)}. Then create it again, with the same disk: "
             f"{make(name)}. Then run the same command again."
         )
     return (

@@ -48,11 +48,17 @@ def _misspelt(given: Given) -> str:
     name = given.name
     if name in RENAMED:
         return f"{name}: is now called {RENAMED[name]} ({given.source}). Set {RENAMED[name]} instead."
+    if name in known() and known()[name].passed:
+        return (
+            f"{name}: is not a setting ({given.source}). The playbooks give it a value themselves. "
+            "Remove yours."
+        )
     # A name with an underscore is a variable of the roles that is no setting: a test may replace it.
     if name in known() or name.startswith(("ansible_", "_")):
         return ""
     meant = MEANT.get(name, "") if given.command_line else ""
-    meant = meant or nearest(name, [*known(), *RENAMED])
+    names = [each.name for each in known().values() if not each.passed]
+    meant = meant or nearest(name, [*names, *RENAMED])
     meant = RENAMED.get(meant, meant)
     ours = any(name.startswith(f"{role}_") for role in roles())
     if not (meant or ours):

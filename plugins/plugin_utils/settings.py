@@ -177,9 +177,15 @@ LIMITS: Mapping[str, Limit] = {
 }
 
 
+#: Arguments that our playbooks give to our roles, and a role that only our roles play. A user's value would
+#: replace all of theirs.
+PASSED = frozenset({"sft_reached", "tpu_vm_report_hosts", "tpu_vm_report_phase"})
+PART = "locked_env"
+
+
 @dataclass(frozen=True)
 class Setting:
-    """A variable that a user may set. option: its argument spec; role: whose spec it is."""
+    """A variable of a role. option: its argument spec; role: whose spec it is."""
 
     name: str
     role: str
@@ -196,6 +202,11 @@ class Setting:
     @property
     def choices(self) -> Sequence[Any]:
         return list(self.option.get("choices", []))
+
+    @property
+    def passed(self) -> bool:
+        """Whether our playbooks and roles set it, and a user must not."""
+        return self.name in PASSED or self.role == PART
 
     @property
     def secret(self) -> bool:

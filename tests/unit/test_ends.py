@@ -117,6 +117,43 @@ def test_stopping_a_job(tmp_path: Path) -> None:
     check(tmp_path, after("playbooks/stop.yml", "Stop the job"), STOPPED, job_name="j")
 
 
+BUSY = {
+    "_tpu_vm_jobs": {"jobs": [{"name": "sft", "status": "running"}]},
+    "tpu_node": "n",
+    "tpu_vm_force": False,
+}
+RUNNING: Ends = {
+    "nothing runs": ({**BUSY, "_tpu_vm_jobs": {"jobs": []}}, True, ""),
+    "one's own job runs": (
+        BUSY,
+        False,
+        "tpuops.maxtext.follow -e tpu_vm_name=n, or stop it with ansible-playbook -i INVENTORY "
+        "tpuops.maxtext.stop -e tpu_vm_name=n -e job_name=sft.",
+    ),
+    "a job runs on the node of another person, who was named": (
+        {**BUSY, "leftovers_owner": "bob"},
+        False,
+        "tpuops.maxtext.follow -e tpu_vm_name=n -e tpu_vm_owner=bob, or stop it with ansible-playbook -i "
+        "INVENTORY tpuops.maxtext.stop -e tpu_vm_name=n -e tpu_vm_owner=bob -e job_name=sft.",
+    ),
+}
+
+
+def test_a_job_that_runs_is_followed_and_stopped_on_its_own_node(tmp_path: Path) -> None:
+    """The playbooks of jobs take only a node of the owner that they are told."""
+    inventory = str(tmp_path / "hosts.json")
+    ends = {
+        case: (said, well, words.replace("INVENTORY", inventory))
+        for case, (said, well, words) in RUNNING.items()
+    }
+    task = next(
+        each
+        for each in tasks_of("roles/tpu_vm/tasks/running.yml")
+        if each["name"] == "Check that no job runs"
+    )
+    check(tmp_path, [task], ends)
+
+
 GONE = {"changed": True, "left": [], "told": "Deleted: n."}
 # The decision itself: tests/unit/plugins/capacity/test_ephemeral.py.
 EPHEMERAL: Ends = {

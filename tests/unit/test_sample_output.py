@@ -101,6 +101,8 @@ def printed() -> list[str]:
         project="my-project",
         account=account,
         name=NAME,
+        run=RUN,
+        zones=[ZONE],
         resources=leftovers.found([node], [], [disk], prices),
         details={(ZONE, NAME): Details(INFO)},
         now=NOW,

@@ -11,6 +11,7 @@ codes inside a zone operation. Everything ends in one of the types below, so tha
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,7 @@ class LocationError(GcpError):
     kind = "location"
     remedy = (
         "Give a zone that offers TPUs to this project, such as us-west1-c "
-        "(gcloud compute tpus locations list)."
+        "(gcloud compute tpus locations list --project=PROJECT)."
     )
 
 
@@ -140,7 +141,7 @@ class MissingLibrary(GcpError):
     def __init__(self, library: str) -> None:
         super().__init__(
             f"The Python library {library} is not installed for the interpreter that runs this module.",
-            remedy=f"Install it there: python -m pip install {library}",
+            remedy=f"Install it there: {sys.executable} -m pip install {library}",
         )
 
 

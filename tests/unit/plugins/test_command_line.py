@@ -47,21 +47,85 @@ def test_what_opens_the_inventory_is_named_again(given: Given) -> None:
     assert "--vault-id me@/key --vault-password-file '/pass word' --ask-vault-pass" in told
 
 
-def test_the_variables_that_say_where_are_named_again_and_no_secret(given: Given, tmp_path: Path) -> None:
-    secrets = tmp_path / "secrets.yml"
-    secrets.write_text("hf_token: hf_secret\nproject: other\n")
+def test_the_variables_that_say_where_are_named_again_and_no_secret(given: Given) -> None:
     told = given(
-        extra_vars=("steps=3", "hf_token=hf_secret", f"@{secrets}", '{"data_disk_mount_point": "/a b"}')
+        extra_vars=("steps=3 project=other", "hf_token=hf_secret", '{"data_disk_mount_point": "/a b"}')
     )
     place = """-e project=other -e '{"data_disk_mount_point": "/a b"}'"""
     assert told == f"ansible-playbook tpuops.maxtext.follow {place}"
 
 
+def test_a_file_of_variables_is_named_again(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have what is not printed, such as credentials. What else the command line has counts more or
+    less than the file, by its place: it is named behind it, with the value that counts."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "my vars.yml"
+    file.write_text("hf_token: hf_secret\nproject: other\nrun_name: a\n")
+    told = given(extra_vars=("zone=b", f"@{file}", "run_name=b"))
+    assert told == "ansible-playbook tpuops.maxtext.follow -e '@my vars.yml' -e zone=b -e run_name=b"
+    assert given(extra_vars=("run_name=b", f"@{file}")).endswith("-e '@my vars.yml' -e run_name=a")
+
+
+@pytest.mark.parametrize("name", ["tpu_vm_delete_disk", "tpu_vm_force"])
+def test_a_file_that_deletes_more_than_the_message_says_is_not_named(
+    given: Given, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "vars.yml").write_text(f"project: other\n{name}: 'true'\n")
+    told = given("ansible-playbook playbooks/teardown.yml", extra_vars=(f"@{tmp_path}/vars.yml",))
+    assert told == "ansible-playbook tpuops.maxtext.teardown -e project=other"
+
+
 def test_a_command_for_stages_is_for_the_same_run(given: Given) -> None:
     both = f"ansible-playbook site.yml --tags sft; {FOLLOW}"
     assert given(both, extra_vars=("run_name=try-2", "steps=3", "hf_model=o/base")) == (
-        "ansible-playbook tpuops.maxtext.site -e run_name=try-2 -e hf_model=o/base --tags sft; "
+        "ansible-playbook tpuops.maxtext.site -e run_name=try-2 -e hf_model=o/base -e steps=3 --tags sft; "
         "ansible-playbook tpuops.maxtext.follow -e run_name=try-2"
+    )
+
+
+def test_a_command_for_stages_makes_the_same_node_with_the_same_end_and_disk(given: Given) -> None:
+    """Without them it would make an on-demand node of another type with another disk, and without an end."""
+    node = ("tpu_vm_accelerator_type=v6e-4", "tpu_vm_spot=true", "tpu_vm_disk_name=d", "tpu_vm_max_hours=3")
+    told = given("ansible-playbook site.yml --tags tpu_vm", extra_vars=node)
+    for each in node:
+        assert f" -e {each} " in told
+
+
+def test_what_is_meant_for_one_command_is_in_no_other(given: Given) -> None:
+    once = (
+        "tpu_vm_force=true",
+        "tpu_vm_delete_disk=d",
+        "tpu_vm_ephemeral=true",
+        "vllm_serve_state=stopped",
+        "vllm_serve_model=base",
+        "job_name=j",
+        "prompt=p",
+    )
+    assert given("ansible-playbook site.yml --tags sft", extra_vars=once) == (
+        "ansible-playbook tpuops.maxtext.site --tags sft"
+    )
+
+
+def test_nothing_that_may_be_a_secret_is_named_again(given: Given) -> None:
+    told = given(
+        "ansible-playbook site.yml --tags sft",
+        extra_vars=(
+            '{"gcp_auth": {"access_token": "s3cret"}, "maxtext_environment": {"A": "s3cret"}}',
+            "hf_token=s3cret",
+            "vllm_serve_api_key=s3cret",
+            '{"vllm_serve_arguments": ["--api-key=s3cret"]}',
+        ),
+    )
+    assert told == "ansible-playbook tpuops.maxtext.site --tags sft"
+
+
+def test_what_another_command_or_the_sentence_says_is_no_argument_of_this_one(given: Given) -> None:
+    text = "Serve it: ansible-playbook site.yml --tags vllm_serve. Or ask that one: -e run_name=b"
+    assert given(text, extra_vars=("run_name=a",)) == (
+        "Serve it: ansible-playbook tpuops.maxtext.site -e run_name=a --tags vllm_serve. Or ask that one: "
+        "-e run_name=b"
     )
 
 

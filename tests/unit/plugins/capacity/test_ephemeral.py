@@ -29,7 +29,11 @@ def seen(*states: str, health: str = "", labels: Json = OURS) -> Json:
 
 
 UNKNOWN = {"msg": "Google did not answer: 503"}
-PARTLY = {"nodes": [], "unreachable_zones": ["us-west1-c"]}
+PARTLY = {
+    "nodes": [],
+    "unreachable_zones": ["us-west1-c"],
+    "zone_failures": {"us-west1-c": {"msg": "us-west1-c does not answer: 503."}},
+}
 MADE = {"changed": True, "there": False}
 REACHED = {"changed": False, "elapsed": 3}
 UNREACHED = {"failed": True, "msg": "timed out"}
@@ -81,7 +85,7 @@ CASES: dict[str, tuple[list[Json], Json, Json, list[Json], str]] = {
         PARTLY,
         {},
         [],
-        f"{REFUSED} Google did not say whether the node is there: it could not ask us-west1-c.",
+        f"{REFUSED} Google did not say whether the node is there: us-west1-c does not answer: 503.",
     ),
     "unreachable, unhealthy": ([SILENT], seen("READY", health="TIMEOUT"), {}, [], ""),
     "lost: preempted": ([SILENT], seen("PREEMPTED"), {}, [], ""),

@@ -29,6 +29,11 @@ def seen(state: str = "") -> Json:
     return {"nodes": nodes, "unreachable_zones": [], "zone_failures": {}}
 
 
+UNHEALTHY = {
+    "nodes": [{"name": "n", "state": "READY", "health": "TIMEOUT"}],
+    "unreachable_zones": [],
+    "zone_failures": {},
+}
 PARTLY = {"nodes": [], "unreachable_zones": ["a"], "zone_failures": {"a": {"msg": "a does not answer."}}}
 
 #: case -> the task's failure, what Google said (None: nobody asked), what is told.
@@ -66,6 +71,13 @@ CASES: dict[str, tuple[Json, Json | None, str]] = {
         FULL,
         seen("UNKNOWN"),
         "the disk is full. The TPU VM n is UNKNOWN. Delete it with ansible-playbook "
+        "tpuops.maxtext.teardown, which keeps the disk, and run the same command again: it creates the TPU "
+        "VM again, with the same disk, and goes on from what is there.",
+    ),
+    "the node is unhealthy, and its machine did not answer": (
+        SUDO,
+        UNHEALTHY,
+        f"{SUDO['msg'].rstrip('.: ')}. The TPU VM n is TIMEOUT. Delete it with ansible-playbook "
         "tpuops.maxtext.teardown, which keeps the disk, and run the same command again: it creates the TPU "
         "VM again, with the same disk, and goes on from what is there.",
     ),

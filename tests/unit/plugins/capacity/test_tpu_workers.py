@@ -137,6 +137,12 @@ def test_no_node_is_told() -> None:
             "--tags tpu_vm,data_disk -e tpu_vm_name=n-1.",
         ),
         ("DELETING", "Create it again"),
+        (
+            "UNKNOWN",
+            "A repair failed. Delete it, which keeps the disk: ansible-playbook tpuops.maxtext.teardown -e "
+            "tpu_vm_name=n-1. Then create it again, with the same disk: ansible-playbook tpuops.maxtext.site "
+            "--tags tpu_vm,data_disk -e tpu_vm_name=n-1. Then run the same command again.",
+        ),
         ("REPAIRING", "Run the same command again in some minutes."),
     ],
 )

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -261,10 +262,8 @@ def test_settings_do_not_print_their_secrets() -> None:
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "requests", None)
-    with pytest.raises(GcpError, match="python -m pip install requests"):
+    with pytest.raises(GcpError, match=f"{sys.executable} -m pip install requests"):
         Client(AuthSettings(kind="accesstoken", access_token="t"))
 
 

@@ -74,12 +74,20 @@ def disk(name: str = "data") -> Json:
     }
 
 
-def told(nodes: list[Json], disks: list[Json] = [], queued: list[Json] = [], **details: Any) -> str:  # noqa: B006
+def told(
+    nodes: list[Json],
+    disks: list[Json] = [],  # noqa: B006
+    queued: list[Json] = [],  # noqa: B006
+    zones: tuple[str, ...] = ("us-west1-c",),
+    **details: Any,
+) -> str:
     known = {("us-west1-c", name.replace("_", "-")): value for name, value in details.items()}
     view = View(
         project="p",
         account="me@example.com",
         name="tpu-1",
+        run="qwen3-4b-sft",
+        zones=zones,
         resources=leftovers.found(nodes, queued, disks, PRICES),
         details=known,
         now=NOW,
@@ -159,6 +167,25 @@ def test_another_node_of_ours_has_commands_of_its_own() -> None:
     text = told([node(), node("tpu-2")], tpu_1=Details(INFO, SSH))
     assert "  Runs:     ansible-playbook playbooks/status.yml -e tpu_vm_name=tpu-2" in text
     assert "stop tpu-2, keep it: ansible-playbook playbooks/stop_node.yml -e tpu_vm_name=tpu-2" in text
+
+
+def test_a_node_where_no_candidate_is_has_the_command_that_deletes_it() -> None:
+    """Teardown and stop_node look at the candidates' zones alone."""
+    text = told([node()], zones=("us-east5-a",))
+    delete = "ansible-playbook playbooks/leftovers.yml -e leftovers_delete=node:us-west1-c/tpu-1"
+    assert f"  delete tpu-1, keep its data disk: {delete}\n" in f"{text}\n"
+    assert "stop_node.yml" not in text and "teardown.yml" not in text
+
+
+def test_the_commands_of_a_served_model_ask_that_model() -> None:
+    """The chat serves the model of its own run, in place of the one that is served."""
+    text = told([node()], tpu_1=Details({**INFO, "server": {**SERVER, "run": "try-2"}}, SSH))
+    for line in (
+        "    Chat:   ansible-playbook playbooks/chat.yml -e run_name=try-2",
+        "    Ask:    ansible-playbook playbooks/chat.yml -e run_name=try-2 -e prompt=Hello",
+        "    Client: ansible-playbook playbooks/connect.yml -e run_name=try-2",
+    ):
+        assert line in text.splitlines()
 
 
 def test_a_node_that_does_not_answer_is_told_with_the_reason() -> None:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 setting_names: Any = importlib.import_module(
     "ansible_collections.tpuops.maxtext.plugins.plugin_utils.setting_names"
@@ -18,6 +20,9 @@ spelling: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plug
 settings: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings")
 
 tpu_hosts: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.tpu_hosts")
+
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def misspelt(name: str, command_line: bool = True) -> str:
@@ -67,6 +72,30 @@ def test_a_name_that_begins_like_a_role_is_ours(name: str) -> None:
 )
 def test_the_variables_of_others_and_ours_pass(name: str) -> None:
     assert misspelt(name) == ""
+
+
+@pytest.mark.parametrize("name", ["sft_reached", "tpu_vm_report_phase", "locked_env_name"])
+def test_what_our_playbooks_pass_is_not_the_users(name: str) -> None:
+    assert misspelt(name) == (
+        f"{name}: is not a setting (set with -e). The playbooks give it a value themselves. Remove yours."
+    )
+
+
+def passed_in(node: Any) -> set[str]:
+    """The settings that tasks and plays set for a role."""
+    if isinstance(node, list):
+        return set().union(*map(passed_in, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {name for name in node.get("vars") or {} if name in settings.known()}
+    return own.union(*map(passed_in, node.values()))
+
+
+def test_whatever_a_playbook_or_a_role_passes_is_refused_from_a_user() -> None:
+    files = [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    found = set().union(*(passed_in(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in files))
+    assert found
+    assert sorted(name for name in found if not settings.known()[name].passed) == []
 
 
 def test_the_variables_of_the_inventory_plugin_pass() -> None:
