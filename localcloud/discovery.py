@@ -17,7 +17,7 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator, ValidationError, ValidationErrorKind
 
-Json = dict[str, Any]
+from localcloud.json_types import Json
 
 #: Sent by Google's own clients although the documents do not list them: google-cloud-tpu's
 #: `$alt=json;enum-encoding=int`, and what gcloud adds to lists of Compute Engine.

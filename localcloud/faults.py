@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from localcloud.state import Json, Store
+from localcloud.json_types import Json
+from localcloud.state import Store
 
 #: Selector -> what a user is told about it. A fault meets only what each given selector matches, a glob.
 SELECTORS = {

@@ -39,8 +39,9 @@ from localcloud.google import (
 )
 from localcloud.google.errors import ApiError
 from localcloud.google.nodes import NodeWork
+from localcloud.json_types import Json
 from localcloud.machines import Machines
-from localcloud.state import Json, Store
+from localcloud.state import Store
 from localcloud.tiny import seed_hub
 
 log = logging.getLogger("localcloud")

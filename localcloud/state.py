@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-Json = dict[str, Any]
+from localcloud.json_types import Json
 
 
 class Store:

@@ -43,16 +43,16 @@ MUTANTS = (
     # ---- nodes and disks at Google
     Mutant(
         "a lack of quota moves on",
-        "plugins/plugin_utils/capacity.py",
+        "plugins/plugin_utils/capacity/attempts.py",
         'MOVES_ON = frozenset({"stockout", "quota", "preempted", "timeout"})',
         'MOVES_ON = frozenset({"stockout", "preempted", "timeout"})',
         (ACTIONS, "-k", "moves_on and quota"),
     ),
     Mutant(
         "what is somebody else's stops the ladder",
-        "plugins/plugin_utils/capacity.py",
-        "        if others:\n            raise self._refused(\n",
-        "        if False:\n            raise self._refused(\n",
+        "plugins/plugin_utils/capacity/climb.py",
+        "        if others:\n            raise refused(\n",
+        "        if False:\n            raise refused(\n",
         (ACTIONS, "-k", "somebody_elses"),
     ),
     Mutant(
@@ -64,15 +64,15 @@ MUTANTS = (
     ),
     Mutant(
         "a run stays in the zone of its disk",
-        "plugins/plugin_utils/capacity.py",
+        "plugins/plugin_utils/capacity/climb.py",
         "        allowed = [candidate for candidate in self.candidates if candidate.zone == here[0]]\n",
         "        allowed = list(self.candidates)\n",
         ("tests/contract/test_capacity.py", "-k", "pin_the_next_run"),
     ),
     Mutant(
         "what waits in a queue is deleted on the way down",
-        "plugins/plugin_utils/capacity.py",
-        'self._survey("tpu_queued_resource_info", {"name": self.name}, "queued_resources", down)',
+        "plugins/plugin_utils/capacity/survey.py",
+        'self._listed("tpu_queued_resource_info", {"name": self.name}, "queued_resources")',
         "[]",
         (ACTIONS, "-k", "queue"),
     ),
@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "no recovery after tpu_vm_max_hours",
         "roles/tpu_vm/tasks/recover.yml",
-        "tpu_vm_loss.losses | length > 0 and not tpu_vm_expired and",
-        "tpu_vm_loss.losses | length > 0 and",
+        "_tpu_vm_loss.losses | length > 0 and not _tpu_vm_expired and",
+        "_tpu_vm_loss.losses | length > 0 and",
         (RECOVERY, "-k", "whatever_failed"),
     ),
     Mutant(
@@ -151,21 +151,21 @@ MUTANTS = (
     Mutant(
         "recoveries are counted",
         "roles/tpu_vm/tasks/recover.yml",
-        " and tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",
+        " and _tpu_vm_recoveries | int <= tpu_vm_max_recoveries | int",
         "",
         (RECOVERY, "-k", "without_recoveries_left"),
     ),
     Mutant(
         "a node that is not well is deleted first",
         "roles/tpu_vm/tasks/recover.yml",
-        "  when: tpu_vm_loss.unhealthy\n",
+        "  when: _tpu_vm_loss.unhealthy\n",
         "  when: false\n",
         (RECOVERY, "-k", "unhealthy"),
     ),
     Mutant(
         "a node is not deleted while a job runs",
         "roles/tpu_vm/tasks/running.yml",
-        "that: tpu_vm_running | length == 0 or tpu_vm_force | bool",
+        "that: _tpu_vm_running | length == 0 or tpu_vm_force | bool",
         "that: true",
         (RECOVERY, "-k", "forced and stop_node"),
     ),

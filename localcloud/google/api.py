@@ -25,10 +25,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from localcloud import catalog, discovery
-from localcloud.discovery import Json, Method
+from localcloud.discovery import Method
 from localcloud.google import oauth
 from localcloud.google.errors import ApiError, invalid, invalid_field, service_disabled, unauthenticated
 from localcloud.google.faults import Dropped, DroppedError, refusal
+from localcloud.json_types import Json
 
 if TYPE_CHECKING:
     from localcloud.cloud import Cloud

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from localcloud import catalog
 from localcloud.catalog import AcceleratorType, Project
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google.errors import quota_exceeded
+from localcloud.json_types import Json
 from localcloud.state import Store
 
 CAPACITY, QUOTA = "capacity", "quota"

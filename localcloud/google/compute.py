@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 from localcloud import catalog
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.filters import FilterError, compile_filter
 from localcloud.google import operations
 from localcloud.google.api import Api, Call, page
 from localcloud.google.errors import CODES, ApiError, compute_not_found, invalid_field, pool_exhausted
 from localcloud.google.operations import now
+from localcloud.json_types import Json
 
 SERVICE = "compute.googleapis.com"
 api = Api("compute.v1", SERVICE)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from localcloud.catalog import Project
-from localcloud.discovery import Json, Violation
+from localcloud.discovery import Violation
+from localcloud.json_types import Json
 
 #: google.rpc.Code: name -> (number, HTTP status).
 CODES = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from localcloud.discovery import Json
+from localcloud.json_types import Json
 from localcloud.state import Store
 
 PROFILE = "oslogin-profile"

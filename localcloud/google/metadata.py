@@ -21,9 +21,9 @@ from starlette.routing import Route
 
 from localcloud import callers, catalog
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google import nodes
 from localcloud.google.oauth import token_answer
+from localcloud.json_types import Json
 
 HEADERS = {"Metadata-Flavor": "Google", "Server": "Metadata Server for VM"}
 ROOT = "computeMetadata/v1/"

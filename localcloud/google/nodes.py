@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from localcloud import catalog
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google import logins
 from localcloud.google.compute import machine_disk
 from localcloud.google.errors import ApiError, PreemptedError, stocked_out
 from localcloud.google.operations import KIND, ClosedError, Undo
+from localcloud.json_types import Json
 from localcloud.machines import DiskAttachment, Machine, MachineSpec
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from localcloud import catalog
 from localcloud.catalog import Project
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google import compute, operations
 from localcloud.google.errors import compute_not_found, invalid_field
+from localcloud.json_types import Json
 
 #: A disk is named by its path, or by a URL of Compute Engine that ends in it.
 _DISK = re.compile(r"(?:/?compute/(?:v1|beta)/)?/?(projects/[^/]+/zones/[^/]+/disks/[^/]+)")

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from localcloud.discovery import Json
 from localcloud.faults import Fault, Faults
 from localcloud.google.errors import ApiError, PreemptedError
+from localcloud.json_types import Json
 from localcloud.state import Store
 
 log = logging.getLogger(__name__)

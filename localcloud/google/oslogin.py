@@ -19,11 +19,11 @@ from contextlib import contextmanager
 
 from localcloud import catalog
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google import nodes
 from localcloud.google.api import Api, Call
 from localcloud.google.errors import ApiError, invalid_field, not_found, service_disabled
 from localcloud.google.logins import EXPIRY, PROFILE, uses_os_login
+from localcloud.json_types import Json
 from localcloud.machines import MachineError
 
 log = logging.getLogger(__name__)

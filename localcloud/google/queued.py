@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google import capacity, nodespec, operations, tpu
 from localcloud.google.api import Call
 from localcloud.google.capacity import QUEUED
 from localcloud.google.errors import ApiError, invalid_field, not_found
 from localcloud.google.nodes import NODE
+from localcloud.json_types import Json
 
 #: What a queued resource's record lacks: {user, not_before, deadline (seconds since the epoch, or None)}.
 PLAN = "queued-resource-plan"

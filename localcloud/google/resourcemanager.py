@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from localcloud import catalog
-from localcloud.discovery import Json
 from localcloud.filters import FilterError, compile_filter
 from localcloud.google.api import Api, Call, page
 from localcloud.google.errors import invalid_field
+from localcloud.json_types import Json
 
 v1 = Api("cloudresourcemanager.v1")
 v3 = Api("cloudresourcemanager.v3")

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from localcloud import catalog
 from localcloud.catalog import Project
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.filters import FilterError, compile_filter
 from localcloud.google import operations
 from localcloud.google.api import Api, Call, page
 from localcloud.google.errors import ApiError, invalid_field, not_found
+from localcloud.json_types import Json
 
 api = Api("serviceusage.v1")
 

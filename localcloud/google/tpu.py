@@ -7,11 +7,11 @@ from typing import Any
 
 from localcloud import catalog
 from localcloud.cloud import Cloud
-from localcloud.discovery import Json
 from localcloud.google import capacity, compute, nodes, nodespec, operations
 from localcloud.google.api import Api, Call, page
 from localcloud.google.errors import ApiError, invalid_field, not_found, unknown_location
 from localcloud.google.nodes import NODE, NodeWork
+from localcloud.json_types import Json
 
 SERVICE = "tpu.googleapis.com"
 api = Api("tpu.v2", SERVICE)

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction, Result, display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction, display
 
 
 class ActionModule(JobAction):
     """Starts an upload, follows and shows it."""
 
-    def start(self, variables: Result) -> Result:
+    def start(self, variables: Json) -> Json:
         given = self._task.args
         display.display(
             f"{given.get('repo_id')}  comparing {given.get('folder')} with the Hub by size and hash"

@@ -6,29 +6,24 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import chat_session, terminal
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command as printed
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import KEY_FILE
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown_lines
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal, cleaned_up
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel, TunnelError, command
-
-Result = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Terminal
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel import Tunnel
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.tunnel_action import SERVER, TunnelAction
 
 OPTIONS = {
     "prompt": {"type": "str"},
     "system": {"type": "str", "default": ""},
-    "port": {"type": "int", "default": 8000},
-    "api_key_file": {"type": "path", "default": KEY_FILE, "no_log": False},
+    **SERVER,
     "max_tokens": {"type": "int", "no_log": False},
     "temperature": {"type": "float"},
 }
@@ -40,16 +35,12 @@ NO_TERMINAL = (
 display = Display()
 
 
-class ActionModule(Quiet):
+class ActionModule(TunnelAction):
     """Asks once, or chats until the user ends it."""
 
-    _supports_check_mode = True
-    _supports_async = False
+    OPTIONS = OPTIONS
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
-        super().run(tmp, task_vars)
-        variables = task_vars or {}
-        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
+    def operate(self, options: Json) -> Json:
         if self._task.check_mode:
             return {"changed": False, "answers": 0}
         options["prompt"] = question(options["prompt"], self._loader)
@@ -57,22 +48,14 @@ class ActionModule(Quiet):
         if options["prompt"] is None and (screen := terminal.find(os.getppid())) is None:
             raise AnsibleActionFail(NO_TERMINAL)
         try:
-            tunnel = Tunnel(
-                command(variables["hostvars"][variables["inventory_hostname"]]),
-                options["port"],
-                options["api_key_file"],
-            )
-            with cleaned_up(tunnel.close), tunnel:
+            with self.opened(options) as tunnel:
                 return self.talk(tunnel, options, screen)
-        except (TunnelError, ServerError) as error:
-            look = printed("status")
-            raise AnsibleActionFail(f"{shown_lines(str(error))} To see what is served: {look}") from error
         finally:
             if screen is not None:
                 os.close(screen)
 
     @staticmethod
-    def talk(tunnel: Tunnel, options: Result, screen: int | None) -> Result:
+    def talk(tunnel: Tunnel, options: Json, screen: int | None) -> Json:
         client = Client(
             tunnel.connect,
             tunnel.key,

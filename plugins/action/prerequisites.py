@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prerequisites import told
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
 
 
 class ActionModule(Quiet):
@@ -20,10 +17,10 @@ class ActionModule(Quiet):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        result: Result = self._execute_module(
+        result: Json = self._execute_module(
             module_name="tpuops.maxtext.prerequisites", module_args=self._task.args, task_vars=variables
         )
         if result.get("failed") or not result.get("missing") or self._task.check_mode:

@@ -9,44 +9,40 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.action import tpu_capacity
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import connect
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
-    labels,
     leftovers,
     own_end,
     run_report,
     tunnel,
 )
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleAction, ModuleFailed
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.options import (
+    NODE_OPTIONS,
+    make_candidates,
+    make_limits,
+    priced,
+)
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
+    ModuleAction,
+    ModuleFailed,
+    labels_of_run,
+)
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import Details
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
-Result = dict[str, Any]
-
 OPTIONS = {
+    **NODE_OPTIONS,
     "phase": {"type": "str", "choices": ["start", "end", "status"], "default": "status"},
     "name": {"type": "str", "required": True},
-    "candidates": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": tpu_capacity.CANDIDATE,
-    },
-    "disk": tpu_capacity.OPTIONS["disk"],
     "hosts": {"type": "list", "elements": "str", "default": []},
     "hf_repo": {"type": "str", "default": ""},
     "hf_endpoint": {"type": "str", "default": "https://huggingface.co"},
-    "labels": {"type": "dict", "default": {}},
-    "owner": {"type": "str"},
-    "prices": {"type": "dict", "default": {}},
-    "limits": own_end.OPTIONS,
 }
-READ = "tpu_vm_runs"  # the variable in which the workers keep what run_info returned
+READ = "_tpu_vm_runs"  # the variable in which the workers keep what run_info returned
 UNNAMED = "yours (the credentials do not tell its name)"
 
 display = Display()
@@ -57,41 +53,29 @@ class ActionModule(ModuleAction):
 
     OPTIONS = OPTIONS
 
-    def operate(self, options: Result) -> Result:
+    def operate(self, options: Json) -> Json:
+        self.warnings: list[str] = []
         lines = self.started(options) if options["phase"] == "start" else self.status(options)
         for line in lines:
             display.display(line)
-        return {"changed": False, "report": lines}
+        warnings = {"warnings": self.warnings} if self.warnings else {}
+        return {"changed": False, "report": lines, **warnings}
 
-    def started(self, options: Result) -> list[str]:
+    def started(self, options: Json) -> list[str]:
         """No question is put to Google."""
-        if not options["candidates"]:
-            raise AnsibleActionFail("candidates: there is none. Name at least one zone and accelerator type.")
-        found = [
-            tpu_capacity.ActionModule.make_candidate(each, {"wait_timeout": 0})
-            for each in options["candidates"]
-        ]
-        places = [tpu_capacity.priced(each, options["disk"], options["prices"]) for each in found]
+        found = make_candidates(options)
+        places = [priced(each, options["disk"], options["prices"]) for each in found]
         repo, hub = options["hf_repo"], options["hf_endpoint"]
-        limit = tpu_capacity.make_limits(options, found).told()
+        limit = make_limits(options, found).told()
         lines = run_report.start(
             str(options["project"]), account(options), options["name"], places, repo, hub, limit
         )
         # A check run prints its plan with the prices, and what they are.
         return lines if self._task.check_mode else [*lines, f"           ({origin(options['prices'])})"]
 
-    def status(self, options: Result) -> list[str]:
-        missing: set[str] = set()
-        everything = leftovers.found(
-            self.listed("tpu_vm_info", "nodes", missing),
-            self.listed("tpu_queued_resource_info", "queued_resources", missing),
-            self.listed("gcp_disk_info", "disks", missing),
-            options["prices"],
-        )
-        try:
-            marked = labels.marked(options["labels"], "", options["owner"] or labels.login_name())
-        except ValueError as error:
-            raise AnsibleActionFail(str(error)) from error
+    def status(self, options: Json) -> list[str]:
+        everything, missing = self.everything(options["prices"])
+        marked = labels_of_run(options)
         return run_report.status(
             run_report.View(
                 project=str(options["project"]),
@@ -108,14 +92,22 @@ class ActionModule(ModuleAction):
             )
         )
 
-    def ended(self, options: Result, resources: list[leftovers.Leftover], marked: Mapping[str, str]) -> str:
-        """That our node of the name, which is not there, deleted itself; Google may not tell."""
+    def ended(self, options: Json, resources: list[leftovers.Leftover], marked: Mapping[str, str]) -> str:
+        """That our node of the name, which is not there, deleted itself.
+
+        A report that fails tells nobody what costs money. Why Google does not say it is a warning.
+        """
         if any(each.kind == leftovers.NODE and each.name == options["name"] for each in resources):
             return ""
         zones = list(dict.fromkeys(each["zone"] for each in options["candidates"]))
         try:
             found = self.play("tpu_vm_info", {"name": options["name"], "zones": zones, "history": True})
-        except ModuleFailed:  # such as an API that is off
+        except ModuleFailed as error:
+            if error.kind != "api_disabled":  # without the API there was no node
+                self.warnings.append(
+                    f"Whether TPU VM {options['name']} deleted itself is not known: "
+                    f"{str(error).rstrip('.')}. Run again."
+                )
             return ""
         return own_end.of_history(options["name"], found["history"], marked)
 

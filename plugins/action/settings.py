@@ -9,29 +9,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings, settings_given
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
+    setting_names,
+    setting_values,
+    settings,
+    settings_given,
+)
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import OptionsAction
 
 #: What molecule skips in each of its runs.
 SKIPPED_BY_MOLECULE = ("molecule-notest", "notest", "molecule-idempotence-notest")
 OPTIONS = {"values": {"type": "dict"}}
 
 
-class ActionModule(Quiet):
+class ActionModule(OptionsAction):
     """Fails with a sentence for each setting, tag and limit that this run cannot have."""
 
     TRANSFERS_FILES = False
-    _supports_check_mode = True
+    OPTIONS = OPTIONS
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
-        super().run(tmp, task_vars)
-        _validated, options = self.validate_argument_spec(argument_spec=OPTIONS)
+    def operate(self, options: Json) -> Json:
         if options["values"] is not None:
-            problems = settings.problems(options["values"])
+            problems = setting_values.problems(options["values"])
         else:
-            problems = self._problems_of_run(task_vars or {})
+            problems = self._problems_of_run(self._task_variables)
         told = " ".join(dict.fromkeys(each for each in problems if each))
         return {"changed": False, **({"failed": True, "msg": told} if told else {})}
 
@@ -41,23 +43,29 @@ class ActionModule(Quiet):
         return [
             *limit_problems(variables.get("ansible_limit")),
             *self._tag_problems(variables),
-            *settings.misspelt(given),
+            *setting_names.misspelt(given),
             *values,
         ]
 
     def _play_vars(self) -> Mapping[str, Any]:
         return dict(self._task.play.vars)
 
-    def _problem(self, given: settings.Given, variables: Mapping[str, Any]) -> str:
+    def _problem(self, given: setting_names.Given, variables: Mapping[str, Any]) -> str:
         """A value that cannot be evaluated yet is left to the role that needs it, which says why."""
-        if not given.ours and given.name not in variables:
+        here = given.name in variables
+        if not given.ours and not here:
             return ""
         try:
             # What is set for the workers is not among the variables of this host, or is another value there.
             value = self._templar.template(given.value if given.ours else variables[given.name])
+            told = setting_values.problem(given.name, value)
+            if told or not given.ours:
+                return told
+            return setting_values.unseen(
+                given, value, self._templar.template(variables[given.name]) if here else None
+            )
         except AnsibleError:
             return ""
-        return settings.problem(given.name, value)
 
     def _tag_problems(self, variables: Mapping[str, Any]) -> list[str]:
         """The playbook names its tags in playbook_tags, and the user's own in other_tags."""
@@ -67,8 +75,8 @@ class ActionModule(Quiet):
         )
         skipped = [tag for tag in variables.get("ansible_skip_tags", ()) if tag not in SKIPPED_BY_MOLECULE]
         return [
-            *settings.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
-            *settings.unknown_skips(skipped, [*skips, *others]),
+            *setting_names.unknown_tags(variables.get("ansible_run_tags", ()), [*tags, *others]),
+            *setting_names.unknown_skips(skipped, [*skips, *others]),
         ]
 
 

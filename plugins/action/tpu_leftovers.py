@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, leftovers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import DISK, NODE, QUEUED, Leftover
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import (
@@ -19,8 +19,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action impor
     failed,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import origin
-
-Result = dict[str, Any]
 
 OPTIONS = {
     "delete": {"type": "list", "elements": "str", "default": []},
@@ -31,7 +29,7 @@ OPTIONS = {
     "wait_timeout": {"type": "int", "default": 600},
 }
 # What deletes each kind, and how.
-DELETE: dict[str, tuple[str, Result]] = {
+DELETE: dict[str, tuple[str, Json]] = {
     QUEUED: ("tpu_queued_resource", {"force": True}),
     NODE: ("tpu_vm", {}),
     DISK: ("gcp_disk", {}),
@@ -46,14 +44,8 @@ class ActionModule(ModuleAction):
     OPTIONS = OPTIONS
     _supports_diff = True
 
-    def operate(self, options: Result) -> Result:
-        missing: set[str] = set()
-        everything = leftovers.found(
-            self.listed("tpu_vm_info", "nodes", missing),
-            self.listed("tpu_queued_resource_info", "queued_resources", missing),
-            self.listed("gcp_disk_info", "disks", missing),
-            options["prices"],
-        )
+    def operate(self, options: Json) -> Json:
+        everything, missing = self.everything(options["prices"])
         owner = labels.value(options["owner"] or "")
         there = [each for each in everything if owner in ("", each.owner)]
         try:
@@ -66,8 +58,8 @@ class ActionModule(ModuleAction):
                 there, now, options["prices"], missing, others=len(everything) - len(there), owner=owner
             )
         deleted: list[Leftover] = []
-        diffs: list[Result] = []
-        failure: Result = {}
+        diffs: list[Json] = []
+        failure: Json = {}
         for each in doomed:
             difference = {"before": each.found, "after": {}}
             try:
@@ -91,19 +83,19 @@ class ActionModule(ModuleAction):
             "warnings": [unasked(missing).strip()] if missing else [],
         }
 
-    def delete(self, leftover: Leftover, wait_timeout: int) -> Result:
+    def delete(self, leftover: Leftover, wait_timeout: int) -> Json:
         """What the module shows with --diff."""
         module, arguments = DELETE[leftover.kind]
         place = {"name": leftover.name, "zone": leftover.zone, "state": "absent"}
         result = self.play(module, {**place, **arguments, "wait_timeout": wait_timeout})
-        difference: Result = result["diff"]
+        difference: Json = result["diff"]
         return difference
 
     @staticmethod
     def show(
         there: Sequence[Leftover],
         now: datetime,
-        prices: Result,
+        prices: Json,
         missing: Collection[str],
         others: int,
         owner: str,
@@ -123,7 +115,7 @@ class ActionModule(ModuleAction):
         )
 
 
-def mine(options: Result) -> str:
+def mine(options: Json) -> str:
     """The value of the label `owner` on what the user of this command has created."""
     if not options["delete"]:
         return ""

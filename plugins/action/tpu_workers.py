@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import labels, run_workers
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import Quiet
-
-Result = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import run_workers
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import OptionsAction, labels_of_run
 
 OPTIONS = {
     "name": {"type": "str"},
@@ -23,20 +23,18 @@ OPTIONS = {
 }
 
 
-class ActionModule(Quiet):
+class ActionModule(OptionsAction):
     """Finds the hosts of a run."""
 
     TRANSFERS_FILES = False
-    _supports_check_mode = True
+    OPTIONS = OPTIONS
+    RULES: ClassVar[Mapping[str, Any]] = {
+        "required_one_of": [("name", "nodes", "project")],
+        "mutually_exclusive": [("name", "nodes"), ("nodes", "project")],
+    }
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
-        super().run(tmp, task_vars)
-        _validated, options = self.validate_argument_spec(
-            argument_spec=OPTIONS,
-            required_one_of=[("name", "nodes", "project")],
-            mutually_exclusive=[("name", "nodes"), ("nodes", "project")],
-        )
-        variables = task_vars or {}
+    def operate(self, options: Json) -> Json:
+        variables = self._task_variables
         if options["project"] is not None:
             sources = variables.get(run_workers.LISTED, [])
             why = run_workers.unlisted(sources, options["project"], options["zones"], options["name"])
@@ -48,9 +46,5 @@ class ActionModule(Quiet):
         if options["nodes"] is not None:
             found = run_workers.of_nodes(groups, hostvars, options["nodes"])
         else:
-            try:
-                mine = labels.marked(options["labels"], "", options["owner"] or labels.login_name())
-            except ValueError as error:
-                raise AnsibleActionFail(str(error)) from error
-            found = run_workers.of_run(groups, hostvars, options["name"], mine)
+            found = run_workers.of_run(groups, hostvars, options["name"], labels_of_run(options))
         return {**found, "changed": False}

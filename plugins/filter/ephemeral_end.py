@@ -59,8 +59,8 @@ options:
 
 EXAMPLES = r"""
 end: >-
-  {{ tpu_vm_jobs
-  | tpuops.maxtext.ephemeral_end(seen=tpu_vm_asked, made={}, reached=[], labels={}, owner='') }}
+  {{ _tpu_vm_jobs
+  | tpuops.maxtext.ephemeral_end(seen=_tpu_vm_asked, made={}, reached=[], labels={}, owner='') }}
 """
 
 RETURN = r"""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import setting_values, settings
 
 DOCUMENTATION = r"""
 name: typed
@@ -47,8 +47,8 @@ _value:
 def typed(value: Any, option: str) -> Any:
     """The value. AnsibleFilterError, which names the setting, when it has another type."""
     try:
-        return settings.converted(settings.known()[option], value)
-    except settings.Invalid as error:
+        return setting_values.converted(settings.known()[option], value)
+    except setting_values.Invalid as error:
         raise AnsibleFilterError(f"{option}: {error}") from error
 
 

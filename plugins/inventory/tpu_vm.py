@@ -231,6 +231,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     PreconditionFailed,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, workers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_workers import LISTED
@@ -272,7 +273,6 @@ ASKED = (
 RESERVED = ("all", "ungrouped", "localhost", "workers")
 # A variable, or what is below it in a dictionary: the expression that needs no template engine.
 PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-Json = dict[str, Any]
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: ignore[misc]

@@ -1,3 +1,4 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Options that all modules of Google's APIs share, the client made from them, and what such a module does."""
@@ -9,11 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
-
-from .gcp.auth import DEFAULT_SCOPES, KINDS, AuthSettings
-from .gcp.client import DEFAULT_TIMEOUT, Client
-from .gcp.errors import GcpError, InvalidArgument
-from .operation import Operation, OperationFailed
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.auth import (
+    DEFAULT_SCOPES,
+    KINDS,
+    AuthSettings,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import DEFAULT_TIMEOUT, Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError, InvalidArgument
+from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Operation, OperationFailed
 
 # Option -> API of the client; the environment variables are those of gcloud, so that one set of exports
 # serves both.

@@ -1,19 +1,20 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Resources of the TPU API in one zone, in several or in all, for the modules that only read."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-
-from .arguments import check_names
-from .gcp.client import Client
-from .gcp.errors import NOT_ZONAL, GcpError, Unavailable
-from .tpu import Tpus, short_name
-
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    NOT_ZONAL,
+    GcpError,
+    Unavailable,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus, short_name
 
 ZONES: Json = {"zones": {"type": "list", "elements": "str", "aliases": ["zone"]}}
 #: The failure of a zone that a list of all zones leaves out.

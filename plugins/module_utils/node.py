@@ -1,3 +1,4 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node of the TPU API is made of: the options, the body that they give, and what is compared.
@@ -12,12 +13,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .gcp.errors import InvalidArgument
-from .gcp.ssh_keys import METADATA_KEY, merge
-from .resource import Field, given, texts
-from .tpu import Tpus, by_size, short_name
-
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import Field, given, texts
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import InvalidArgument
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.ssh_keys import METADATA_KEY, merge
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus, by_size, short_name
 
 _TEXT: Json = {"type": "str"}
 _NEEDED: Json = {"type": "str", "required": True}

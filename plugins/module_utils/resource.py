@@ -1,3 +1,4 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A resource of one of Google's APIs, kept as a module's options say.
@@ -10,24 +11,35 @@ never mixed into it.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import (
+    Change,
+    Field,
+    differences,
+    predicted,
+    replaced,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    ApiDisabled,
+    Conflict,
+    GcpError,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import error_of
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
-from .arguments import check_names
-from .gcp.client import Client
-from .gcp.errors import ApiDisabled, Conflict, GcpError, InvalidArgument, NotFound, PreconditionFailed
-from .gcp.filters import lookup
-from .gcp.operations import Deadline, error_of
-
-Json = dict[str, Any]
 UPDATE_ATTEMPTS = 5
 CLEAN_UP_TIMEOUT = 300
 #: The options that every resource has, beside those of its own.
@@ -35,31 +47,6 @@ IDENTITY: Json = {
     "name": {"type": "str", "required": True},
     "zone": {"type": "str", "required": True},
 }
-
-
-@dataclass(frozen=True)
-class Field:
-    """One thing about a resource that the options decide.
-
-    path:    where the API keeps it, dotted.
-    option:  the module's option, for messages.
-    mutable: whether the API changes it on a living resource.
-    default: what it means when the API leaves it out.
-    same:    whether the API's value is what is wanted.
-    """
-
-    path: str
-    option: str
-    mutable: bool = False
-    default: Any = None
-    same: Callable[[Any, Any], bool] = lambda have, want: bool(have == want)
-
-
-@dataclass(frozen=True)
-class Change:
-    field: Field
-    have: Any
-    want: Any
 
 
 class Resource(ABC):
@@ -118,6 +105,10 @@ class Resource(ABC):
     @abstractmethod
     def delete(self, current: Json) -> None:
         """Delete it; return when it is gone."""
+
+    def changes(self, current: Json, body: Json) -> list[Change]:
+        """Where `current` is not what `body` wants."""
+        return differences(self.fields, current, body)
 
     def check_create(self, body: Json) -> None:  # noqa: B027 (a hook)
         """Refuse what cannot be created, in check mode too."""
@@ -221,17 +212,6 @@ class Resource(ABC):
             return
         except GcpError as error:
             self.module.warn(f"The {self.noun} {self.name} is left over from the failed creation: {error}")
-
-    def changes(self, current: Json, body: Json) -> list[Change]:
-        """Where `current` is not what `body` wants."""
-        found = []
-        for field in self.fields:
-            want = lookup(body, field.path)
-            have = lookup(current, field.path)
-            have = field.default if have is None else have
-            if want is not None and not field.same(have, want):
-                found.append(Change(field, have, want))
-        return found
 
     def _read(self, read: Callable[[], Json | None]) -> Json | None:
         try:
@@ -359,29 +339,3 @@ class Resource(ABC):
             reason="immutable",
             remedy=remedy,
         )
-
-
-def predicted(current: Mapping[str, Any], changes: Sequence[Change]) -> Json:
-    """`current` with the changes applied, for check mode."""
-    result: Json = dict(current)
-    for change in changes:
-        result = replaced(result, change.field.path, change.want)
-    return result
-
-
-def replaced(current: Mapping[str, Any], path: str, value: Any) -> Json:
-    """`current` with another value at a dotted path."""
-    first, _dot, rest = path.partition(".")
-    return {**current, first: replaced(current.get(first) or {}, rest, value) if rest else value}
-
-
-def given(**fields: Any) -> Json:
-    """The fields that are set."""
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def texts(options: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """Labels and metadata have text values: true and 8 become "true" and "8"."""
-    if options is None:
-        return None
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in options.items()}

@@ -13,8 +13,7 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Fields, parser
-
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 #: The first loss is looked for in so many bytes from the beginning of a log, the last in its last ones.
 LOOKED_AT = 4 * 1024 * 1024

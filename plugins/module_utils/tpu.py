@@ -1,3 +1,4 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """All that is specific to version 2 of the TPU API: paths, calls, states, workers.
@@ -11,12 +12,16 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .gcp import known_hosts
-from .gcp.client import Client
-from .gcp.errors import NotFound, PreconditionFailed
-from .gcp.operations import Deadline, finished_long_running, poll, response_of
-
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import NotFound, PreconditionFailed
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import (
+    finished_long_running,
+    poll,
+    response_of,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 # Node.state, by what can be done with the node; of those in which something is under way, how it ends.
 TRANSITIONAL = {

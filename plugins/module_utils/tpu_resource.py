@@ -1,18 +1,15 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What nodes and queued resources have in common: how they are found, and waited for."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-
-from .gcp.client import Client
-from .resource import Resource
-from .tpu import Tpus
-
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import Resource
+from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
 
 
 class TpuResource(Resource):

@@ -117,6 +117,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import Change, Field, given, texts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -129,14 +130,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations impo
     response_of,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
-from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
-    IDENTITY,
-    Change,
-    Field,
-    Resource,
-    given,
-    texts,
-)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import IDENTITY, Resource
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name
 
 DEFAULT_TYPE = "pd-balanced"

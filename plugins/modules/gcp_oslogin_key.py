@@ -104,12 +104,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import Change, Field, given
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError, InvalidArgument
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.ssh_keys import public_key
 from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
-from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import Change, Field, Resource, given
+from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import Resource
 
 EXPIRY = "expirationTimeUsec"
 SHORTEST_TTL = 60

@@ -74,6 +74,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     ApiDisabled,
     GcpError,
@@ -81,7 +82,6 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     PreconditionFailed,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import (
-    Deadline,
     finished_long_running,
     poll,
     response_of,

@@ -15,11 +15,12 @@ description:
     end, and at any time, the nodes, queued resources and disks of one owner in all zones, the runs on the
     nodes that were asked, the commands that query their models, the cost so far, and the commands that end
     it.
-  - Reads RV(tpuops.maxtext.run_info#module:runs) of O(hosts) in the variable C(tpu_vm_runs) of each.
+  - Reads RV(tpuops.maxtext.run_info#module:runs) of O(hosts) in the variable C(_tpu_vm_runs) of each.
   - Runs where the play runs, which is meant to be the controller. Changes nothing.
 author:
   - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:
+  - tpuops.maxtext.tpu_capacity
   - tpuops.maxtext.gcp
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.info_module
@@ -36,52 +37,6 @@ options:
     description: Name of the node of the run.
     type: str
     required: true
-  candidates:
-    description: Where the node may come from, as O(tpuops.maxtext.tpu_capacity#module:candidates).
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      zone:
-        description: Zone.
-        type: str
-        required: true
-      accelerator_type:
-        description: Accelerator type.
-        type: str
-        required: true
-      runtime_version:
-        description: Image of the TPU VM.
-        type: str
-      provisioning:
-        description: How Google provides it.
-        type: str
-        choices: [on-demand, spot, queued, reserved]
-        default: on-demand
-      spot:
-        description: Whether a queued resource is for spot nodes.
-        type: bool
-        default: false
-      valid_for:
-        description: Seconds for which a queued resource waits.
-        type: int
-      timeout:
-        description: Seconds to wait for the candidate.
-        type: int
-  disk:
-    description: The data disk, as O(tpuops.maxtext.tpu_capacity#module:disk).
-    type: dict
-    suboptions:
-      name:
-        description: Name.
-        type: str
-        required: true
-      size_gb:
-        description: Size in GB.
-        type: int
-      type:
-        description: Type.
-        type: str
   hosts:
     description: Workers whose runs were read.
     type: list
@@ -95,36 +50,6 @@ options:
     description: Address of the Hub.
     type: str
     default: https://huggingface.co
-  labels:
-    description: Labels of the user, as O(tpuops.maxtext.tpu_capacity#module:labels).
-    type: dict
-    default: {}
-  owner:
-    description:
-      - Whose resources are told, as O(tpuops.maxtext.tpu_capacity#module:owner), with the same default.
-    type: str
-  prices:
-    description: Table of prices, as O(tpuops.maxtext.tpu_capacity#module:prices).
-    type: dict
-    default: {}
-  limits:
-    description: When the node ends by itself, as the role C(tpu_vm) has it arranged. The start of a run
-      names it.
-    type: dict
-    suboptions:
-      hours:
-        description: Hours after its creation, V(0) for never.
-        type: float
-        default: 0
-      idle_minutes:
-        description: Minutes without a job, a request or a login, V(0) for never.
-        type: int
-        default: 0
-      idle_action:
-        description: What becomes of it then.
-        type: str
-        choices: [deleted, stopped]
-        default: deleted
 """
 
 EXAMPLES = r"""

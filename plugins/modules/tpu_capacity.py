@@ -35,6 +35,7 @@ description:
 author:
   - The tpuops.maxtext maintainers (@tpuops)
 extends_documentation_fragment:
+  - tpuops.maxtext.tpu_capacity
   - tpuops.maxtext.gcp
   - tpuops.maxtext.attributes
   - tpuops.maxtext.attributes.actiongroup_gcp
@@ -66,98 +67,17 @@ options:
     type: str
     choices: [present, absent, stopped]
     default: present
-  candidates:
-    description: Where a TPU VM may come from, in the order in which it is tried.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      zone:
-        description: Zone.
-        type: str
-        required: true
-      accelerator_type:
-        description: Accelerator type, as V(v5litepod-8).
-        type: str
-        required: true
-      runtime_version:
-        description: Runtime version, by default the one that Google names for the accelerator type.
-        type: str
-      provisioning:
-        description: Which capacity is asked for. V(queued) waits for it in a queued resource.
-        type: str
-        choices: [on-demand, spot, queued, reserved]
-        default: on-demand
-      spot:
-        description: With O(candidates[].provisioning=queued), whether spot capacity is waited for.
-        type: bool
-        default: false
-      valid_for:
-        description: With O(candidates[].provisioning=queued), seconds after which Google drops the request.
-        type: int
-      timeout:
-        description: Seconds that this candidate may take, O(wait_timeout) by default.
-        type: int
   node:
     description: Further options of M(tpuops.maxtext.tpu_vm), the same for all candidates.
     type: dict
     default: {}
-  disk:
-    description: The data disk. Left out, there is none.
-    type: dict
-    suboptions:
-      name:
-        description: Name of the disk.
-        type: str
-        required: true
-      size_gb:
-        description: Size in GB. A disk that is there grows to it.
-        type: int
-      type:
-        description: Type of the disk, by default one that the accelerator takes, V(hyperdisk-balanced)
-          for v6e and V(pd-balanced) for the others.
-        type: str
   delete_disk:
     description: With O(state=absent), name of the disk that is deleted too.
     type: str
-  labels:
-    description: Labels of all that is made, beside those that are set anyway, which they may replace.
-    type: dict
-    default: {}
   run:
     description: The run that this is for, for the label C(run). What a label cannot hold becomes a hyphen.
     type: str
     default: ""
-  owner:
-    description: Whose this is, for the label C(owner). By default the name of the account that runs Ansible.
-    type: str
-  prices:
-    description:
-      - Prices for what is printed. Keys are C(currency), C(date), C(source), C(chip_hour) (generation,
-        region, C(on-demand), C(spot) or C(reserved)) and C(disk_gb_month) (disk type, region).
-      - What is not in it has no price known; what is printed names the keys that are missing.
-    type: dict
-    default: {}
-  limits:
-    description:
-      - When the node ends by itself, as the role C(tpu_vm) has it arranged.
-      - What a candidate cannot have is refused before anything is created. What is printed names the limit,
-        and says of a node that is gone whether it deleted itself.
-    type: dict
-    suboptions:
-      hours:
-        description: Hours after its creation, V(0) for never.
-        type: float
-        default: 0
-      idle_minutes:
-        description: Minutes without a job, a request or a login, V(0) for never.
-        type: int
-        default: 0
-      idle_action:
-        description: What becomes of it then.
-        type: str
-        choices: [deleted, stopped]
-        default: deleted
   wait_timeout:
     description: Seconds that a candidate without a timeout of its own may take, and that a deletion or a stop
       may take.

@@ -179,6 +179,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names, google
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import Change, Field, given
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     InvalidArgument,
@@ -189,12 +190,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import poll
 from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
-from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
-    IDENTITY,
-    Change,
-    Field,
-    given,
-)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import IDENTITY
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu_resource import TpuResource
 
 SPECS = "tpu.nodeSpec"

@@ -156,6 +156,8 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils import node, tpu
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import google
+from ansible_collections.tpuops.maxtext.plugins.module_utils.fields import Change, predicted
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Conflict,
     GcpError,
@@ -164,13 +166,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     PreconditionFailed,
     Preempted,
 )
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import Deadline, poll
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import poll
 from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
-from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import (
-    IDENTITY,
-    Change,
-    predicted,
-)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.resource import IDENTITY
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu_resource import TpuResource
 
 HOST_KEYS_TIMEOUT = 60

@@ -15,7 +15,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+
 TIMEOUT = 600.0  # seconds without a word of the server
 
 

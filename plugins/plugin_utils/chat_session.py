@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.chat_client import Client, ServerError
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown, shown_lines
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.terminal import Interrupted
-
-Json = dict[str, Any]
 
 HELP = "Enter sends. Ctrl-C stops an answer. /new starts a new conversation. /exit or Ctrl-D ends the chat."
 PROMPT = "> "

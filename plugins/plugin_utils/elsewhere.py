@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import short_name, zone_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.found import kind_of, place_of, state_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import OURS
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.own_end import moment
-
-Json = dict[str, Any]
 
 MOST = 5  # nodes that a sentence lists
 
@@ -62,12 +62,11 @@ class Elsewhere:
 
 def stays(item: Json) -> str:
     """That a node or queued resource of ours is where no candidate is, and what deletes it."""
-    queued = "tpu" in item
-    kind, path = ("queued resource", "queued") if queued else ("TPU VM", "node")
-    state = item["state"]["state"] if queued else item["state"]
-    name, zone = short_name(item["name"]), zone_of(item)
+    kind = kind_of(item)
+    path = {"queued resource": "queued", "TPU VM": "node"}[kind]
+    zone, name = place_of(item)
     return as_started(
-        f"Your {kind} {name} is in {zone}, {state}, where no candidate is, and stays. Delete it: "
+        f"Your {kind} {name} is in {zone}, {state_of(item)}, where no candidate is, and stays. Delete it: "
         f"ansible-playbook playbooks/leftovers.yml -e leftovers_delete={path}:{zone}/{name}"
     )
 

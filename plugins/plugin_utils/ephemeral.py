@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.found import is_ours
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import OFF, UNHEALTHY
-
-Json = Mapping[str, Any]
 
 #: No job runs on a node in these states, or it is lost with its machine.
 IDLE = DEAD | OFF | UNHEALTHY | {"CREATING", "STARTING"}
@@ -50,7 +48,7 @@ class Google:
         return f"Google says that the node is {', '.join(dict.fromkeys(self.states))}." if self.states else ""
 
 
-def said(seen: Json, labels: Mapping[str, str]) -> Google:
+def said(seen: Mapping[str, Any], labels: Mapping[str, str]) -> Google:
     """What the module tpu_vm_info returned, of the nodes that have our labels."""
     if "nodes" not in seen:
         return Google(unknown=str(seen.get("msg", "it was not asked")))
@@ -63,7 +61,12 @@ def said(seen: Json, labels: Mapping[str, str]) -> Google:
     return Google(states, f"it could not ask {zones}" if zones else "")
 
 
-def decide(jobs: Sequence[Json], google: Google, made: Json, reached: Sequence[Json]) -> Decision:
+def decide(
+    jobs: Sequence[Mapping[str, Any]],
+    google: Google,
+    made: Mapping[str, Any],
+    reached: Sequence[Mapping[str, Any]],
+) -> Decision:
     """Whether the node is deleted.
 
     jobs:    what job_info returned for each machine that the inventory lists.
@@ -89,7 +92,7 @@ def decide(jobs: Sequence[Json], google: Google, made: Json, reached: Sequence[J
     return Decision(f"the inventory does not list its machine, so its jobs could not be read. {google}")
 
 
-def created(made: Json, reached: Sequence[Json], listed: bool) -> bool:
+def created(made: Mapping[str, Any], reached: Sequence[Mapping[str, Any]], listed: bool) -> bool:
     """Whether this run created the node, and nobody has reached it since: no job can have been started.
 
     A creation that took too long goes on at Google. The inventory does not list the node then.
@@ -101,7 +104,7 @@ def created(made: Json, reached: Sequence[Json], listed: bool) -> bool:
     return made.get("there") is False
 
 
-def told(decision: Decision, gone: Json | None, check: bool = False) -> tuple[str, bool]:
+def told(decision: Decision, gone: Mapping[str, Any] | None, check: bool = False) -> tuple[str, bool]:
     """What the user reads, and whether the node may still cost money. gone: what the deletion returned."""
     force = as_started(FORCE)
     if decision.keep:

@@ -26,9 +26,9 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Operation, OperationFailed
 
-Result = dict[str, Any]
 COLLECTION = "tpuops.maxtext."
 MODULES = f"ansible_collections.{COLLECTION}plugins.modules"
 SHOWS_ARGUMENTS = 3  # -vvv
@@ -57,7 +57,7 @@ NAMES = frozenset(
 class Task:
     """What an operation uses of a module."""
 
-    def __init__(self, params: Result, check_mode: bool) -> None:
+    def __init__(self, params: Json, check_mode: bool) -> None:
         self.params, self.check_mode = params, check_mode
         self.warnings: list[str] = []
 
@@ -101,12 +101,12 @@ def place_of(action: ActionBase) -> Iterator[None]:
         os.environ.update(before)
 
 
-def perform(module: str, operation: Operation, arguments: Mapping[str, Any], check: bool) -> Result:
+def perform(module: str, operation: Operation, arguments: Mapping[str, Any], check: bool) -> Json:
     """The result that a module would return: plain values, without secrets and without Ansible's marks."""
     validator = ArgumentSpecValidator(operation.spec, **operation.rules)
     checked = validator.validate(json.loads(json.dumps(arguments)))
     task = Task(checked.validated_parameters, check)
-    result: Result
+    result: Json
     try:
         if checked.error_messages:
             unknown = isinstance(checked.errors[0], UnsupportedError)
@@ -128,5 +128,5 @@ def perform(module: str, operation: Operation, arguments: Mapping[str, Any], che
         result["warnings"] = list(dict.fromkeys(task.warnings))
     # A truth value is never a secret, though a secret may read like one.
     kept = {key: value for key, value in result.items() if isinstance(value, bool)}
-    shown: Result = remove_values(json.loads(json.dumps(result)), checked._no_log_values)
+    shown: Json = remove_values(json.loads(json.dumps(result)), checked._no_log_values)
     return shown | kept

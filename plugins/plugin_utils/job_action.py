@@ -10,34 +10,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.parameters import remove_values
 from ansible.utils.display import Display
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job import log
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import (
     Progress,
-    Transfer,
     duration,
     parser,
-    phase,
 )
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started, extra_variable
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_remedies import remedy
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import interruption
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_end import failure
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_lines import Shown
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import HOST_KEY_REFUSED, Quiet
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
-Result = dict[str, Any]
-
 FIRST_WAIT = 1.0  # seconds; each look at the job takes longer than the one before, up to the option poll
 WAIT_GROWTH = 1.5
-SHOW_LOG_EVERY = 10.0  # seconds, for jobs that tell no steps
-SHOW_SHARE = 0.02  # of the time that passed: an hour's job shows a line a minute
 # Seconds from the end of a job on a machine that shuts down until Google says why it did.
 SHUTDOWN = 60.0
 SHUT_DOWN = "the machine shut down"  # the runner's reason
@@ -55,9 +49,9 @@ class JobAction(Quiet):
     _supports_async = False
     _supports_diff = True
 
-    def run(self, tmp: str | None = None, task_vars: Result | None = None) -> Result:
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
-        self.reached: Result = {}
+        self.reached: Json = {}
         self.name = str(self._task.args.get("name"))
         node = self._task.args.get("node")
         self.watch = Watch(node) if node and not self._task.check_mode else None
@@ -67,7 +61,7 @@ class JobAction(Quiet):
             message = f"job {self.name}: {lost}"
             return {**failed(message), "failure": lost.failure, "reached": self.reached}
 
-    def run_job(self, variables: Result) -> Result:
+    def run_job(self, variables: Json) -> Json:
         """Start the job or attach to it, and follow it. Raises NodeLost when its machine is lost."""
         result = self.start(variables)
         if result.get("failed") or self._task.check_mode or not self.to_follow(result):
@@ -75,7 +69,7 @@ class JobAction(Quiet):
         again = self.restarts()
         while True:
             self.name = result["job"]["name"]
-            with self.interruption_explained(result["job"]):
+            with interruption.explained(result["job"]):
                 ended = {**result, **self.follow(result["job"], variables)}
             if not ended.get("failed") or ended["job"]["status"] != "interrupted" or again <= 0:
                 return ended
@@ -87,11 +81,11 @@ class JobAction(Quiet):
             if result.get("failed") or not self.to_follow(result):
                 return result
 
-    def start(self, variables: Result) -> Result:
+    def start(self, variables: Json) -> Json:
         """Run the module. The options of the node are for the controller alone."""
         arguments = {key: value for key, value in self._task.args.items() if key != "node"}
         try:
-            result: Result = self._execute_module(module_args=arguments, task_vars=variables)
+            result: Json = self._execute_module(module_args=arguments, task_vars=variables)
         except AnsibleConnectionFailure:
             if self.watch:
                 self.watch.check()
@@ -100,7 +94,7 @@ class JobAction(Quiet):
             self.watch.check()
         return result
 
-    def to_follow(self, result: Result) -> bool:
+    def to_follow(self, result: Json) -> bool:
         """Whether the module left a job that the task waits for."""
         return result.get("action") in ("run", "attach") and self._task.args.get("state") != "started"
 
@@ -112,7 +106,7 @@ class JobAction(Quiet):
         """What must not be shown, should the program have written it to its log."""
         return {str(secret) for secret in (self._task.args.get("secrets") or {}).values() if str(secret)}
 
-    def follow(self, job: Result, variables: Result) -> Result:
+    def follow(self, job: Json, variables: Json) -> Json:
         """Wait for the end of the job; the fields of the task's result that it decides."""
         needed = (job.get("disk") or {}).get("needed")
         reporter = Shown(
@@ -159,7 +153,7 @@ class JobAction(Quiet):
         """Seconds between two attempts to reach the machine, to find the record, or to hear from Google."""
         return float(self._task.args.get("reconnect_interval", 5))
 
-    def look(self, job: Result, offset: int, wait: float, variables: Result) -> Result:
+    def look(self, job: Json, offset: int, wait: float, variables: Json) -> Json:
         """One look at the job, across cuts of the connection shorter than reconnect_timeout."""
         records_dir = os.path.dirname(job["log"])
         arguments = {"name": job["name"], "records_dir": records_dir, "offset": offset, "wait": wait}
@@ -167,7 +161,7 @@ class JobAction(Quiet):
         lost_at: float | None = None
         while True:
             try:
-                answer: Result = self._execute_module(
+                answer: Json = self._execute_module(
                     "tpuops.maxtext.job_info", module_args=arguments, task_vars=variables
                 )
                 if not no_answer(answer):
@@ -194,7 +188,7 @@ class JobAction(Quiet):
                 self._connection.reset()  # a master connection that died would be used again
             time.sleep(self.reconnect_interval())
 
-    def check_end(self, record: Result) -> None:
+    def check_end(self, record: Json) -> None:
         """Raise NodeLost where a job did not finish because its node was preempted or lost.
 
         A preemption reaches the job first, as the shutdown of its machine, and only then what Google says.
@@ -207,7 +201,7 @@ class JobAction(Quiet):
             time.sleep(self.reconnect_interval())
             self.watch.check()
 
-    def make_progress(self, job: Result, variables: Result) -> Progress | str:
+    def make_progress(self, job: Json, variables: Json) -> Progress | str:
         """What to show lines with: the job's progress, or its label where it tells no steps."""
         options = job["progress"]
         if "format" not in options:
@@ -215,12 +209,12 @@ class JobAction(Quiet):
         parse = parser(options["format"], options.get("pattern"))
         return Progress(self.label(job, variables), parse, options.get("total"))
 
-    def label(self, job: Result, variables: Result) -> str:
+    def label(self, job: Json, variables: Json) -> str:
         """The job's name, with the host's where the play has several."""
         several = len(variables.get("ansible_play_hosts", [])) > 1
         return f"{variables.get('inventory_hostname')}: {job['name']}" if several else str(job["name"])
 
-    def ended(self, record: Result, log_tail: list[str], variables: Result) -> Result:
+    def ended(self, record: Json, log_tail: list[str], variables: Json) -> Json:
         if record["status"] == "finished":
             return {"job": record}
         message = failure(record, log_tail, str(variables.get("inventory_hostname")))
@@ -229,39 +223,8 @@ class JobAction(Quiet):
     def scrubbed(self, value: Any) -> Any:
         return remove_values(value, self.secrets())
 
-    @contextlib.contextmanager
-    def interruption_explained(self, job: Result) -> Iterator[None]:
-        """On Ctrl-C, or SIGTERM, say that the job goes on, how to attach to it again and how to stop it.
 
-        Ansible detaches its workers from the terminal and stops reading their messages when it is
-        interrupted, so the words go straight to the standard error of the process that has the terminal.
-        It sends them SIGTERM right after SIGINT, and whichever Python handles first would end the worker
-        within the handler of the other.
-        """
-        told = f"\n{goes_on(job)}\n".encode()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def handle(handlers: dict[signal.Signals, Any]) -> None:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-        with terminal() as screen:
-
-            def explain(number: int, _frame: Any) -> None:
-                handle(dict.fromkeys(before, signal.SIG_IGN))
-                with contextlib.suppress(OSError):
-                    os.write(screen, told)
-                handle(before)
-                signal.raise_signal(number)
-
-            handle(dict.fromkeys(before, explain))
-            try:
-                yield
-            finally:
-                handle(before)
-
-
-def no_answer(result: Result) -> bool:
+def no_answer(result: Json) -> bool:
     """Whether this is what Ansible has of a machine that falls silent.
 
     No connection, a systemd that goes down, or a module that was killed with its machine: a shell's exit
@@ -271,113 +234,5 @@ def no_answer(result: Result) -> bool:
     return bool(result.get("unreachable") or result.get("silent") or killed)
 
 
-class Shown:
-    """Decides which lines to show, and when."""
-
-    def __init__(
-        self, progress: Progress | str, show: Callable[[str], None], needed: int | None = None
-    ) -> None:
-        self.progress = progress
-        self.show = show
-        self.transfer = Transfer(needed)
-        self.started = time.monotonic()
-        self.shown_at = float("-inf")
-        self.pending = False
-        self.phase = ""  # the last one that a job without steps told
-
-    @property
-    def reached(self) -> Result:
-        """The fields of the last step that the job told, {} where it tells none."""
-        return {} if isinstance(self.progress, str) else dict(self.progress.latest)
-
-    def update(self, text: str, written: int | None = None) -> None:
-        """Take in what the job wrote; show a line when something changed and the last one is old enough.
-
-        ``written`` is the number of bytes that its disk got so far.
-        """
-        if isinstance(self.progress, str) and self.transfer.feed(written, time.monotonic()):
-            self.pending = True
-        for line in log.lines_of(text):
-            if isinstance(self.progress, str):
-                self.pending, self.phase = True, phase(line) or self.phase
-            elif self.progress.feed(line):
-                self.pending = True
-        elapsed = time.monotonic() - self.started
-        pause = max(SHOW_LOG_EVERY if isinstance(self.progress, str) else 0.0, elapsed * SHOW_SHARE)
-        if time.monotonic() - self.shown_at >= pause:
-            self.last()
-
-    def last(self) -> None:
-        """Show what is not shown yet."""
-        if not self.pending:
-            return
-        if isinstance(self.progress, str):
-            passed = duration(time.monotonic() - self.started)
-            parts = [self.progress, passed, self.transfer.describe(), self.phase]
-            self.show("  ".join(part for part in parts if part))
-        else:
-            self.show(self.progress.describe())
-        self.pending = False
-        self.shown_at = time.monotonic()
-
-
-@contextlib.contextmanager
-def terminal() -> Iterator[int]:
-    """The standard error of the process that has the terminal: Ansible's own, the parent of this worker.
-
-    It is opened while that process lives, and never waited for: it may be a full pipe that nobody reads.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY
-    try:
-        descriptor = os.open(f"/proc/{os.getppid()}/fd/2", flags)
-    except OSError:
-        descriptor = os.open(os.devnull, flags)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def failed(message: str) -> Result:
+def failed(message: str) -> Json:
     return {"failed": True, "msg": as_started(message)}
-
-
-def goes_on(job: Result) -> str:
-    """What becomes of a job that nobody follows any more."""
-    arguments = extra_variable("job_name", job["name"])
-    return as_started(
-        f"Job {job['name']} goes on without this command.\n"
-        "To follow it, run the same command again, or: "
-        f"ansible-playbook playbooks/follow.yml {arguments}\n"
-        f"To stop it: ansible-playbook playbooks/stop.yml {arguments}, "
-        f"or on the machine: sudo systemctl stop {job['unit']}"
-    )
-
-
-def failure(record: Result, log_tail: list[str], host: str) -> str:
-    """The whole story of a job that did not finish, its cause first."""
-    name, status = record["name"], record["status"]
-    how = {
-        "failed": "failed",
-        "timeout": "ran out of time",
-        "stopped": "was stopped",
-        "interrupted": "was interrupted",
-    }[status]
-    details = []
-    if record["seconds"] is not None:
-        details.append(f"after {duration(record['seconds'])}")
-    if status == "failed" and record["signal"]:
-        details.append(f"by {record['signal']}")
-    elif status == "failed" and record["exit_code"]:
-        details.append(f"with exit status {record['exit_code']}")
-    reason = record["reason"] or log.cause(log_tail)
-    first = " ".join([f"job {name} {how}", *details]) + (f": {reason}" if reason else "")
-    lines = [first]
-    again = "Run the same command again to run it again." if status == "interrupted" else None
-    if what_to_do := remedy(reason if status == "failed" else None, log_tail) or again:
-        lines.append(what_to_do)
-    lines.append(f"unit {record['unit']} on {host}; follow its log with: sudo tail -n 100 -F {record['log']}")
-    if log_tail:
-        lines.append("Its last lines:")
-        lines.extend(f"  {line}" for line in log_tail)
-    return "\n".join(lines)

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, node_ids, short_name, zone_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.labels import CREATED_BY, TOOL, labels_of
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prices import disk_hour, node_hour
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
-
-Json = dict[str, Any]
 
 NODE, QUEUED, DISK = "node", "queued", "disk"
 # Google takes no money for a node that has no machines.

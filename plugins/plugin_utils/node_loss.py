@@ -14,10 +14,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import co
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_hosts
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.worker import NODE
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD, Tpus, workers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
-
-Json = dict[str, Any]
 
 LOST = "lost"  # our word for a node that Google does not have any more
 UNKNOWN = "unknown"  # and for one of which Google says nothing

@@ -19,8 +19,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import (
     condition,
 )
 
-Json = Mapping[str, Any]
-
 #: The node is there, comes back by itself, or may be there.
 THERE = frozenset({"READY", "REPAIRING", UNKNOWN})
 SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
@@ -30,7 +28,7 @@ STOP = (
 )
 
 
-def why(failure: Json, seen: Json | None, node: str, ended: str) -> str:
+def why(failure: Mapping[str, Any], seen: Mapping[str, Any] | None, node: str, ended: str) -> str:
     """failure: of the task; seen: what tpu_vm_info returned, None where nobody asked Google; ended: what
     became of the node of an ephemeral run."""
     # Of a loop the item that failed says why, the task itself only that one did.
@@ -61,7 +59,7 @@ def why(failure: Json, seen: Json | None, node: str, ended: str) -> str:
     return " ".join([f"{message.rstrip('.: ')}.", *more]) if more else message
 
 
-def loss(failures: Sequence[Json], seen: Json) -> dict[str, Any]:
+def loss(failures: Sequence[Mapping[str, Any]], seen: Mapping[str, Any]) -> dict[str, Any]:
     """{state, losses, unhealthy}: whether a stage lost its node, and why.
 
     failures: of the tasks that failed, one for each worker; seen: what tpu_vm_info returned.
@@ -86,21 +84,21 @@ def loss(failures: Sequence[Json], seen: Json) -> dict[str, Any]:
     }
 
 
-def silent(cause: Json, message: str) -> bool:
+def silent(cause: Mapping[str, Any], message: str) -> bool:
     """What Ansible has of a machine that falls silent between the login and sudo, or kills a module as it
     shuts down: no "unreachable"."""
     killed = "module_stdout" in cause and int(cause.get("rc") or 0) > 128
     return killed or "waiting for privilege escalation prompt" in message
 
 
-def state_of(seen: Json) -> str:
+def state_of(seen: Mapping[str, Any]) -> str:
     """The node's state in Google's words, LOST, or UNKNOWN."""
     if seen.get("nodes"):
         return str(seen["nodes"][0]["state"])
     return LOST if "nodes" in seen and not seen.get("unreachable_zones") else UNKNOWN
 
 
-def unknown(seen: Json) -> str:
+def unknown(seen: Mapping[str, Any]) -> str:
     """Why Google did not say whether there is a node."""
     reasons = [str(failure.get("msg", "")) for failure in seen.get("zone_failures", {}).values()]
     return str(seen.get("msg") or next(filter(None, reasons), "no reason was given"))

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import duration
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import (
@@ -28,8 +29,6 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import (
     served,
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
-
-Json = dict[str, Any]
 
 KEY_FILE = "/etc/tpuops/vllm-api-key"
 

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import gcp_argument_spec
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import DEAD
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import is_ours, remedy, whose
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import command
-
-Json = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.found import is_ours, remedy, whose
 
 #: The variable in which each source of the inventory plugin says what it lists: {file, project, zones,
 #: nodes, unshared}. unshared: the options by which it asks as somebody else, or elsewhere, than the modules.

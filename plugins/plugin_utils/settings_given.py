@@ -14,7 +14,7 @@ from typing import Any
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 from ansible.vars.plugins import get_vars_from_inventory_sources, get_vars_from_path
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings import Given
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.setting_names import Given
 
 #: Groups that the inventory plugin makes. They have no host before there is a node.
 OURS = ("tpu_vm", "workers")

@@ -10,7 +10,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
@@ -22,6 +21,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     PreconditionFailed,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.filters import lookup
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     QUEUED,
     Tpus,
@@ -31,8 +31,6 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import (
     workers,
     zone_of,
 )
-
-Json = dict[str, Any]
 
 # Requests at a time, over one session and with one token: as many as its pool has connections.
 THREADS = 10

@@ -24,6 +24,7 @@ from localcloud.faults import KINDS
 from tests.contract.served import Served
 from tests.contract.test_gcloud import at
 from tests.contract.test_module_faults import FAILING, PASSING, quick
+from tests.json_types import Json
 from tests.unit.plugins.capacity.fakes import Playing
 
 __all__ = ["quick"]
@@ -33,7 +34,6 @@ A, B, NOWHERE = "us-west1-c", "us-west4-a", "us-nowhere1-z"
 NAME, DISK = "actions", "actions-disk"
 NODES, QUEUE = "tpu.projects.locations.nodes", "tpu.projects.locations.queuedResources"
 OURS = {"created-by": "tpuops-maxtext", "owner": "me"}
-Json = dict[str, Any]
 Run = Callable[..., Json]
 
 #: Faults of the making of a node or of its disk in one zone that let the next candidate be tried.

@@ -18,7 +18,7 @@ HUB = ROOT / "plugins" / "module_utils" / "huggingface" / "hub.py"
 EXPORT = ROOT / "roles" / "export" / "files" / "export.py"
 COMMON = ROOT / "roles" / "common"
 #: The package that the programs share on a machine, as the role common writes it.
-FILES: dict[str, str] = yaml.safe_load((COMMON / "vars" / "main.yml").read_text())["common_program_files"]
+FILES: dict[str, str] = yaml.safe_load((COMMON / "vars" / "main.yml").read_text())["_common_program_files"]
 SHARED = [
     COMMON / path.removeprefix("{{ role_path }}/")
     for name, path in FILES.items()

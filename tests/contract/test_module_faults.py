@@ -27,13 +27,13 @@ from localcloud.cloud import SERVICE_KIND
 from localcloud.faults import KINDS
 from localcloud.google.logins import PROFILE
 from tests.contract.served import RESOURCES, Served
+from tests.json_types import Json
 
 ROOT = Path(__file__).resolve().parents[2]
 
 ZONE = "us-west4-a"
 HERE = {"name": "faults", "zone": ZONE}
 NODES, QUEUE = "tpu.projects.locations.nodes", "tpu.projects.locations.queuedResources"
-Json = dict[str, Any]
 Run = Callable[..., Json]
 
 NODE = {**HERE, "accelerator_type": "v5litepod-1", "runtime_version": "v2-alpha-tpuv5-lite"}

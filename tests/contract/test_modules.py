@@ -18,13 +18,13 @@ from localcloud.catalog import DEFAULT_PROJECT
 from tests.contract.conftest import SCOPES, Description
 from tests.contract.served import Served
 from tests.exchanges import known
+from tests.json_types import Json
 
 ZONE = "us-west4-a"
 HERE: dict[str, Any] = {"name": "made", "zone": ZONE}
 RUNTIME = "v2-alpha-tpuv5-lite"
 #: The disks of the tests.
 DISKS = ("made", "more")
-Json = dict[str, Any]
 Run = Callable[..., Json]
 
 

@@ -15,9 +15,9 @@ from googleapiclient.errors import HttpError
 
 from localcloud.credentials import SERVICE_ACCOUNT, USER
 from tests.contract.conftest import Description
+from tests.json_types import Json
 
 ME = f"users/{SERVICE_ACCOUNT}"
-Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")

@@ -135,3 +135,12 @@ def test_status_and_teardown_say_that_the_node_ended_itself(
     assert told in play("playbooks/status.yml", *own)
     assert f"{NODE}  {told}" in play("playbooks/plan.yml", *own, *LIMITS, "-e", places)
     assert told in " ".join(play("playbooks/teardown.yml", *own).split())
+
+
+def test_a_node_that_was_started_again_did_not_stop_itself(
+    run_module: Callable[..., Any], ended: Callable[[str], None], cloud: Description
+) -> None:
+    place = {"name": NODE, "zone": cloud["zone"]}
+    ended("stopped")
+    started = run_module("tpu_vm", state="started", labels=LABELS, **place)
+    assert (started["node"]["state"], started["node"]["labels"]) == ("READY", LABELS)

@@ -184,7 +184,7 @@ def render(home: Path, name: str, **settings: Any) -> str:
 SETTINGS = {
     "tpu_vm_max_idle_minutes": str(MINUTES),  # as from the command line
     "tpu_vm_guard_endpoint": "http://127.0.0.1",
-    "tpu_vm_guarded": {"nodes": [{"name": NODE}]},
+    "_tpu_vm_guarded": {"nodes": [{"name": NODE}]},
 }
 
 
@@ -299,7 +299,7 @@ def test_the_guard_is_shut_in(vm: Vm) -> None:
 
 
 def test_the_timer_looks_each_minute_and_at_the_end_of_the_time(vm: Vm, tmp_path: Path) -> None:
-    hours = {"tpu_vm_max_hours": "2", "tpu_vm_deadline": "4102444800.5"}
+    hours = {"tpu_vm_max_hours": "2", "_tpu_vm_deadline": "4102444800.5"}
     try:
         vm.install(tmp_path, **SETTINGS, **hours)
         vm.run("systemctl start tpuops-guard.timer")

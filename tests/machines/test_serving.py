@@ -74,10 +74,10 @@ def told(cloud: Cloud, vm: Machine, tmp_path: Path) -> dict[str, str]:  # noqa: 
     )
     files = ROOT / "roles" / "vllm_serve"
     program = "/usr/local/sbin/tpuops-vllm-service"
-    cache = {"parents": ["{{ common_vllm_cache_dir }}"], "paths": ["{{ vllm_serve_cache_dir }}"]}
+    cache = {"parents": ["{{ _common_vllm_cache_dir }}"], "paths": ["{{ _vllm_serve_cache_dir }}"]}
     build = (
         f"import sys; sys.path.insert(0, '{DISK}/env/programs/tpuops'); import manifest; "
-        f"manifest.write('{{{{ vllm_serve_manifest }}}}', manifest.build('{SNAPSHOT}', {{}}))"
+        f"manifest.write('{{{{ _vllm_serve_manifest }}}}', manifest.build('{SNAPSHOT}', {{}}))"
     )
     play(
         Controller(cloud, vm, tmp_path),
@@ -101,11 +101,11 @@ def told(cloud: Cloud, vm: Machine, tmp_path: Path) -> dict[str, str]:  # noqa: 
         },
         {"ansible.builtin.systemd_service": {"name": "vllm", "state": "started", "daemon_reload": True}},
         vllm_serve_repo="me/tuned",
-        vllm_serve_commit="c0ffee",
-        vllm_serve_prefix=f"{DISK}/env/serve-0",
+        _vllm_serve_commit="c0ffee",
+        _vllm_serve_prefix=f"{DISK}/env/serve-0",
         vllm_serve_lock=str(ROOT / "environments" / "serve-cpu.txt"),
-        vllm_serve_model_fingerprint="x",
-        vllm_serve_argv=["/usr/bin/python3", "-u", f"{DISK}/env/serve-0/file"],
+        _vllm_serve_model_fingerprint="x",
+        _vllm_serve_argv=["/usr/bin/python3", "-u", f"{DISK}/env/serve-0/file"],
     )
     journal = "sudo journalctl --unit=vllm --output=cat"
     cloud.ssh(

@@ -17,12 +17,11 @@ import requests
 import yaml
 
 from tests.e2e.support import ROOT, Cloud, local_cloud
+from tests.json_types import Json
 
 from .support import output
 
 pytestmark = pytest.mark.machines
-
-Json = dict[str, Any]
 
 
 class Google:

@@ -92,9 +92,9 @@ def variables(*, steps: int, period: int, still: Sequence[int] = ()) -> dict[str
     """Extra variables of a run with a checkpoint each `period` steps, that stands still once at some."""
     python = ["/usr/bin/python3", "-c"]
     return {
-        "locked_env_argv": [*python, INSTALL, "{{ locked_env_prefix }}", "{{ locked_env_link }}"],
-        "convert_argv": [*python, CONVERT, "{{ common_base_directory }}"],
-        "sft_argv": [*python, TRAIN, "{{ sft_run_directory }}", *map(str, [steps, period, *still])],
+        "_locked_env_argv": [*python, INSTALL, "{{ _locked_env_prefix }}", "{{ _locked_env_link }}"],
+        "_convert_argv": [*python, CONVERT, "{{ _common_base_directory }}"],
+        "_sft_argv": [*python, TRAIN, "{{ _sft_run_directory }}", *map(str, [steps, period, *still])],
         "steps": steps,
         "sft_num_epoch": steps,  # so that the tiny data set lasts for any number of them
     }

@@ -130,7 +130,7 @@ def test_a_start_that_trained_nothing_binds_the_next_one_to_no_rows(site: Site) 
         return str(site.cloud.records()["sft-begun"]["inputs"]["dataset_commit"])
 
     given: dict[str, Any] = {"run_name": "begun", "hf_repo": "", "sft_num_epoch": STEPS}
-    site.train(**given, steps=PERIOD, sft_argv=["/bin/false"]).fail()
+    site.train(**given, steps=PERIOD, _sft_argv=["/bin/false"]).fail()
     first = commit()
     try:
         publish(store, DATASET, dataset_files(rows()[:-1]))
@@ -162,7 +162,7 @@ def test_another_stage_and_a_run_without_recoveries_left_say_what_to_do(site: Si
     values = {**fakes.variables(steps=STEPS, period=PERIOD), "model": "qwen3-0.6b"}
     converting = site.start("convert", **values)
     converting.wait_until_told(r"TASK \[tpuops.maxtext.convert : Download")
-    used_up = {"ansible.builtin.set_fact": {"tpu_vm_recoveries": 1, "tpu_vm_max_recoveries": 1}}
+    used_up = {"ansible.builtin.set_fact": {"_tpu_vm_recoveries": 1, "tpu_vm_max_recoveries": 1}}
     attached = attach(site, "once-more", used_up)
     site.cloud.ssh("until systemctl is-active --quiet 'tpuops-convert-qwen3-0.6b-*'; do sleep 0.1; done")
     site.preempt()
@@ -197,7 +197,7 @@ def test_whatever_failed_google_is_asked_about_the_node(site: Site) -> None:
         "delegate_to": "localhost",
     }
     limit = {"ansible.builtin.include_role": {"name": "tpuops.maxtext.tpu_vm", "tasks_from": "guard"}}
-    over = {"ansible.builtin.set_fact": {"tpu_vm_deadline": "{{ tpu_vm_deadline | float - 7200 }}"}}
+    over = {"ansible.builtin.set_fact": {"_tpu_vm_deadline": "{{ _tpu_vm_deadline | float - 7200 }}"}}
     fail = {"ansible.builtin.fail": {"msg": "a disk cannot be mounted"}}
 
     told = words(site.play(site.book(fail, rescue="recover"), status=2).output)
@@ -224,7 +224,7 @@ def test_the_node_of_an_ephemeral_run_goes_with_it(site: Site) -> None:
     assert EPHEMERAL in well.words
     assert (site.nodes(), site.disks()) == ([], [DISK])
 
-    badly = site.train(tags=tags, run_name="bad", tpu_vm_ephemeral=True, sft_argv=["/bin/false"])
+    badly = site.train(tags=tags, run_name="bad", tpu_vm_ephemeral=True, _sft_argv=["/bin/false"])
     badly.fail()
     assert "job sft-bad failed after" in badly.words
     assert EPHEMERAL in badly.words
@@ -249,7 +249,7 @@ def test_a_new_machine_that_does_not_answer_yet_is_waited_for(site: Site) -> Non
     site.absent()
     role = {"name": "tpuops.maxtext.tpu_vm"}
     cut = f"{sys.executable} -m localcloud machine cut {NODE}"
-    silent = {"host": "{{ tpu_vm_made.workers[0].address }}", "port": 22, "state": "stopped"}
+    silent = {"host": "{{ _tpu_vm_made.workers[0].address }}", "port": 22, "state": "stopped"}
     make: list[dict[str, Any]] = [
         {"ansible.builtin.import_role": role},
         {"ansible.builtin.command": {"cmd": cut, "chdir": str(ROOT)}},

@@ -100,7 +100,7 @@ def test_the_status_and_the_commands_that_it_prints(served: Site, empty: Path) -
 
 def test_a_run_begins_and_ends_with_what_it_costs(site: Site) -> None:
     """Badly too: then the node still costs money."""
-    variables = {**fakes.variables(steps=STEPS, period=PERIOD), "sft_argv": ["/bin/false"]}
+    variables = {**fakes.variables(steps=STEPS, period=PERIOD), "_sft_argv": ["/bin/false"]}
     failed = site.start("tpu_vm,data_disk,maxtext_env,convert,sft", **variables)
     failed.fail()
     user = site.cloud.settings["hf_username"]

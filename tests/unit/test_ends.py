@@ -13,8 +13,9 @@ from typing import Any
 
 import yaml
 
+from tests.json_types import Json
+
 ROOT = Path(__file__).resolve().parents[2]
-Json = dict[str, Any]
 Ends = dict[str, tuple[Json, bool, str]]  # case -> what modules said, whether it ends well, what is told
 
 
@@ -72,20 +73,20 @@ def job(status: str) -> Json:
 
 
 FOLLOWED: Ends = {
-    "nothing was named and nothing runs": ({"followed": {"skipped": True, "changed": False}}, True, ""),
-    "it was followed": ({"followed": {"action": "attach", "job": job("finished")}}, True, ""),
+    "nothing was named and nothing runs": ({"_followed": {"skipped": True, "changed": False}}, True, ""),
+    "it was followed": ({"_followed": {"action": "attach", "job": job("finished")}}, True, ""),
     "it had finished": (
-        {"followed": {"action": "none", "reason": "its last run is finished", "job": job("finished")}},
+        {"_followed": {"action": "none", "reason": "its last run is finished", "job": job("finished")}},
         True,
         "j: its last run is finished.",
     ),
     "it had failed": (
-        {"followed": {"action": "none", "reason": "its last run is failed", "job": job("failed")}},
+        {"_followed": {"action": "none", "reason": "its last run is failed", "job": job("failed")}},
         False,
         "job_name: j on HOST: its last run is failed. Its log is /l/j.log.",
     ),
     "it never ran": (
-        {"followed": {"action": "none", "reason": "it never ran"}},
+        {"_followed": {"action": "none", "reason": "it never ran"}},
         False,
         "job_name: j on HOST: it never ran. Jobs there: a, b. Name one of them.",
     ),
@@ -94,18 +95,18 @@ FOLLOWED: Ends = {
 
 def test_following_a_job(tmp_path: Path) -> None:
     tasks = after("playbooks/follow.yml", "Follow the job")
-    check(tmp_path, tasks, FOLLOWED, job_name="j", known={"jobs": [{"name": "a"}, {"name": "b"}]})
+    check(tmp_path, tasks, FOLLOWED, job_name="j", _known={"jobs": [{"name": "a"}, {"name": "b"}]})
 
 
 STOPPED: Ends = {
-    "it ran": ({"stopped": {"changed": True, "reason": "it was running"}}, True, "j: it was running."),
+    "it ran": ({"_stopped": {"changed": True, "reason": "it was running"}}, True, "j: it was running."),
     "it had ended": (
-        {"stopped": {"changed": False, "reason": "it was not running", "job": job("finished")}},
+        {"_stopped": {"changed": False, "reason": "it was not running", "job": job("finished")}},
         True,
         "j: it was not running.",
     ),
     "it never ran": (
-        {"stopped": {"changed": False, "reason": "it was not running"}},
+        {"_stopped": {"changed": False, "reason": "it was not running"}},
         False,
         "job_name: no job j has run on HOST.",
     ),
@@ -120,27 +121,27 @@ GONE = {"changed": True, "left": [], "told": "Deleted: n."}
 # The decision itself: tests/unit/plugins/capacity/test_ephemeral.py.
 EPHEMERAL: Ends = {
     "it is deleted": (
-        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": GONE},
+        {"_tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": GONE},
         True,
         "The node is deleted,",
     ),
     "a machine is silent": (
-        {"tpu_vm_jobs": {"results": [{"unreachable": True, "msg": "refused"}]}},
+        {"_tpu_vm_jobs": {"results": [{"unreachable": True, "msg": "refused"}]}},
         False,
         "as its machine cannot be reached over SSH and may run a job: refused.",
     ),
     "a job runs": (
-        {"tpu_vm_jobs": {"results": [{"jobs": [{"name": "sft", "status": "running"}]}]}},
+        {"_tpu_vm_jobs": {"results": [{"jobs": [{"name": "sft", "status": "running"}]}]}},
         False,
         "The node is kept, although tpu_vm_ephemeral is set, as a job runs on it: sft.",
     ),
     "it may be there": (
-        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {**GONE, "left": ["It may be in a."]}},
+        {"_tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {**GONE, "left": ["It may be in a."]}},
         False,
         "It may be in a.",
     ),
     "the deletion fails": (
-        {"tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {"changed": False, "msg": "403"}},
+        {"_tpu_vm_jobs": {"results": [{"jobs": []}]}, "tpu_vm_gone": {"changed": False, "msg": "403"}},
         False,
         "The node could not be deleted, although tpu_vm_ephemeral is set: 403.",
     ),
@@ -150,8 +151,8 @@ EPHEMERAL: Ends = {
 def test_the_end_of_an_ephemeral_run(tmp_path: Path) -> None:
     (block,) = tasks_of("roles/tpu_vm/tasks/ephemeral.yml")
     tasks = [block["block"][-1], *tasks_of("playbooks/tasks/ephemeral.yml")[1:]]
-    shared = {"tpu_vm_labels": {}, "tpu_vm_owner": "", "tpu_vm_workers": {"hosts": []}}
-    check(tmp_path, tasks, EPHEMERAL, **shared, tpu_vm_asked={"nodes": [], "unreachable_zones": ["a"]})
+    shared = {"tpu_vm_labels": {}, "tpu_vm_owner": "", "_tpu_vm_workers": {"hosts": []}}
+    check(tmp_path, tasks, EPHEMERAL, **shared, _tpu_vm_asked={"nodes": [], "unreachable_zones": ["a"]})
 
 
 NAMED: Ends = {
@@ -174,9 +175,9 @@ def test_a_teardown(tmp_path: Path) -> None:
 
 
 HALTED: Ends = {
-    "it is stopped": ({"tpu_vm_stopped": {"left": [], "told": "Stopped: n."}}, True, "Stopped: n."),
+    "it is stopped": ({"_tpu_vm_stopped": {"left": [], "told": "Stopped: n."}}, True, "Stopped: n."),
     "another may run": (
-        {"tpu_vm_stopped": {"left": ["It may run."], "told": "Stopped: n."}},
+        {"_tpu_vm_stopped": {"left": ["It may run."], "told": "Stopped: n."}},
         False,
         "Stopped: n. It may run.",
     ),

@@ -43,13 +43,15 @@ def test_two_heavy_stages_never_run_at_once(stages: dict[str, Stage]) -> None:
     heavy, others = threading.Lock(), threading.Barrier(2)
 
     def work() -> Count:
-        assert heavy.acquire(blocking=False)
-        others.wait(30)  # for the light one that runs beside it
+        if not heavy.acquire(blocking=False):
+            others.abort()  # else the light ones would wait for ever
+            raise AssertionError("two heavy stages run at once")
+        others.wait()  # for the light one that runs beside it
         heavy.release()
         return PASSED
 
     def beside() -> Count:
-        others.wait(30)
+        others.wait()
         return PASSED
 
     stages |= {"a": Stage(work, heavy=True), "b": Stage(work, heavy=True)}

@@ -1,3 +1,5 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Credentials, named as the google.cloud collection names them, and their way onto a request.
 
@@ -15,7 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import InvalidArgument, MissingLibrary, TransportError, Unauthenticated, Unavailable
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    InvalidArgument,
+    MissingLibrary,
+    TransportError,
+    Unauthenticated,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     import requests

@@ -1,3 +1,5 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One session to Google's APIs: authenticated, patient, paged, and with typed errors.
 
@@ -15,9 +17,16 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .auth import Authenticator, AuthSettings
-from .errors import GcpError, MissingLibrary, Retryable, TransportError, Unauthenticated, from_response
-from .operations import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.auth import Authenticator, AuthSettings
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    GcpError,
+    MissingLibrary,
+    Retryable,
+    TransportError,
+    Unauthenticated,
+    from_response,
+)
 
 if TYPE_CHECKING:
     import requests

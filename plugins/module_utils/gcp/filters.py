@@ -1,3 +1,5 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of gcloud's filter language (`gcloud topic filters`) that finding a project takes.
 
@@ -16,7 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import InvalidArgument
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import InvalidArgument
 
 Predicate = Callable[[Mapping[str, Any]], bool]
 

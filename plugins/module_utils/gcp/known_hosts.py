@@ -1,3 +1,5 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file of host keys that Ansible's SSH trusts: lines of `<alias> <type> <key>`, and nothing else.
 
@@ -17,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from .errors import InvalidArgument
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import InvalidArgument
 
 # The types that the guest agent publishes, best first, each with its fields after the type: text that must be
 # there, or a number of bytes, 0 for any number above that.

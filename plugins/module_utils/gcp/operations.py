@@ -1,46 +1,25 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Waiting for what Google does in the background, always with a deadline."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .errors import GcpError, OperationTimeout, Retryable, from_status, from_zone_operation
-
-if TYPE_CHECKING:
-    from .client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    GcpError,
+    OperationTimeout,
+    Retryable,
+    from_status,
+    from_zone_operation,
+)
 
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 10.0
 ZONE_WAIT_TIMEOUT = 150.0  # Compute Engine holds a :wait for up to 120 s
-
-
-class Deadline:
-    """A point in time, some seconds from now, and the pauses until then."""
-
-    def __init__(self, seconds: float) -> None:
-        self.restart(seconds)
-
-    def restart(self, seconds: float) -> None:
-        """Begin anew from now, for all who hold it."""
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self._end - time.monotonic())
-
-    def pause(self, pause: float) -> float:
-        """Sleep about `pause` seconds, never beyond the deadline; returns the next pause (longer, up to 10
-        s).
-
-        A quarter of jitter keeps controllers that started together from polling together.
-        """
-        time.sleep(min(self.left, pause * random.uniform(0.75, 1.25)))
-        return min(LONGEST_PAUSE, pause * 1.5)
 
 
 def poll(

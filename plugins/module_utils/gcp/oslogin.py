@@ -1,15 +1,19 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """OS Login: the profile of a Google account, its SSH keys and its POSIX accounts."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from .client import Client
-from .errors import InvalidArgument, NotFound, PermissionDenied
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 API = "oslogin"
-Json = dict[str, Any]
 
 
 def account(client: Client, email: str | None, option: str) -> str:

@@ -1,3 +1,5 @@
+# Copyright (c) 2026, The tpuops.maxtext maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The `ssh-keys` metadata of Compute Engine and TPU VMs: lines of `USER:KEYTYPE KEY COMMENT`."""
 
@@ -6,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from .errors import InvalidArgument
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import InvalidArgument
 
 METADATA_KEY = "ssh-keys"
 _PUBLIC_KEY = re.compile(r"(?:ssh-|ecdsa-sha2-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+=*(?: [^\n]*)?")

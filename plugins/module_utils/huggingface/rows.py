@@ -23,8 +23,7 @@ from typing import Any
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface import columns
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.columns import ReadRange
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-
-Row = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 BUDGET = 32 << 20  # bytes of files that are read at most
 LEAST = 4 << 20  # bytes that show what rows are like
@@ -65,7 +64,7 @@ class Sample:
     complete: whether these are all rows, so that total is exact.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Json] = field(default_factory=list)
     total: int | None = None
     complete: bool = False
 
@@ -97,7 +96,7 @@ class Reader:
 
     def __init__(self, names: list[str], budget: int, limit: int) -> None:
         self.names, self.budget, self.limit = names, budget, limit
-        self.rows: list[Row] = []
+        self.rows: list[Json] = []
 
     @property
     def exhausted(self) -> bool:
@@ -179,7 +178,7 @@ def sample(files: list[DataFile], names: list[str], budget: int = BUDGET, limit:
     return Sample(reader.rows, round(counted * everything / counted_bytes) if counted_bytes else None, False)
 
 
-def check_text(path: str, table: list[Row], ended: bool) -> None:
+def check_text(path: str, table: list[Json], ended: bool) -> None:
     """That a column of text stays one: of a part with numbers alone the datasets library makes numbers."""
     for start in range(0, len(table), TABLE_ROWS):
         part = table[start : start + TABLE_ROWS]
@@ -242,7 +241,7 @@ class Stream:
                 yield rest
             self.ended = True
 
-    def objects(self, arrays: bool) -> Iterator[Row]:
+    def objects(self, arrays: bool) -> Iterator[Json]:
         """The objects of JSON lines or, where arrays are taken, of a JSON array that is read whole."""
         path = self.given.path
         lines = self.lines()
@@ -265,7 +264,7 @@ class Stream:
                 raise HubError(f"dataset: {path}: line {number} is {what}, not an object")
             yield row
 
-    def array(self, lines: list[bytes] | None) -> Iterator[Row]:
+    def array(self, lines: list[bytes] | None) -> Iterator[Json]:
         """The objects of a JSON array; None: it is not taken."""
         path = self.given.path
         if lines is None:
@@ -280,7 +279,7 @@ class Stream:
         except ValueError as error:
             raise HubError(f"dataset: {path}: is not JSON: {error}") from error
 
-    def table(self, tabs: bool) -> Iterator[Row]:
+    def table(self, tabs: bool) -> Iterator[Json]:
         """The rows of CSV; a field without text, or with a word for nothing, is None, as for the library."""
         text = (line.decode("utf-8-sig", "replace") + "\n" for line in self.lines())
         for row in csv.DictReader(text, delimiter="\t" if tabs else ","):
@@ -319,7 +318,7 @@ class Ranges(io.RawIOBase):
         return data
 
 
-def parquet_rows(source: Ranges, names: list[str]) -> Iterator[Row]:
+def parquet_rows(source: Ranges, names: list[str]) -> Iterator[Json]:
     """The rows of a Parquet file with these columns; none without pyarrow or where it cannot read them."""
     try:
         import pyarrow

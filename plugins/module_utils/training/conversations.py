@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-Row = dict[str, Any]
+from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import Json
 
 FORMS = (["messages"], ["prompt", "completion"], ["question", "answer"])
 ROLES = ("system", "user", "assistant")
@@ -45,7 +45,7 @@ def shown(columns: list[str]) -> str:
     return f"[{', '.join(columns)}]"
 
 
-def problem(row: Row, columns: list[str]) -> str | None:
+def problem(row: Json, columns: list[str]) -> str | None:
     """What keeps MaxText from training on this row as it is written; None when nothing does."""
     if set(columns) == {"question", "answer"}:
         return strings_problem(row)
@@ -64,7 +64,7 @@ def problem(row: Row, columns: list[str]) -> str | None:
     return turns_problem([message for pair in zip(prompt, completion) for message in pair])
 
 
-def strings_problem(row: Row) -> str | None:
+def strings_problem(row: Json) -> str | None:
     for column in ("question", "answer"):
         value = row.get(column)
         if value is not None and not isinstance(value, str):
@@ -92,7 +92,7 @@ def list_problem(column: str, value: Any) -> str | None:
     return None
 
 
-def turns_problem(messages: list[Row]) -> str | None:
+def turns_problem(messages: list[Json]) -> str | None:
     """What is wrong with the order and the contents of the messages."""
     asked = False  # by the user, or by the system alone, since the last answer
     for index, message in enumerate(messages):
@@ -110,7 +110,7 @@ def turns_problem(messages: list[Row]) -> str | None:
     return None
 
 
-def message_problem(message: Row) -> str | None:
+def message_problem(message: Json) -> str | None:
     role, content = message["role"], message["content"]
     if role not in ROLES:
         return f"a message has the role {short(repr(role))}: MaxText drops all but system, user and assistant"
@@ -125,7 +125,7 @@ def message_problem(message: Row) -> str | None:
     return None
 
 
-def texts(row: Row, columns: list[str]) -> list[str]:
+def texts(row: Json, columns: list[str]) -> list[str]:
     """The text of each message of a row without a problem."""
     if set(columns) == {"question", "answer"}:
         return [row["question"], row["answer"]]
@@ -133,14 +133,14 @@ def texts(row: Row, columns: list[str]) -> list[str]:
     return [message["content"] for column in order for message in row[column]]
 
 
-def answers(row: Row, columns: list[str]) -> int:
+def answers(row: Json, columns: list[str]) -> int:
     """How many answers a row without a problem has."""
     if set(columns) == {"question", "answer"}:
         return 1
     return sum(message["role"] == "assistant" for column in columns for message in row[column])
 
 
-def question(row: Row, columns: list[str]) -> list[str]:
+def question(row: Json, columns: list[str]) -> list[str]:
     """The texts in front of the first answer of a row without a problem."""
     if len(columns) == 2:
         return texts(row, columns)[:1]

@@ -123,7 +123,7 @@ def test_the_table_has_a_row_for_every_stage_of_every_cut(tmp_path: Path) -> Non
     assert "| sft | goes on by itself | 1 | 13 | 4 | 2.5 | yes |" in text
     assert "| export | goes on by itself | 0 | 3 | 0 | 0.0 | no |" in text
     assert "| convert | a &lt;b> \\| c | 2 | 60 | 0 | 0.0 | yes |" in text
-    assert "| preflight | *Nothing is made yet.* | | | | | |" in text
+    assert "| preflight | *Nothing is created yet.* | | | | | |" in text
 
 
 @pytest.mark.parametrize(("role", "task"), ENDS)

@@ -13,7 +13,7 @@ import yaml
 from ansible import context
 from ansible.module_utils.common.collections import ImmutableDict
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, job_action
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, interruption
 
 Given = Callable[..., str]
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,7 +92,7 @@ def test_a_playbook_is_named_as_the_running_one_was(
 
 def test_a_job_whose_name_needs_quotes_is_followed_and_stopped_by_it(given: Given) -> None:
     given(inventory=["a,"])
-    told = job_action.goes_on({"name": "it's sft", "unit": "u"})
+    told = interruption.goes_on({"name": "it's sft", "unit": "u"})
     name = """-e '{"job_name": "it'"'"'s sft"}'"""
     assert f"ansible-playbook -i a, tpuops.maxtext.follow {name}\n" in told
     assert f"ansible-playbook -i a, tpuops.maxtext.stop {name}, or" in told

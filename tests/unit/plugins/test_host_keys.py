@@ -17,9 +17,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import G
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import node_loss
 
+from tests.json_types import Json
 from tests.keys import public_key
 
-Json = dict[str, Any]
 REFUSED = AnsibleConnectionFailure("Failed to connect to the host via ssh: Host key verification failed.")
 SILENT = AnsibleConnectionFailure("Failed to connect to the host via ssh: Connection timed out")
 OLD, NEW = (f"ssh-ed25519 {public_key(word)}" for word in ("old", "new"))

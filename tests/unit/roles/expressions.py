@@ -20,13 +20,13 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from jinja2 import Environment
 
+from tests.json_types import Json
+
 ROOT = Path(__file__).resolve().parents[3]
 UNKNOWN = "(not known before the run)"
 WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 # What is an expression without braces.
 BARE = ("when", "failed_when", "changed_when", "that", "until")
-
-Json = dict[str, Any]
 
 
 @cache

@@ -59,8 +59,8 @@ def test_every_job_that_writes_looks_at_the_disk_first() -> None:
 KNOWN = {"convert_hf_sizes": {}, "hf_model": "me/other"}
 GIVEN = {
     "hf_username": "me",
-    "convert_on_the_hub": {},
-    "common_commits": {"model": {"commit": "0" * 40}, "dataset": {"commit": "1" * 40}},
+    "_convert_on_the_hub": {},
+    "_common_commits": {"model": {"commit": "0" * 40}, "dataset": {"commit": "1" * 40}},
 }
 HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_bytes": 4000}
 
@@ -72,27 +72,27 @@ HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_
         ("convert/main", {"common_base_dtype": "float32"}, {"bytes": 3 * 8.1e9}),
         ("convert/main", {"convert_hf_bytes": 1e15}, {"bytes": 2e15}),
         ("convert/main", {"convert_hf_bytes": 0}, {"bytes": 0}),
-        ("convert/main", {**KNOWN, "convert_on_the_hub": {"models": [HUB]}}, {"bytes": 8000}),
+        ("convert/main", {**KNOWN, "_convert_on_the_hub": {"models": [HUB]}}, {"bytes": 8000}),
         (
             "convert/main",
-            {**KNOWN, "convert_on_the_hub": {"models": [{**HUB, "safetensors_bytes": 0}]}},
+            {**KNOWN, "_convert_on_the_hub": {"models": [{**HUB, "safetensors_bytes": 0}]}},
             {"bytes": 18000},
         ),
-        ("convert/main", {**KNOWN, "convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
+        ("convert/main", {**KNOWN, "_convert_on_the_hub": {"msg": "models: is gated"}}, {"bytes": None}),
         ("sft/main", {}, {"times": 24}),
         ("sft/main", {"sft_weight_dtype": "bfloat16"}, {"times": 12}),
         ("sft/main", {"sft_checkpoint_factor": 1e6}, {"times": 3e6}),
         ("sft/main", {"sft_checkpoint_factor": 0}, {"times": 0}),
         (
             "export/main",
-            {"export_parameters_path": "/here", "export_directory": "/hub/run"},
+            {"_export_parameters_path": "/here", "export_directory": "/hub/run"},
             {"like": "/here", "times": 1.5, "present": ["/hub/.run.draft"]},
         ),
-        ("export/main", {"export_parameters_path": "/here", "export_factor": 0}, {"times": 0}),
-        ("locked_env/main", {"locked_env_size": 1e15, "locked_env_prefix": "/env"}, {"bytes": 1e15}),
+        ("export/main", {"_export_parameters_path": "/here", "export_factor": 0}, {"times": 0}),
+        ("locked_env/main", {"locked_env_size": 1e15, "_locked_env_prefix": "/env"}, {"bytes": 1e15}),
         (
             "vllm_serve/hub",
-            {"vllm_serve_answer": {"commit": "1", "bytes": 2005}},
+            {"_vllm_serve_answer": {"commit": "1", "bytes": 2005}},
             {"bytes": 2005},
         ),
     ],

@@ -23,7 +23,7 @@ def arguments(**values: Any) -> dict[str, str]:
 
 def rendered(**values: Any) -> list[str]:
     """The command line of the program."""
-    argv = variable("export_argv", **values)
+    argv = variable("_export_argv", **values)
     assert isinstance(argv, list)
     return argv
 
@@ -31,7 +31,7 @@ def rendered(**values: Any) -> list[str]:
 def variable(name: str, **values: Any) -> Any:
     variables: dict[str, Any] = {
         "role_path": "/roles/export",
-        "export_checkpoints": {"latest_step": 100, "latest_digest": "d"},
+        "_export_checkpoints": {"latest_step": 100, "latest_digest": "d"},
     }
     for role in ("common", "export"):
         for kind in ("defaults", "vars"):
@@ -42,7 +42,7 @@ def variable(name: str, **values: Any) -> Any:
 
 def test_the_layers_are_stacked_as_in_training() -> None:
     for stacked in (True, False):
-        given = rendered(common_scan_layers=stacked, common_jobs={"jobs": []}, common_commits=COMMITS)
+        given = rendered(common_scan_layers=stacked, _common_jobs={"jobs": []}, _common_commits=COMMITS)
         assert f"scan_layers={stacked}" in given
 
 
@@ -68,7 +68,7 @@ def test_the_layers_are_stacked_as_in_training() -> None:
     ],
 )
 def test_an_argument_that_cannot_work_is_named(given: Any, told: list[str]) -> None:
-    found = variable("export_problems", export_arguments=given)
+    found = variable("_export_problems", export_arguments=given)
     assert len(found) == len(told)
     assert all(message.startswith(start) for message, start in zip(found, told, strict=True))
     assert all(message.endswith(".") for message in found)
@@ -110,12 +110,12 @@ def test_the_tokenizer_is_that_of_the_training(
 ) -> None:
     checkpoints = {"latest_step": 100, "latest_digest": "d", "latest_about": trained_on}
     chosen = {"model": {"commit": COMMIT}, "tokenizer": {"commit": "t"}}
-    given = arguments(export_checkpoints=checkpoints, common_commits=chosen, **now)
+    given = arguments(_export_checkpoints=checkpoints, _common_commits=chosen, **now)
     assert (given["--tokenizer"], given["--tokenizer-revision"]) == (tokenizer, revision)
 
 
 @pytest.mark.parametrize(("commit", "revision"), [(COMMIT, COMMIT), (None, "main")])
 def test_the_base_is_that_of_the_training(commit: str | None, revision: str) -> None:
-    given = arguments(common_commits={"model": {"commit": commit}, "tokenizer": {"commit": commit}})
+    given = arguments(_common_commits={"model": {"commit": commit}, "tokenizer": {"commit": commit}})
     assert (given["--base"], given["--revision"]) == (QWEN, revision)
     assert given["--tokenizer-revision"] == revision

@@ -17,7 +17,7 @@ from ansible.template import Templar
 from .test_disk_space import ROLES, load
 
 #: What tasks of the roles and of Ansible find.
-FOUND = "common_commits|common_kept|common_jobs|common_checkpoints|_checkpoints|_present|_job"
+FOUND = "_common_commits|_common_kept|_common_jobs|_common_checkpoints|_checkpoints|_present|_job"
 OPTIONS = [
     (role.name, option)
     for role in sorted(ROLES.iterdir())

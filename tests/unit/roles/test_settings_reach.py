@@ -36,7 +36,7 @@ JOB = "tpuops.maxtext.job"
 CONVERT = f"roles/convert/tasks/main.yml: 0.Convert the model/block.Download the model and convert it/{JOB}"
 TRAIN = f"roles/sft/tasks/main.yml: 0.Fine-tune the model/block.Train/{JOB}"
 CHECK = "roles/sft/tasks/check_inputs.yml"
-SERVE = "variable vllm_serve_argv"
+SERVE = "variable _vllm_serve_argv"
 REACHED: dict[str, tuple[Any, list[str]]] = {
     "steps": (321, [f"{TRAIN}.argv", CHECK, "roles/sft/tasks/check.yml"]),
     "learning_rate": (0.25, [f"{TRAIN}.argv", f"{TRAIN}.inputs", CHECK]),
@@ -55,24 +55,29 @@ REACHED: dict[str, tuple[Any, list[str]]] = {
         "qwen3-8b",
         [f"{CONVERT}.argv", f"{TRAIN}.argv", CHECK, "roles/vllm_serve/tasks/check_inputs.yml"],
     ),
-    "hf_model": ("me/model", [f"{CONVERT}.argv", "roles/preflight/tasks/main.yml", "variable export_argv"]),
+    "hf_model": ("me/model", [f"{CONVERT}.argv", "roles/preflight/tasks/main.yml", "variable _export_argv"]),
     "run_name": (
         "another",
         [
-            *(f"{TRAIN}.argv", f"{TRAIN}.name", "variable export_directory", "variable vllm_serve_model_dir"),
-            *("roles/preflight/tasks/main.yml", "variable evaluate_question_file", "variable tpu_vm_run"),
+            *(
+                f"{TRAIN}.argv",
+                f"{TRAIN}.name",
+                "variable export_directory",
+                "variable _vllm_serve_model_dir",
+            ),
+            *("roles/preflight/tasks/main.yml", "variable _evaluate_question_file", "variable tpu_vm_run"),
         ],
     ),
     "hf_repo": ("me/other", ["roles/preflight/tasks/main.yml", "roles/export/tasks/main.yml", SERVE]),
     "hf_replace": (True, ["roles/preflight/tasks/main.yml", "roles/export/tasks/main.yml"]),
     "serve_port": (8123, [SERVE, "variable evaluate_url"]),
     "tensor_parallel_size": (4, [SERVE, "roles/vllm_serve/tasks/check_inputs.yml"]),
-    "maxtext_arguments": (["a=b"], [f"{CONVERT}.argv", f"{TRAIN}.argv", "variable export_argv", CHECK]),
+    "maxtext_arguments": (["a=b"], [f"{CONVERT}.argv", f"{TRAIN}.argv", "variable _export_argv", CHECK]),
     "data_disk_mount_point": (
         "/elsewhere",
         [f"{CONVERT}.argv", f"{TRAIN}.argv", SERVE, "roles/data_disk/templates/data_disk.mount.j2"],
     ),
-    "zone": ("eu-west4-b", ["variable tpu_vm_place"]),
+    "zone": ("eu-west4-b", ["variable _tpu_vm_place"]),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import setting_values
 
 from .test_disk_space import ROLES, load
 
@@ -19,7 +19,7 @@ SMALL = [{"accelerator_type": "v5litepod-8"}, {"accelerator_type": "v5litepod-1"
 
 
 def variable(name: str, **values: Any) -> Any:
-    variables: dict[str, Any] = {"role_path": "/roles/sft", "common_commits": CHOSEN}
+    variables: dict[str, Any] = {"role_path": "/roles/sft", "_common_commits": CHOSEN}
     for role in ("common", "sft"):
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / role / kind / "main.yml")
@@ -32,52 +32,54 @@ def variable(name: str, **values: Any) -> Any:
         ({}, "float32"),
         ({"tpu_vm_candidates": SMALL}, "bfloat16"),
         # Whatever the candidates are now, a run goes on in the data type that it began with.
-        ({"common_jobs": {"jobs": []}, "common_checkpoints": BEGUN}, "bfloat16"),
+        ({"_common_jobs": {"jobs": []}, "_common_checkpoints": BEGUN}, "bfloat16"),
         (
             {
-                "common_jobs": {"jobs": []},
-                "common_checkpoints": {"latest_step": 10, "latest_about": {"weight_dtype": "float32"}},
+                "_common_jobs": {"jobs": []},
+                "_common_checkpoints": {"latest_step": 10, "latest_about": {"weight_dtype": "float32"}},
                 "tpu_vm_candidates": SMALL,
             },
             "float32",
         ),
         (
-            {"common_jobs": {"jobs": []}, "common_checkpoints": BEGUN, "sft_weight_dtype": "float32"},
+            {"_common_jobs": {"jobs": []}, "_common_checkpoints": BEGUN, "sft_weight_dtype": "float32"},
             "float32",
         ),
         # A machine that did not answer tells nothing.
-        ({"common_jobs": {"unreachable": True}, "common_checkpoints": {"unreachable": True}}, "float32"),
+        ({"_common_jobs": {"unreachable": True}, "_common_checkpoints": {"unreachable": True}}, "float32"),
     ],
 )
 def test_the_data_type_is_that_of_the_checkpoints(values: dict[str, Any], dtype: str) -> None:
-    assert variable("sft_inputs", **values)["weight_dtype"] == dtype
+    assert variable("_sft_inputs", **values)["weight_dtype"] == dtype
 
 
 def test_inputs_that_differ_from_those_of_the_checkpoints() -> None:
-    about = variable("sft_inputs", common_jobs={"jobs": []})
-    begun = {"common_jobs": {"jobs": []}, "common_checkpoints": {"latest_step": 10, "latest_about": about}}
-    assert variable("sft_other_inputs", **begun) == []
-    assert variable("sft_other_inputs", **begun, sft_weight_dtype="bfloat16") == ["weight_dtype"]
-    assert variable("sft_other_inputs", **begun, hf_revision=COMMIT) == []
+    about = variable("_sft_inputs", _common_jobs={"jobs": []})
+    begun = {"_common_jobs": {"jobs": []}, "_common_checkpoints": {"latest_step": 10, "latest_about": about}}
+    assert variable("_sft_other_inputs", **begun) == []
+    assert variable("_sft_other_inputs", **begun, sft_weight_dtype="bfloat16") == ["weight_dtype"]
+    assert variable("_sft_other_inputs", **begun, hf_revision=COMMIT) == []
     # Only the machine that trains has these files; the program there compares them.
-    begun["common_checkpoints"]["latest_about"] = about | {"formatting_files": {"rows": "0"}}
-    assert variable("sft_other_inputs", **begun) == []
-    assert variable("sft_other_inputs", common_jobs={"jobs": []}, common_checkpoints={"latest_step": 3}) == []
-    assert variable("sft_other_inputs") == []
+    begun["_common_checkpoints"]["latest_about"] = about | {"formatting_files": {"rows": "0"}}
+    assert variable("_sft_other_inputs", **begun) == []
+    assert (
+        variable("_sft_other_inputs", _common_jobs={"jobs": []}, _common_checkpoints={"latest_step": 3}) == []
+    )
+    assert variable("_sft_other_inputs") == []
 
 
 @pytest.mark.parametrize(
     ("values", "again"),
     [
         ({}, False),
-        ({"common_commits": {**CHOSEN, "dataset": {"commit": COMMIT, "newer": NEWER}}}, True),
-        ({"common_commits": {**CHOSEN, "model": {"commit": COMMIT, "newer": NEWER}}}, True),
-        ({"common_commits": {**CHOSEN, "tokenizer": {"commit": COMMIT, "newer": NEWER}}}, True),
-        ({"common_jobs": {"jobs": []}, "common_checkpoints": BEGUN}, True),
+        ({"_common_commits": {**CHOSEN, "dataset": {"commit": COMMIT, "newer": NEWER}}}, True),
+        ({"_common_commits": {**CHOSEN, "model": {"commit": COMMIT, "newer": NEWER}}}, True),
+        ({"_common_commits": {**CHOSEN, "tokenizer": {"commit": COMMIT, "newer": NEWER}}}, True),
+        ({"_common_jobs": {"jobs": []}, "_common_checkpoints": BEGUN}, True),
     ],
 )
 def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], again: bool) -> None:
-    assert variable("sft_keeps_other", **values) is again
+    assert variable("_sft_keeps_other", **values) is again
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], 
         ({"sft_checkpoint_period": "x"}, ["sft_checkpoint_period: 'x' is not a whole number"]),
         ({"maxtext_arguments": "a=b,c=d"}, []),
         ({"maxtext_arguments": {"a": "b"}}, ["maxtext_arguments: "]),
-        ({"maxtext_environment": "a=b"}, ["maxtext_environment: 'a=b' is not a dictionary"]),
+        ({"maxtext_environment": "a=b"}, ["maxtext_environment: its value is not a dictionary"]),
         ({"tpu_vm_candidates": "v6e-8"}, ["tpu_vm_candidates: is a text, and must be a list"]),
         ({"data_disk_mount_point": "disks"}, ["data_disk_mount_point: 'disks' is not the absolute path"]),
         ({"data_disk_mount_point": "/"}, ["data_disk_mount_point: '/' is not the absolute path"]),
@@ -112,15 +114,15 @@ def test_what_preflight_could_not_know_is_checked_again(values: dict[str, Any], 
     ],
 )
 def test_a_bad_value_is_named_with_its_remedy(values: dict[str, Any], told: list[str]) -> None:
-    found = settings.problems(values)
+    found = setting_values.problems(values)
     assert len(found) == len(told)
     assert all(message.startswith(start) for message, start in zip(found, told, strict=True))
 
 
 @pytest.mark.parametrize("value", ["[prompt, completion]", "prompt,completion", ["prompt", "completion"]])
 def test_columns_from_the_command_line_are_the_same_inputs(value: Any) -> None:
-    values = {"train_data_columns": value, "common_jobs": {"jobs": []}}
-    assert variable("sft_inputs", **values)["train_data_columns"] == ["prompt", "completion"]
-    given: dict[str, Any] = {"sft_present": {"checkpoints": []}, "common_program_dir": "/p"}
-    argv = variable("sft_argv", **values, **given)
+    values = {"train_data_columns": value, "_common_jobs": {"jobs": []}}
+    assert variable("_sft_inputs", **values)["train_data_columns"] == ["prompt", "completion"]
+    given: dict[str, Any] = {"_sft_present": {"checkpoints": []}, "_common_program_dir": "/p"}
+    argv = variable("_sft_argv", **values, **given)
     assert "train_data_columns=['prompt', 'completion']" in argv

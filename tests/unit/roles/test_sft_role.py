@@ -19,16 +19,16 @@ def rendered(name: str, **values: Any) -> Any:
     for role in ("common", "sft"):
         for kind in ("defaults", "vars"):
             variables |= load(ROLES / role / kind / "main.yml")
-    variables |= {"common_commits": COMMITS, "sft_weight_dtype": "float32"}
+    variables |= {"_common_commits": COMMITS, "sft_weight_dtype": "float32"}
     variables |= values
     return Templar(loader=DataLoader(), variables=variables).template(variables[name])
 
 
 def test_the_models_tokenizer_has_the_models_commit() -> None:
-    argv = rendered("sft_argv")
+    argv = rendered("_sft_argv")
     assert "tokenizer_path=Qwen/Qwen3-4B" in argv
     assert argv[argv.index("--tokenizer-commit") + 1] == "m"
-    assert "tokenizer_commit" not in rendered("sft_inputs"), "the model's commit is there"
+    assert "tokenizer_commit" not in rendered("_sft_inputs"), "the model's commit is there"
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,17 @@ def test_the_models_tokenizer_has_the_models_commit() -> None:
 )
 def test_another_tokenizer_has_a_commit_that_belongs_to_the_run(given: dict[str, str], revision: str) -> None:
     chosen = {**COMMITS, "tokenizer": {"commit": "t"}}
-    argv = rendered("sft_argv", common_commits=chosen, **given)
+    argv = rendered("_sft_argv", _common_commits=chosen, **given)
     assert argv[argv.index("--tokenizer-commit") + 1] == "t"
-    inputs = rendered("sft_inputs", common_commits=chosen, **given)
+    inputs = rendered("_sft_inputs", _common_commits=chosen, **given)
     assert inputs["tokenizer"] == given.get("tokenizer", "Qwen/Qwen3-4B")
     assert (inputs["tokenizer_revision"], inputs["tokenizer_commit"]) == (revision, "t")
 
 
 def test_the_data_set_is_read_at_its_commit() -> None:
-    argv = rendered("sft_argv")
+    argv = rendered("_sft_argv")
     assert argv[argv.index("--dataset-commit") + 1] == "d"
-    assert rendered("sft_inputs")["dataset_commit"] == "d"
+    assert rendered("_sft_inputs")["dataset_commit"] == "d"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_data_set_is_read_at_its_commit() -> None:
     ],
 )
 def test_checkpoints_are_saved_by_time_unless_steps_are_given(given: dict[str, Any], when: list[str]) -> None:
-    argv = rendered("sft_argv", **given)
+    argv = rendered("_sft_argv", **given)
     begin = argv.index("--keep") + 2
     assert argv[begin : begin + 2] == when
 
@@ -73,7 +73,7 @@ def test_checkpoints_are_saved_by_time_unless_steps_are_given(given: dict[str, A
     "given",
     [
         {"hf_model": "me/other"},
-        {"common_commits": {**COMMITS, "model": {"commit": "another"}}},
+        {"_common_commits": {**COMMITS, "model": {"commit": "another"}}},
         {"common_base_dtype": "float32"},
         {"maxtext_version": "0.2.4"},
         {"common_scan_layers": False},
@@ -82,10 +82,10 @@ def test_checkpoints_are_saved_by_time_unless_steps_are_given(given: dict[str, A
     ],
 )
 def test_a_conversion_of_other_inputs_has_its_own_directory(given: dict[str, Any]) -> None:
-    usual = rendered("common_base_directory")
-    assert rendered("common_base_directory") == usual
-    assert rendered("common_base_directory", **given) != usual
-    assert rendered("sft_inputs", **given) != rendered("sft_inputs"), "and the run depends on it"
+    usual = rendered("_common_base_directory")
+    assert rendered("_common_base_directory") == usual
+    assert rendered("_common_base_directory", **given) != usual
+    assert rendered("_sft_inputs", **given) != rendered("_sft_inputs"), "and the run depends on it"
 
 
 @pytest.mark.parametrize(

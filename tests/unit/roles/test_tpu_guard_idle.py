@@ -410,8 +410,8 @@ def test_no_job_starts_while_google_is_asked_to_delete(
 
 def test_the_names_are_those_of_the_module_and_of_the_roles(guard: ModuleType) -> None:
     common = yaml.safe_load((ROOT / "roles/common/vars/main.yml").read_text())
-    assert common["common_serving_unit"] == guard.SERVER
+    assert common["_common_serving_unit"] == guard.SERVER
     assert records.RUN_DIR == guard.JOBS_DIR
     assert records.Paths("x", "/x").unit == guard.JOBS.replace("*", "x")
     timers = yaml.safe_load((ROOT / "roles/tpu_vm/vars/main.yml").read_text())
-    assert Path(timers["tpu_vm_guard_timer"]).with_suffix(".service").name == guard.OWN_UNIT
+    assert Path(timers["_tpu_vm_guard_timer"]).with_suffix(".service").name == guard.OWN_UNIT

@@ -20,13 +20,13 @@ RUN = {
     "ansible_managed": "",
     "ansible_run_tags": ["all"],
     "ansible_check_mode": False,
-    "common_commits": {
+    "_common_commits": {
         "model": {"commit": "a" * 40},
         "dataset": {"commit": "b" * 40},
         "tokenizer": {"commit": "c" * 40},
     },
-    "export_checkpoints": {"latest_step": 60, "latest_digest": "e" * 64},
-    "vllm_serve_answer": {"commit": "d" * 40},
+    "_export_checkpoints": {"latest_step": 60, "latest_digest": "e" * 64},
+    "_vllm_serve_answer": {"commit": "d" * 40},
 }
 
 # The text on the command line, and the value that it stands for.

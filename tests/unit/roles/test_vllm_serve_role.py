@@ -40,7 +40,7 @@ def test_the_tuned_or_the_base_model(
     values: dict[str, Any], source: str, repo: str, revision: str, name: str
 ) -> None:
     given = {"hf_username": "me", **values}
-    assert rendered("vllm_serve_from", **given) == source
+    assert rendered("_vllm_serve_from", **given) == source
     assert rendered("vllm_serve_repo", **given) == repo
     assert rendered("vllm_serve_revision", **given) == revision
     assert rendered("vllm_serve_model_name", **given) == name

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-Json = dict[str, Any]
+from tests.json_types import Json
+
 MADE = "2026-11-24T04:00:00Z"
 LATER = "2026-11-24T05:00:00Z"
 OURS = {"created-by": "tpuops-maxtext", "owner": "me", "run": "r"}

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.elsewhere import past
 
+from tests.json_types import Json
+
 from .fakes import OURS
 
-Json = dict[str, Any]
 BOBS = {**OURS, "owner": "bob"}
 
 

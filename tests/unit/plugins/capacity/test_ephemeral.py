@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.filter.ephemeral_end import ephemeral_end
 
-from .fakes import OURS
+from tests.json_types import Json
 
-Json = dict[str, Any]
+from .fakes import OURS
 
 IDLE = {"jobs": [{"name": "sft", "status": "finished"}]}
 BUSY = {"jobs": [{"name": "sft", "status": "running"}]}

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity import (
-    Candidate,
-    Ladder,
-    LadderError,
-)
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.candidate import Candidate
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.climb import Climb
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.descent import Descent
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.ladder import LadderError
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.capacity.survey import Play
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.module_action import ModuleFailed
 
 from .fakes import LATER, MADE, OURS, FakeCloud, operation
@@ -22,7 +22,17 @@ def candidate(zone: str, provisioning: str = "on-demand", **more: Any) -> Candid
     return Candidate(zone, "v5litepod-8", "v2-alpha-tpuv5-lite", provisioning, **more)
 
 
-def ladder(cloud: FakeCloud, *candidates: Candidate, said: list[str] | None = None, **more: Any) -> Ladder:
+def playing(cloud: FakeCloud) -> Play:
+    def play(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
+        result = cloud(module, arguments, check)
+        if result.get("failed"):
+            raise ModuleFailed(result)
+        return result
+
+    return play
+
+
+def ladder(cloud: FakeCloud, *candidates: Candidate, said: list[str] | None = None, **more: Any) -> Climb:
     lines = [] if said is None else said
     options: dict[str, Any] = {
         "disk": {"name": "d", "size_gb": 10},
@@ -30,14 +40,13 @@ def ladder(cloud: FakeCloud, *candidates: Candidate, said: list[str] | None = No
         "check": cloud.check,
         **more,
     }
+    return Climb("n", candidates, playing(cloud), lines.append, **options)
 
-    def play(module: str, arguments: dict[str, Any], check: bool = False) -> dict[str, Any]:
-        result = cloud(module, arguments, check)
-        if result.get("failed"):
-            raise ModuleFailed(result)
-        return result
 
-    return Ladder("n", candidates, play, lines.append, **options)
+def descent(cloud: FakeCloud, *candidates: Candidate, said: list[str] | None = None, **more: Any) -> Descent:
+    lines = [] if said is None else said
+    options: dict[str, Any] = {"labels": OURS, "check": cloud.check, **more}
+    return Descent("n", candidates, playing(cloud), lines.append, **options)
 
 
 def kinds(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -367,7 +376,7 @@ def test_an_api_that_is_off_has_nothing_in_a_check_run_and_on_the_way_down() -> 
     cloud.gcp_disk_info = lambda *_: off  # type: ignore[method-assign]
     assert ladder(cloud, candidate(A)).climb()["candidate"]["zone"] == A
     cloud.check = False
-    assert ladder(cloud, candidate(A)).descend("d")["changed"] is False
+    assert descent(cloud, candidate(A)).descend("d")["changed"] is False
     with pytest.raises(ModuleFailed, match="off"):
         ladder(cloud, candidate(A)).climb()
 
@@ -502,10 +511,10 @@ def test_down_finds_the_node_wherever_it_is_and_keeps_the_disk() -> None:
     cloud.add_node(B)
     cloud.add_disk(B)
     cloud.add_queued(C, "WAITING_FOR_RESOURCES")
-    rungs = ladder(cloud, candidate(A), candidate(B), candidate(C, "queued"))
+    rungs = descent(cloud, candidate(A), candidate(B), candidate(C, "queued"))
     assert rungs.descend()["changed"] is True
     assert (cloud.nodes, cloud.queued, list(cloud.disks)) == ({}, {}, [B])
-    assert ladder(cloud, candidate(A), candidate(B)).descend()["changed"] is False
+    assert descent(cloud, candidate(A), candidate(B)).descend()["changed"] is False
 
 
 def test_down_finds_what_waits_for_a_candidate_that_is_off_the_list() -> None:
@@ -513,7 +522,7 @@ def test_down_finds_what_waits_for_a_candidate_that_is_off_the_list() -> None:
     cloud.add_queued(A, "WAITING_FOR_RESOURCES")
     cloud.add_queued(B, "FAILED")
     cloud.add_queued(C, "WAITING_FOR_RESOURCES", labels={**OURS, "owner": "you"})
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     assert rungs.descend()["changed"] is True
     assert (list(cloud.queued), rungs.warnings) == ([C], [])
     assert [name for name, _, _ in cloud.calls if name.endswith("_info")] == [
@@ -526,7 +535,7 @@ def test_down_finds_what_waits_for_a_candidate_that_is_off_the_list() -> None:
 def test_down_leaves_a_queued_resource_that_is_not_ours_and_says_so() -> None:
     cloud = FakeCloud()
     cloud.add_queued(A, "WAITING_FOR_RESOURCES", labels={})
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     assert rungs.descend()["changed"] is False
     assert list(cloud.queued) == [A]
     assert ["is not ours" in warning and "--force" in warning for warning in rungs.warnings] == [True]
@@ -536,7 +545,7 @@ def test_down_leaves_what_is_not_ours_and_says_so() -> None:
     cloud = FakeCloud()
     cloud.add_node(A, labels={**OURS, "owner": "you"})
     cloud.add_disk(A, {})
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     result = rungs.descend("d")
     assert (result["changed"], result["kept"]) == (False, rungs.warnings)
     assert (list(cloud.nodes), list(cloud.disks)) == ([A], [A])
@@ -553,7 +562,7 @@ def test_down_deletes_the_queued_resource_of_a_node_with_it() -> None:
     cloud = FakeCloud()
     cloud.add_queued(A, "ACTIVE", labels={})
     cloud.add_node(A, queuedResource=f"projects/p/locations/{A}/queuedResources/n")
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     assert (rungs.descend()["changed"], rungs.warnings) == (True, [])
     assert (cloud.queued, cloud.nodes) == ({}, {})
 
@@ -564,7 +573,7 @@ def test_down_leaves_the_queued_resource_of_a_node_that_somebody_took_over() -> 
     cloud.add_queued(A, "ACTIVE")
     maker = f"projects/p/locations/{A}/queuedResources/n"
     cloud.add_node(A, queuedResource=maker, labels={**OURS, "owner": "you"})
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     assert rungs.descend()["changed"] is False
     assert (list(cloud.queued), list(cloud.nodes)) == ([A], [A])
     assert "owner=you" in rungs.warnings[0]
@@ -575,13 +584,13 @@ def test_a_node_is_stopped_wherever_it_is_and_once() -> None:
     cloud.add_node(B)
     cloud.add_queued(C, "WAITING_FOR_RESOURCES")
     cloud.check = True
-    assert ladder(cloud, candidate(A), candidate(B)).stop()["changed"] is True
+    assert descent(cloud, candidate(A), candidate(B)).stop()["changed"] is True
     assert cloud.nodes[B]["state"] == "READY"
     cloud.check = False
-    stopped = ladder(cloud, candidate(A), candidate(B)).stop()
+    stopped = descent(cloud, candidate(A), candidate(B)).stop()
     assert (stopped["changed"], cloud.nodes[B]["state"], list(cloud.queued)) == (True, "STOPPED", [C])
     assert [diff["after_header"] for diff in stopped["diff"]] == [f"TPU VM n in {B}"]
-    assert ladder(cloud, candidate(A), candidate(B)).stop()["changed"] is False
+    assert descent(cloud, candidate(A), candidate(B)).stop()["changed"] is False
 
 
 @pytest.mark.parametrize("state", ["PREEMPTED", "TERMINATED", "DELETING"])
@@ -589,14 +598,14 @@ def test_what_no_longer_runs_is_not_stopped(state: str) -> None:
     cloud = FakeCloud()
     cloud.add_node(A, state)
     with pytest.raises(LadderError, match=f"no TPU VM n of yours to stop in {A}, {B}") as error:
-        ladder(cloud, candidate(A), candidate(B)).stop()
+        descent(cloud, candidate(A), candidate(B)).stop()
     assert (error.value.failure["kind"], cloud.nodes[A]["state"]) == ("not_found", state)
 
 
 def test_a_node_that_is_not_ours_is_not_stopped() -> None:
     cloud = FakeCloud()
     cloud.add_node(A, labels={**OURS, "owner": "you"})
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     with pytest.raises(LadderError, match="no TPU VM n of yours"):
         rungs.stop()
     assert (cloud.nodes[A]["state"], len(rungs.warnings)) == ("READY", 1)
@@ -609,9 +618,9 @@ def test_a_node_to_stop_where_no_candidate_is_is_named() -> None:
     with pytest.raises(
         LadderError, match=f"Your TPU VM n is in {C}, READY, where no candidate is, and stays"
     ):
-        ladder(cloud, candidate(A)).stop()
+        descent(cloud, candidate(A)).stop()
     cloud.add_node(A)
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     assert rungs.stop()["left"] == []
     assert [f"is in {C}, READY, where no candidate is" in each for each in rungs.warnings] == [True]
 
@@ -619,7 +628,7 @@ def test_a_node_to_stop_where_no_candidate_is_is_named() -> None:
 def test_what_may_run_beside_a_node_that_is_stopped_is_left() -> None:
     cloud = FakeCloud(silent={B: "unavailable"})
     cloud.add_node(A)
-    result = ladder(cloud, candidate(A), candidate(B)).stop()
+    result = descent(cloud, candidate(A), candidate(B)).stop()
     assert result["told"] == f"Stopped: TPU VM n in {A}."
     assert result["left"] == [
         f"Whether there is a TPU VM n in {B} is not known: no answer. If there is, it costs money: run again."
@@ -627,14 +636,14 @@ def test_what_may_run_beside_a_node_that_is_stopped_is_left() -> None:
     cloud = FakeCloud()
     cloud.add_node(A, "STOPPED")
     assert (
-        ladder(cloud, candidate(A)).stop()["told"] == f"Stopped nothing: TPU VM n in {A} is stopped already."
+        descent(cloud, candidate(A)).stop()["told"] == f"Stopped nothing: TPU VM n in {A} is stopped already."
     )
 
 
 def test_down_deletes_the_disk_that_is_named() -> None:
     cloud = FakeCloud()
     cloud.add_disk(B)
-    assert ladder(cloud, candidate(A), candidate(B)).descend("d")["changed"] is True
+    assert descent(cloud, candidate(A), candidate(B)).descend("d")["changed"] is True
     assert cloud.disks == {}
 
 
@@ -643,7 +652,7 @@ def test_down_does_not_choose_between_two_disks() -> None:
     cloud.add_disk(A)
     cloud.add_disk(B)
     with pytest.raises(LadderError, match=f"in each of {A}, {B}"):
-        ladder(cloud, candidate(A), candidate(B)).descend("d")
+        descent(cloud, candidate(A), candidate(B)).descend("d")
     assert list(cloud.disks) == [A, B]
 
 
@@ -697,7 +706,7 @@ def test_down_deletes_in_the_zones_that_answer_and_names_the_others(kind: str) -
     cloud = FakeCloud(silent={A: kind})
     cloud.add_node(A)
     cloud.add_node(B)
-    result = ladder(cloud, candidate(A), candidate(B)).descend()
+    result = descent(cloud, candidate(A), candidate(B)).descend()
     assert (result["changed"], list(cloud.nodes)) == (True, [A])
     assert result["told"] == f"Deleted: TPU VM n in {B}."
     assert result["left"] == [
@@ -713,10 +722,10 @@ def test_down_says_what_it_deleted_and_what_it_would_delete() -> None:
     cloud.add_node(A)
     cloud.add_disk(A)
     everything = f"TPU VM n in {A}, disk d in {A}."
-    predicted = ladder(cloud, candidate(A)).descend("d")
+    predicted = descent(cloud, candidate(A)).descend("d")
     assert (predicted["told"], predicted["left"]) == (f"Would delete: {everything}", [])
     cloud.check = False
-    done = ladder(cloud, candidate(A)).descend("d")
+    done = descent(cloud, candidate(A)).descend("d")
     assert (done["told"], done["left"]) == (f"Deleted: {everything}", [])
     assert predicted["diff"] == done["diff"]
 
@@ -725,7 +734,7 @@ def test_down_says_that_there_is_nothing_at_all() -> None:
     cloud = FakeCloud()
     cloud.add_node(C, name="another", labels={**OURS, "owner": "you"})
     cloud.add_node(B, labels={**OURS, "owner": "you"})  # where no candidate is, it is of no concern
-    result = ladder(cloud, candidate(A)).descend()
+    result = descent(cloud, candidate(A)).descend()
     told = "Deleted nothing: there is no TPU VM n of yours in any zone, and no other that has owner=me."
     assert result["told"] == told
     assert (result["changed"], result["left"], result["doubt"]) == (False, [], "")
@@ -736,8 +745,8 @@ def test_a_second_time_down_says_that_the_node_is_gone() -> None:
     cloud = FakeCloud()
     cloud.add_node(A)
     cloud.add_node(C, name="another")
-    assert ladder(cloud, candidate(A)).descend()["left"] == []
-    again = ladder(cloud, candidate(A)).descend()
+    assert descent(cloud, candidate(A)).descend()["left"] == []
+    again = descent(cloud, candidate(A)).descend()
     assert (again["changed"], again["left"], again["doubt"]) == (False, [], "")
     told = f"Google remembers that it was deleted in {A} at {LATER}. You have: another in {C}, READY."
     assert again["told"] == f"Deleted nothing: there is no TPU VM n of yours in any zone. {told}"
@@ -747,7 +756,7 @@ def test_a_name_that_was_somebody_elses_is_doubted() -> None:
     cloud = FakeCloud()
     cloud.add_node(C, name="another")
     cloud.history = [operation(A, "create", MADE, {**OURS, "owner": "you"}), operation(A, "delete", LATER)]
-    assert ladder(cloud, candidate(A)).descend()["doubt"] == (
+    assert descent(cloud, candidate(A)).descend()["doubt"] == (
         f"tpu_vm_name: Google has no TPU VM n of yours in {A}. Google remembers a TPU VM n in {A} until "
         f"{LATER}. It was not yours: it had owner=you, yours have owner=me. You have: another in {C}, "
         "READY. Name the one to delete with -e tpu_vm_name=NAME."
@@ -759,7 +768,7 @@ def test_a_name_that_nobody_knows_is_doubted_where_one_has_other_nodes() -> None
     cloud.add_node(A, name="another")
     cloud.add_node(C, "PREEMPTED", name="third")
     cloud.add_node(B, name="strange", labels={**OURS, "owner": "you"})
-    result = ladder(cloud, candidate(A), candidate(B)).descend()
+    result = descent(cloud, candidate(A), candidate(B)).descend()
     assert (result["changed"], result["left"], sorted(cloud.nodes)) == (False, [], sorted([A, B, C]))
     assert result["told"] == "Deleted nothing: there is no TPU VM n of yours in any zone."
     assert result["doubt"] == (
@@ -773,7 +782,7 @@ def test_a_name_that_nobody_knows_is_doubted_where_one_has_other_nodes() -> None
 def test_a_node_of_ours_where_no_candidate_is_is_left_and_named(state: str) -> None:
     cloud = FakeCloud()
     cloud.add_node(C, state)
-    result = ladder(cloud, candidate(A), candidate(B)).descend()
+    result = descent(cloud, candidate(A), candidate(B)).descend()
     assert (result["changed"], list(cloud.nodes)) == (False, [C])
     assert result["told"] == f"Deleted nothing: there is no TPU VM n of yours in {A}, {B}."
     assert result["left"] == [
@@ -785,7 +794,7 @@ def test_a_node_of_ours_where_no_candidate_is_is_left_and_named(state: str) -> N
 def test_a_node_that_goes_elsewhere_already_is_not_left() -> None:
     cloud = FakeCloud()
     cloud.add_node(C, "DELETING")
-    assert ladder(cloud, candidate(A)).descend()["left"] == []
+    assert descent(cloud, candidate(A)).descend()["left"] == []
 
 
 def test_a_node_elsewhere_is_told_beside_one_that_is_deleted() -> None:
@@ -793,7 +802,7 @@ def test_a_node_elsewhere_is_told_beside_one_that_is_deleted() -> None:
     cloud = FakeCloud()
     cloud.add_node(A)
     cloud.add_node(C)
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     result = rungs.descend()
     assert (result["changed"], result["left"], list(cloud.nodes)) == (True, [], [C])
     assert ["is in us-central1-a, READY, where no candidate is" in each for each in rungs.warnings] == [True]
@@ -803,7 +812,7 @@ def test_a_queued_resource_elsewhere_that_has_its_node_is_one_thing_with_it() ->
     cloud = FakeCloud()
     cloud.add_queued(C, "ACTIVE")
     cloud.add_node(C, queuedResource=f"projects/p/locations/{C}/queuedResources/n")
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     (left,) = rungs.descend()["left"]
     assert f"leftovers_delete=node:{C}/n" in left
     assert rungs.warnings == []
@@ -815,7 +824,7 @@ def test_google_may_not_say_what_is_in_the_other_zones(there: bool) -> None:
     cloud = FakeCloud(silent={"-": "unavailable"})
     if there:
         cloud.add_node(A)
-    rungs = ladder(cloud, candidate(A))
+    rungs = descent(cloud, candidate(A))
     result = rungs.descend()
     told = f"Whether there is a TPU VM n of yours outside {A} is not known: no answer."
     told += " If there is, it costs money."
@@ -827,8 +836,8 @@ def test_a_node_of_somebody_else_that_stays_alone_is_left() -> None:
     cloud = FakeCloud()
     cloud.add_node(A, labels={**OURS, "owner": "you"})
     cloud.add_node(B)
-    assert ladder(cloud, candidate(A), candidate(B)).descend()["left"] == []
-    (left,) = ladder(cloud, candidate(A), candidate(B)).descend()["left"]
+    assert descent(cloud, candidate(A), candidate(B)).descend()["left"] == []
+    (left,) = descent(cloud, candidate(A), candidate(B)).descend()["left"]
     assert left.startswith(f"The TPU VM n in {A}, READY, is not ours")
 
 
@@ -846,7 +855,7 @@ def test_a_disk_that_is_named_and_not_deleted_is_left(where: str, labels: dict[s
     cloud.add_node(A)
     if where:
         cloud.add_disk(where, labels)
-    result = ladder(cloud, candidate(A), candidate(B)).descend("d")
+    result = descent(cloud, candidate(A), candidate(B)).descend("d")
     assert (cloud.nodes, list(cloud.disks)) == ({}, [where] if where else [])
     (left,) = result["left"]
     assert said in left
@@ -855,5 +864,5 @@ def test_a_disk_that_is_named_and_not_deleted_is_left(where: str, labels: dict[s
 def test_a_disk_where_google_does_not_look_is_left() -> None:
     cloud = FakeCloud(lost=[B])
     cloud.add_disk(B)
-    (left,) = ladder(cloud, candidate(A), candidate(B)).descend("d")["left"]
+    (left,) = descent(cloud, candidate(A), candidate(B)).descend("d")["left"]
     assert f"Google could not ask {B}: run again" in left

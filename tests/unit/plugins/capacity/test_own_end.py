@@ -12,13 +12,13 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import ENDED_LA
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import own_end
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.own_end import Limits
 
+from tests.json_types import Json
 from tests.unit.roles.conftest import load
 
 from .fakes import OURS, FakeCloud, Playing
 
 tpu_capacity: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_capacity")
 
-Json = dict[str, Any]
 A = "us-west1-c"
 PLACE = {"zone": A, "accelerator_type": "v5litepod-8"}
 IDLE = "30 minutes without a job, a request or a login"

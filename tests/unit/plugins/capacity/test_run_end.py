@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.filter.node_loss import node_loss
 from ansible_collections.tpuops.maxtext.plugins.filter.why_ended import why_ended
 
-Json = dict[str, Any]
+from tests.json_types import Json
 
 FULL = {"msg": "the disk is full"}
 KILLED = {"msg": "MODULE FAILURE", "module_stdout": "", "rc": 137}

@@ -7,18 +7,15 @@ import importlib
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
+
+from tests.json_types import Json
 
 from .fakes import FakeCloud, Playing
 
 # Loaded as any test module, not by the plugin loader, which would give it another name.
 tpu_capacity: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_capacity")
-documentation: Any = importlib.import_module(
-    "ansible_collections.tpuops.maxtext.plugins.modules.tpu_capacity"
-)
 
-Json = dict[str, Any]
 PLACE = {"zone": "us-west1-c", "accelerator_type": "v5litepod-8"}
 PRICES = {
     "currency": "USD",
@@ -189,17 +186,3 @@ def test_stopped(shown: list[str]) -> None:
 def test_a_node_that_is_not_there_cannot_be_stopped(shown: list[str]) -> None:
     result = play(FakeCloud(), state="stopped")
     assert (result["failed"], result["failure"]["kind"]) == (True, "not_found")
-
-
-def test_the_documentation_has_the_options_that_the_action_takes() -> None:
-    def spec(documented: Json) -> Json:
-        keys = ("type", "elements", "choices", "default", "required")
-        return {
-            name: {
-                **{key: option[key] for key in keys if key in option},
-                **({"options": spec(option["suboptions"])} if "suboptions" in option else {}),
-            }
-            for name, option in documented.items()
-        }
-
-    assert spec(yaml.safe_load(documentation.DOCUMENTATION)["options"]) == tpu_capacity.OPTIONS

@@ -7,8 +7,9 @@ import importlib
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
+
+from tests.json_types import Json
 
 from .fakes import OURS, FakeCloud, Playing, failure
 
@@ -16,11 +17,7 @@ from .fakes import OURS, FakeCloud, Playing, failure
 tpu_leftovers: Any = importlib.import_module(
     "ansible_collections.tpuops.maxtext.plugins.action.tpu_leftovers"
 )
-documentation: Any = importlib.import_module(
-    "ansible_collections.tpuops.maxtext.plugins.modules.tpu_leftovers"
-)
 
-Json = dict[str, Any]
 A, B = "us-west1-c", "us-west4-a"
 PRICES = {
     "currency": "USD",
@@ -231,11 +228,3 @@ def test_without_a_name_for_oneself_it_is_the_accounts(
 ) -> None:
     monkeypatch.setattr(tpu_leftovers.labels, "login_name", lambda: "me")
     assert play(cloud, f"{B}/n", me=None)["changed"] is True
-
-
-def test_the_documentation_has_the_options_that_the_action_takes() -> None:
-    keys = ("type", "elements", "default")
-    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    assert {
-        name: {key: option[key] for key in keys if key in option} for name, option in documented.items()
-    } == tpu_leftovers.OPTIONS

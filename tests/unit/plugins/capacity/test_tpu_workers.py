@@ -8,15 +8,14 @@ import re
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
+
+from tests.json_types import Json
 
 from .fakes import OURS, Task
 
 tpu_workers: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.tpu_workers")
-documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.tpu_workers")
 
-Json = dict[str, Any]
 A, B = "us-west1-c", "us-west4-a"
 THEIRS = {**OURS, "owner": "you"}
 
@@ -154,11 +153,3 @@ def test_nodes_by_their_places() -> None:
     nodes = [{"zone": B, "nodes": ["n-1", "c"]}, {"zone": A, "nodes": ["c"]}]
     assert find(hosts, nodes=nodes)["hosts"] == ["b", "c"]
     assert find(hosts, nodes=[])["hosts"] == []
-
-
-def test_the_documentation_has_the_options_that_the_action_takes() -> None:
-    keys = ("type", "elements", "default")
-    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    assert {
-        name: {key: option[key] for key in keys if key in option} for name, option in documented.items()
-    } == tpu_workers.OPTIONS

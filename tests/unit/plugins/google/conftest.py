@@ -17,9 +17,9 @@ from ansible.module_utils.testing import patch_module_args
 
 from localcloud.exchanges import Exchange
 from tests.exchanges import wrong
+from tests.json_types import Json
 
 MODULES = "ansible_collections.tpuops.maxtext.plugins.modules"
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ansible_collections.tpuops.maxtext.plugins.doc_fragments.gcp import ModuleD
 from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import ENDPOINT_OPTIONS
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.auth import AuthSettings
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.client import ENDPOINTS, RETRIES, Client
+from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.deadline import Deadline
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     GcpError,
     QuotaExceeded,
@@ -18,7 +19,6 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.operations import Deadline
 
 from .conftest import Api
 

@@ -8,7 +8,9 @@ from unittest.mock import ANY
 import pytest
 import requests
 
-from .conftest import Api, Json, Run, assert_foretold
+from tests.json_types import Json
+
+from .conftest import Api, Run, assert_foretold
 
 DISKS = "compute/compute/v1/projects/my-project/zones/us-west1-c/disks"
 DISK = f"{DISKS}/data"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-from .conftest import Api, Json, Run
+from tests.json_types import Json
+
+from .conftest import Api, Run
 
 DISKS = "compute/compute/v1/projects/my-project/aggregated/disks"
 PARTIAL = {"returnPartialSuccess": "true"}

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import errors
 
-Json = dict[str, Any]
+from tests.json_types import Json
+
 QUOTA = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"subject": "s"}]}
 DISABLED = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"}
 RATE = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}

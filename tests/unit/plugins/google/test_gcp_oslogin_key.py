@@ -4,7 +4,9 @@ from __future__ import annotations
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import oslogin
 
-from .conftest import Api, Json, Run
+from tests.json_types import Json
+
+from .conftest import Api, Run
 
 ME = "me@example.com"
 USER = f"oslogin/v1/users/{ME}"

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import Api, Json, Run
+from tests.json_types import Json
+
+from .conftest import Api, Run
 
 SEARCH = "GET cloudresourcemanager/v3/projects:search"
 ACTIVE = {"query": "state:ACTIVE"}

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Api, Json, Run, assert_foretold
+from tests.json_types import Json
+
+from .conftest import Api, Run, assert_foretold
 
 SERVICES = "serviceusage/v1/projects/my-project/services"
 GET, ENABLE = f"GET {SERVICES}:batchGet", f"POST {SERVICES}:batchEnable"

@@ -26,7 +26,9 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Op
 from ansible_collections.tpuops.maxtext.plugins.modules import gcp_disk_info
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import in_process
 
-from .conftest import MODULES, Api, Json, Run
+from tests.json_types import Json
+
+from .conftest import MODULES, Api, Run
 from .test_gcp_disk_info import DISKS, PARTIAL, disk
 
 DIRECTORY = Path(__file__).resolve().parents[4] / "plugins" / "modules"

@@ -16,9 +16,10 @@ from ansible.plugins.loader import inventory_loader
 from ansible.utils.display import Display
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import tpu_hosts
 
+from tests.json_types import Json
 from tests.keys import public_key
 
-from .conftest import Api, Json
+from .conftest import Api
 
 LIST = "GET tpu/v2/projects/my-project/locations/us-west1-c/nodes"
 ANY_ZONE = "GET tpu/v2/projects/my-project/locations/-/nodes"

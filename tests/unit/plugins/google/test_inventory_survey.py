@@ -18,9 +18,9 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.template import Templar, trust_as_template
 from ansible.utils.display import Display
 
+from tests.json_types import Json
 from tests.keys import public_key
 
-from .conftest import Json
 from .test_inventory import Source, keys, node
 
 NODES = "/v2/projects/my-project/locations/{}/nodes"

@@ -10,7 +10,8 @@ import pytest
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import leftovers
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.leftovers import Leftover, NotClear, chosen
 
-Json = dict[str, Any]
+from tests.json_types import Json
+
 OURS = {"created-by": "tpuops-maxtext", "owner": "ann", "run": "demo"}
 PRICES = {
     "currency": "USD",

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Json, Run
+from tests.json_types import Json
+
+from .conftest import Run
 
 
 @pytest.fixture

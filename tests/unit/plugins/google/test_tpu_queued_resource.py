@@ -9,7 +9,9 @@ from unittest.mock import ANY
 import pytest
 import requests
 
-from .conftest import Api, Json, Run, assert_foretold
+from tests.json_types import Json
+
+from .conftest import Api, Run, assert_foretold
 from .test_tpu_vm import BIG, DONE, NAMED, OFFERS, OP, OP_NAME, OPTIONS, TYPES, ZONE, node, op
 
 PARENT = "projects/my-project/locations/us-west1-c"

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import Api, Json, Run
+from tests.json_types import Json
+
+from .conftest import Api, Run
 from .test_tpu_vm import BIG
 
 LOCATIONS = "tpu/v2/projects/my-project/locations"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import requests
 
+from tests.json_types import Json
 from tests.keys import public_key
 
-from .conftest import Api, Json, Run, assert_foretold
+from .conftest import Api, Run, assert_foretold
 
 ZONE = "tpu/v2/projects/my-project/locations/us-west1-c"
 NODES = f"{ZONE}/nodes"

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from .conftest import Api, Json, Run
+from tests.json_types import Json
+
+from .conftest import Api, Run
 
 PROJECT = "tpu/v2/projects/my-project/locations"
 BIG = {"pageSize": "1000"}

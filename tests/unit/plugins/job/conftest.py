@@ -28,9 +28,9 @@ from localcloud.hub.app import create_app
 from localcloud.hub.store import HubStore
 from localcloud.server import listen
 from localcloud.state import Store
+from tests.json_types import Json
 
 MODULES = "ansible_collections.tpuops.maxtext.plugins.modules"
-Json = dict[str, Any]
 BOOT = "00000000-aaaa-bbbb-cccc-000000000001"
 
 

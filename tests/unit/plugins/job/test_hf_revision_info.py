@@ -13,7 +13,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.tpuops.maxtext.plugins.modules import hf_revision_info
 
-Json = dict[str, Any]
+from tests.json_types import Json
+
 SIBLINGS = [{"rfilename": "a", "size": 5}, {"rfilename": "b", "size": None}, {"rfilename": "c"}]
 GOOD = (200, json.dumps({"sha": "1" * 40, "siblings": SIBLINGS}).encode())
 

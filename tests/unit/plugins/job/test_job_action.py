@@ -21,13 +21,18 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import known_ho
 from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, parser, phase
 from ansible_collections.tpuops.maxtext.plugins.module_utils.tpu import Tpus
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import job_action, node_loss
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import (
+    interruption,
+    job_action,
+    job_lines,
+    node_loss,
+)
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_action import JobAction
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import Watch
 
+from tests.json_types import Json
 from tests.keys import public_key
 
-Json = dict[str, Any]
 RECORD: Json = {
     "name": "sft",
     "unit": "tpuops-sft.service",
@@ -99,6 +104,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds)
     )
     monkeypatch.setattr(job_action, "time", fake)
+    monkeypatch.setattr(job_lines, "time", fake)
     return now
 
 
@@ -144,7 +150,7 @@ def test_looks_are_never_further_apart_than_asked_for(clock: list[float], shown:
 
 
 def test_a_long_job_is_shown_more_rarely(clock: list[float], shown: list[str]) -> None:
-    reporter = job_action.Shown(Progress("x", parser("json", None), None), shown.append)
+    reporter = job_lines.Shown(Progress("x", parser("json", None), None), shown.append)
     for step in range(1, 1001):
         clock[0] = step * 5.0
         reporter.update(f'{{"step": {step}}}\n')
@@ -157,7 +163,7 @@ def test_a_job_without_steps_shows_what_is_known_of_it_now_and_then(
     clock: list[float], shown: list[str]
 ) -> None:
     """Not the last line of whatever program it runs."""
-    reporter = job_action.Shown("install", shown.append)
+    reporter = job_lines.Shown("install", shown.append)
     for second in range(31):
         clock[0] = float(second)
         reporter.update(f"Prepared {second} packages in 1.2s\n" if second == 10 else f"DEBUG line {second}\n")
@@ -360,7 +366,7 @@ def test_an_interrupted_upload_is_started_again_without_being_told(
 
 
 def test_written_bytes_are_shown_with_the_expected_ones(clock: list[float], shown: list[str]) -> None:
-    reporter = job_action.Shown("convert", shown.append, needed=8_000_000_000)
+    reporter = job_lines.Shown("convert", shown.append, needed=8_000_000_000)
     for second in range(0, 41, 10):
         clock[0] = float(second)
         reporter.update("", second * 100_000_000)
@@ -400,7 +406,7 @@ def test_an_interruption_is_explained_and_then_goes_on_its_way(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ended_by: signal.Signals
 ) -> None:
     told = tmp_path / "terminal"
-    monkeypatch.setattr(job_action, "terminal", lambda: opened(told))
+    monkeypatch.setattr(interruption, "terminal", lambda: opened(told))
     signals: list[int] = []
 
     def before(number: int, _frame: Any) -> None:
@@ -408,7 +414,7 @@ def test_an_interruption_is_explained_and_then_goes_on_its_way(
 
     original = signal.signal(ended_by, before)
     try:
-        with Action({}, []).interruption_explained(RECORD):
+        with interruption.explained(RECORD):
             os.kill(os.getpid(), ended_by)
         assert signal.getsignal(ended_by) is before
     finally:
@@ -436,7 +442,7 @@ def test_a_terminal_that_nobody_reads_holds_up_no_interruption(monkeypatch: pyte
     original = signal.signal(signal.SIGINT, lambda number, _frame: signals.append(number))
     try:
         monkeypatch.setattr(os, "getppid", lambda: parent.pid)
-        with Action({}, []).interruption_explained(RECORD):
+        with interruption.explained(RECORD):
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, original)

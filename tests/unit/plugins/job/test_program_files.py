@@ -35,7 +35,7 @@ def test_only_names_of_programs(run_module: RunModule, tmp_path: Path, name: str
 
 
 def test_the_roles_have_all_that_is_written() -> None:
-    files = yaml.safe_load((ROLES / "common" / "vars" / "main.yml").read_text())["common_program_files"]
+    files = yaml.safe_load((ROLES / "common" / "vars" / "main.yml").read_text())["_common_program_files"]
     for name, path in files.items():
         source = Path(path.replace("{{ role_path }}", str(ROLES / "common")))
         assert source.exists(), name

@@ -85,14 +85,14 @@ def test_any_name_is_safe_in_units_files_and_command_lines(name: str) -> None:
 @example("/")
 def test_training_holds_the_chips_whatever_its_run_is_called(run: str) -> None:
     """By the shell patterns that keep the server and other training away."""
-    patterns = yaml.safe_load(COMMON.read_text())["common_training_units"]
+    patterns = yaml.safe_load(COMMON.read_text())["_common_training_units"]
     unit = Paths(f"sft-{run}", "/disk/jobs").unit
     assert any(fnmatchcase(unit, pattern) for pattern in patterns)
 
 
 @pytest.mark.parametrize("name", ["sft", "export-sft-run", "serve-start", "question-sft-1", "sftp-x"])
 def test_other_jobs_do_not_hold_the_chips(name: str) -> None:
-    patterns = yaml.safe_load(COMMON.read_text())["common_training_units"]
+    patterns = yaml.safe_load(COMMON.read_text())["_common_training_units"]
     assert not any(fnmatchcase(Paths(name, "/disk/jobs").unit, pattern) for pattern in patterns)
 
 

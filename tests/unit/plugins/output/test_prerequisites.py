@@ -14,11 +14,12 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.prerequisites impor
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.prerequisites import told
 from jinja2 import Environment
 
+from tests.json_types import Json
+
 action: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.prerequisites")
 documentation: Any = importlib.import_module(
     "ansible_collections.tpuops.maxtext.plugins.modules.prerequisites"
 )
-Json = dict[str, Any]
 
 
 @pytest.fixture
@@ -141,11 +142,11 @@ def test_every_stage_that_works_on_the_disk_looks_first() -> None:
     ("done", "seen"),
     [
         ({}, (False, False)),
-        ({"data_disk_filesystem"}, (True, False)),
-        ({"maxtext_env_checked"}, (False, False)),
-        ({"data_disk_filesystem", "maxtext_env_checked"}, (True, True)),  # a run of all stages
-        ({"common_programs"}, (True, False)),  # a server needs no environment of MaxText
-        ({"common_programs", "common_commits"}, (True, True)),
+        ({"_data_disk_filesystem"}, (True, False)),
+        ({"_maxtext_env_checked"}, (False, False)),
+        ({"_data_disk_filesystem", "_maxtext_env_checked"}, (True, True)),  # a run of all stages
+        ({"_common_programs"}, (True, False)),  # a server needs no environment of MaxText
+        ({"_common_programs", "_common_commits"}, (True, True)),
     ],
 )
 def test_what_the_run_did_itself_is_not_looked_for(done: set[str], seen: tuple[bool, bool]) -> None:
@@ -153,6 +154,6 @@ def test_what_the_run_did_itself_is_not_looked_for(done: set[str], seen: tuple[b
     variables = yaml.safe_load(text)
     found = [
         Environment(autoescape=False).from_string(variables[name]).render({each: {} for each in done})
-        for name in ("common_disk_seen", "common_environment_seen")
+        for name in ("_common_disk_seen", "_common_environment_seen")
     ]
     assert found == [str(each) for each in seen]

@@ -9,7 +9,8 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils import run_info
 
-Json = dict[str, Any]
+from tests.json_types import Json
+
 STEP = "completed step: {}, seconds: 2.0, TFLOP/s/device: 0.1, Tokens/s/device: 8.0, loss: {}\n"
 
 

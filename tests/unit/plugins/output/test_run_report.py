@@ -18,7 +18,8 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.run_report import (
 )
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
-Json = dict[str, Any]
+from tests.json_types import Json
+
 NOW = datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
 PRICES = {
     "currency": "USD",

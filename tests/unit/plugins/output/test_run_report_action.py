@@ -7,15 +7,13 @@ import importlib
 from typing import Any
 
 import pytest
-import yaml
 from ansible.errors import AnsibleActionFail
 
-from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing, operation
+from tests.json_types import Json
+from tests.unit.plugins.capacity.fakes import OURS, FakeCloud, Playing, failure, operation
 
 run_report: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.action.run_report")
-documentation: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.modules.run_report")
 
-Json = dict[str, Any]
 A = "us-west1-c"
 PRICES = {
     "currency": "USD",
@@ -102,6 +100,31 @@ def test_the_status_goes_on_where_google_remembers_nothing(shown: list[str]) -> 
     assert "itself" not in "\n".join(shown)
 
 
+class Forgetful(FakeCloud):
+    """A cloud that lists nodes, and fails when it is asked what it remembers of one."""
+
+    kind = "transport"
+
+    def tpu_vm_info(self, arguments: Json, check: bool) -> Json:
+        return failure(self.kind) if arguments.get("history") else super().tpu_vm_info(arguments, check)
+
+
+def test_the_status_says_what_google_did_not_tell_and_goes_on(shown: list[str]) -> None:
+    cloud = Forgetful()
+    cloud.add_disk(A)
+    result = play(cloud)
+    assert any("disk d" in line for line in shown)
+    assert result["warnings"] == [
+        "Whether TPU VM n deleted itself is not known: Google said transport. Run again."
+    ]
+
+
+def test_an_api_that_is_off_is_no_warning(shown: list[str]) -> None:
+    cloud = Forgetful()
+    cloud.kind = "api_disabled"
+    assert "warnings" not in play(cloud)
+
+
 def test_the_note_about_prices_is_told_once_in_a_run(shown: list[str]) -> None:
     cloud = FakeCloud()
     cloud.add_node(A)
@@ -134,7 +157,7 @@ def test_the_workers_of_a_node_are_matched_by_its_place(shown: list[str]) -> Non
         "ansible_user": "tpu",
         "ansible_ssh_private_key_file": "/k y",
         "ansible_ssh_common_args": "-o 'UserKnownHostsFile=\"/a b\"' -o HostKeyAlias=x",
-        "tpu_vm_runs": {
+        "_tpu_vm_runs": {
             "runs": [],
             "running": [],
             "server": {"model": "m", "port": 8000, "run": "r", "healthy": True},
@@ -144,20 +167,5 @@ def test_the_workers_of_a_node_are_matched_by_its_place(shown: list[str]) -> Non
     ssh = "ssh -o 'UserKnownHostsFile=\"/a b\"' -o HostKeyAlias=x -o IdentitiesOnly=yes -i '/k y'"
     assert f"    Tunnel: {ssh} -N -L 8000:127.0.0.1:8000 tpu@192.0.2.1" in shown
     shown.clear()
-    play(cloud, {"n": {**worker, "tpu_vm_runs": {"unreachable": True, "msg": "timed out"}}}, hosts=["n"])
+    play(cloud, {"n": {**worker, "_tpu_vm_runs": {"unreachable": True, "msg": "timed out"}}}, hosts=["n"])
     assert "  Runs:     not known: n: timed out" in shown
-
-
-def test_the_documentation_has_the_options_that_the_action_takes() -> None:
-    def types(options: Json) -> Json:
-        return {
-            name: (
-                each["type"],
-                each.get("default"),
-                types(each.get("options") or each.get("suboptions") or {}),
-            )
-            for name, each in options.items()
-        }
-
-    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
-    assert types(documented) == types(run_report.OPTIONS)

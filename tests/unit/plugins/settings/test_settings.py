@@ -8,14 +8,23 @@ from typing import Any
 
 import pytest
 
+setting_names: Any = importlib.import_module(
+    "ansible_collections.tpuops.maxtext.plugins.plugin_utils.setting_names"
+)
+setting_values: Any = importlib.import_module(
+    "ansible_collections.tpuops.maxtext.plugins.plugin_utils.setting_values"
+)
+spelling: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.spelling")
 settings: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.settings")
 
 tpu_hosts: Any = importlib.import_module("ansible_collections.tpuops.maxtext.plugins.plugin_utils.tpu_hosts")
 
 
 def misspelt(name: str, command_line: bool = True) -> str:
-    given = settings.Given(name, "set with -e" if command_line else "set for the group all", command_line)
-    return "".join(settings.misspelt([given]))
+    given = setting_names.Given(
+        name, "set with -e" if command_line else "set for the group all", command_line
+    )
+    return "".join(setting_names.misspelt([given]))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +62,7 @@ def test_a_name_that_begins_like_a_role_is_ours(name: str) -> None:
         "steps",
         "steps",
         "gcp_auth",
-        "sft_argv",
+        "_sft_argv",
     ],
 )
 def test_the_variables_of_others_and_ours_pass(name: str) -> None:
@@ -73,9 +82,9 @@ def test_what_may_be_another_s_counts_on_the_command_line_alone() -> None:
 
 
 def test_of_several_names_the_nearest_is_meant() -> None:
-    assert settings.nearest("hf_mode", ["hf_model", "model", "hf_replace"]) == "hf_model"
-    assert settings.nearest("trian", ["train", "sft"]) == "train"
-    assert settings.nearest("x", ["sft"]) == ""
+    assert spelling.nearest("hf_mode", ["hf_model", "model", "hf_replace"]) == "hf_model"
+    assert spelling.nearest("trian", ["train", "sft"]) == "train"
+    assert spelling.nearest("x", ["sft"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -83,8 +92,8 @@ def test_of_several_names_the_nearest_is_meant() -> None:
     [("steps", "steps", 0), ("setps", "steps", 1), ("step", "steps", 1), ("", "ab", 2)],
 )
 def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
-    assert settings.distance(one, other, 2) == settings.distance(other, one, 2) == far
-    assert settings.distance("kitten", "sitting", 2) == 3
+    assert spelling.distance(one, other, 2) == spelling.distance(other, one, 2) == far
+    assert spelling.distance("kitten", "sitting", 2) == 3
 
 
 @pytest.mark.parametrize(
@@ -131,8 +140,23 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
         (
             "maxtext_environment",
             "A=b",
-            "'A=b' is not a dictionary. Set it in the inventory, or with "
+            "its value is not a dictionary. Set it in the inventory, or with "
             '-e \'{"maxtext_environment": {"NAME": "VALUE"}}\'.',
+        ),
+        (
+            "hf_environment",
+            {"HF_TOKEN": "hf_1"},
+            "has HF_TOKEN, and the record of a job shows its environment. Set hf_token instead.",
+        ),
+        (
+            "maxtext_environment",
+            {"WANDB_API_KEY": "1"},
+            "has WANDB_API_KEY, and the record of a job shows its environment. Leave it out.",
+        ),
+        (
+            "hf_environment",
+            {"HF_HUB_OFFLINE": None},
+            "the value of HF_HUB_OFFLINE is not a text. Set it to a single word or text.",
         ),
         (
             "run_name",
@@ -151,12 +175,13 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
     ],
 )
 def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, told: str) -> None:
-    assert settings.problem(name, value) == f"{name}: {told}"
+    assert setting_values.problem(name, value) == f"{name}: {told}"
 
 
 @pytest.mark.parametrize(
     ("name", "value", "result"),
     [
+        ("hf_environment", {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1}, {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1}),
         ("steps", "200", 200),
         ("learning_rate", "1e-5", 1e-5),
         ("learning_rate", "", ""),
@@ -175,8 +200,8 @@ def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, t
     ],
 )
 def test_a_text_from_the_command_line_gets_its_type(name: str, value: Any, result: Any) -> None:
-    assert settings.converted(settings.known()[name], value) == result
-    assert settings.problem(name, value) == ""
+    assert setting_values.converted(settings.known()[name], value) == result
+    assert setting_values.problem(name, value) == ""
 
 
 @pytest.mark.parametrize(
@@ -198,35 +223,37 @@ def test_a_text_from_the_command_line_gets_its_type(name: str, value: Any, resul
     ],
 )
 def test_checkpoints_are_by_steps_or_by_minutes(period: Any, minutes: Any, told: list[str]) -> None:
-    found = settings.problems({"sft_checkpoint_period": period, "sft_checkpoint_minutes": minutes})
+    found = setting_values.problems({"sft_checkpoint_period": period, "sft_checkpoint_minutes": minutes})
     assert len(found) == len(told)
     assert all(each.startswith(begin) for each, begin in zip(found, told, strict=True)), found
 
 
 def test_a_secret_is_not_told() -> None:
-    assert "hunter2" not in settings.problem("hf_token", ["hunter2"])
+    assert "hunter2" not in setting_values.problem("hf_token", ["hunter2"])
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(settings.problem("steps", "x" * 1000)) < 150
+    assert len(setting_values.problem("steps", "x" * 1000)) < 150
 
 
 def test_tags_that_no_task_has_are_told() -> None:
-    assert settings.unknown_tags(["sft", "all"], ["sft", "export"]) == []
+    assert setting_names.unknown_tags(["sft", "all"], ["sft", "export"]) == []
     begin = "is no tag of this playbook, and nothing would be done."
-    assert settings.unknown_tags(["trian"], ["sft", "export"]) == [
+    assert setting_names.unknown_tags(["trian"], ["sft", "export"]) == [
         f"--tags: trian {begin} Use export or sft."
     ]
-    assert settings.unknown_tags(["exprot"], ["export"]) == [f"--tags: exprot {begin} Did you mean export?"]
-    assert settings.unknown_tags(["sft"], []) == [f"--tags: sft {begin} Leave it out."]
+    assert setting_names.unknown_tags(["exprot"], ["export"]) == [
+        f"--tags: exprot {begin} Did you mean export?"
+    ]
+    assert setting_names.unknown_tags(["sft"], []) == [f"--tags: sft {begin} Leave it out."]
 
 
 def test_what_must_be_done_is_not_skipped() -> None:
-    assert settings.unknown_skips(["sft"], ["sft"]) == []
-    assert settings.unknown_skips(["tpu_vm"], ["sft", "preflight"]) == [
+    assert setting_names.unknown_skips(["sft"], ["sft"]) == []
+    assert setting_names.unknown_skips(["tpu_vm"], ["sft", "preflight"]) == [
         "--skip-tags: tpu_vm cannot be skipped here. Tags that can: preflight, sft."
     ]
-    assert settings.unknown_skips(["tpu_vm"], []) == [
+    assert setting_names.unknown_skips(["tpu_vm"], []) == [
         "--skip-tags: tpu_vm cannot be skipped here. Leave it out."
     ]
 
@@ -244,7 +271,7 @@ def test_every_default_is_a_value_that_passes() -> None:
     defaults = {
         name: each.option["default"] for name, each in settings.known().items() if "default" in each.option
     }
-    assert [told for name, value in defaults.items() if (told := settings.problem(name, value))] == []
+    assert [told for name, value in defaults.items() if (told := setting_values.problem(name, value))] == []
 
 
 def test_a_setting_has_the_same_type_in_every_entry_point() -> None:
@@ -258,11 +285,10 @@ def test_a_setting_has_the_same_type_in_every_entry_point() -> None:
 
 
 def test_an_old_name_is_told_with_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "RENAMED", {"old": "steps"})
+    monkeypatch.setattr(setting_names, "RENAMED", {"old": "steps"})
     assert misspelt("old", False) == "old: is now called steps (set for the group all). Set steps instead."
 
 
 def test_every_old_name_is_of_a_setting_that_is_there() -> None:
     assert sorted(set(settings.RENAMED.values()) - settings.known().keys()) == []
     assert sorted(settings.RENAMED.keys() & settings.known().keys()) == []
-    assert sorted(settings.RENAMED.keys() & settings.internal()) == []

@@ -105,6 +105,24 @@ def test_what_is_set_for_the_workers_counts_before_there_are_any(play: Play, gro
     assert "tpu_vm_idle_action: 'stop' is not one of deleted, stopped." in told
 
 
+def test_what_is_set_for_the_workers_alone_is_told(play: Play) -> None:
+    """The end of an ephemeral run, preflight and plan run on the controller, and would go by other values."""
+    files = {
+        "group_vars/tpu_vm.yml": {"tpu_vm_ephemeral": True, "steps": 7, "learning_rate": "{{ worker_rate }}"},
+        "group_vars/all.yml": {"steps": "7", "platform": "tpu", "max_target_length": 64},
+        "host_vars/far.yml": {"max_target_length": 32},
+    }
+    told = play(files=files)
+    why = "and the plays on the controller have another value. Set it for the group all."
+    assert f"tpu_vm_ephemeral: is set for the group tpu_vm, {why}" in told
+    assert f"max_target_length: is set for the host far, {why}" in told
+    # The same value in another type is the same.
+    assert set(re.findall(rf"(\w+): is set for the [a-z_ ]+, {why}", told)) == {
+        "tpu_vm_ephemeral",
+        "max_target_length",
+    }
+
+
 def test_what_is_right_passes_whatever_its_form(play: Play) -> None:
     values = ["-e", "train_data_columns=[messages]", "-e", "steps=200", "-e", '{"gcp_auth": {}}']
     later = {"group_vars/all.yml": {"max_target_length": "{{ steps }}", "hf_username": "{{ comes_later }}"}}
