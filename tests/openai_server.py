@@ -124,12 +124,13 @@ def installation(model: str) -> str:
         "--port",
         "8000",
         "--key-file",
-        KEY_FILE,
+        "%d/api-key",
         "--served-model-name",
         model,
     )
     argv = "".join(f' \\\n  "{each}"' for each in arguments)
-    unit = f"[Unit]\nX-Run=qwen3-4b-sft\n[Service]\nExecStart=/usr/bin/python3{argv}\n"
+    key = f"LoadCredential=api-key:{KEY_FILE}"
+    unit = f"[Unit]\nX-Run=qwen3-4b-sft\n[Service]\n{key}\nExecStart=/usr/bin/python3{argv}\n"
     files = {
         "/opt/openai_server.py": Path(__file__).read_text(),
         KEY_FILE: f"{KEY}\n",
