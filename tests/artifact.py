@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -77,13 +76,6 @@ class GalaxyUser:
         self.directory.mkdir(parents=True)
         done = self.run("ansible-galaxy", "collection", "install", "--offline", str(artifact))
         assert done.returncode == 0, done.stdout + done.stderr
-
-    def printed(self, command: str) -> str:
-        """Run a command that was printed, as it is; what it prints."""
-        program, *arguments = shlex.split(command)
-        done = self.run(program, *arguments)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
 
     def run(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

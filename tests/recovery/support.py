@@ -92,7 +92,9 @@ class Site:
 
     def run(self, command: list[str], **environment: str) -> Running:
         log = self.home / f"{len(list(self.home.glob('*.log')))}.log"
-        with log.open("w") as out:
+        with log.open(
+            "a"
+        ) as out:  # as a terminal takes it: where the last one ended, whichever process writes
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,

@@ -27,6 +27,7 @@ ASKED = "the playbook starts a server that does not answer; only one that ends j
 LOST = "the job runs again when its checkpoint is lost; only a disk that loses it just then comes here"
 VERSION = "needs an environment with another MaxText"
 NOT_YET = "needs real MaxText or vLLM; tests/damage plays these stages, and not yet as they are printed"
+FOLLOW = "tests/recovery follows and stops such a job, and not yet by the command as it is printed"
 OWN = "the playbooks check for the disk first; only a playbook of one's own comes here"
 
 ENDINGS = "tests/contract/test_endings.py"
@@ -36,13 +37,11 @@ GCLOUD = "tests/contract/test_gcloud.py"
 ACTIONS = "tests/contract/test_actions.py"
 RECOVERY = "tests/recovery/test_recovery.py"
 REPORT = "tests/recovery/test_report.py"
-GALAXY = "tests/recovery/test_galaxy.py"
 CHAT = "tests/machines/test_chat.py"
 JOB = "tests/machines/test_job.py"
 DAMAGE = "tests/damage/test_damage.py"
 
 LACKS = f"{RECOVERY}::test_a_stage_says_what_it_lacks_and_how_to_create_it"
-FOLLOWED = f"{RECOVERY}::test_a_running_job_is_followed_and_stopped"
 SILENT = f"{ENDINGS}::test_a_stage_that_loses_its_machine_ends_with_what_costs_money"
 KEPT = f"{ENDINGS}::test_an_ephemeral_run_keeps_a_node_that_may_run_a_job_and_says_so"
 OFF = f"{ENDINGS}::test_the_command_for_a_node_that_does_not_run"
@@ -56,7 +55,7 @@ WHOLE = f"{REPORT}::test_the_status_and_the_commands_that_it_prints"
 
 #: (source, command) -> the situation that prints it, and the test that runs it, or why none does.
 PRINTED: dict[tuple[str, str], tuple[str, str]] = {
-    ("playbooks/stop.yml", "follow"): ("no job is named, or there is none of the name", FOLLOWED),
+    ("playbooks/stop.yml", "follow"): ("no job is named, or there is none of the name", FOLLOW),
     ("playbooks/tasks/stage.yml", "site"): ("a stage is played alone", ALONE),
     ("plugins/action/model_chat.py", "status"): ("no server answers a chat", ASKED),
     ("plugins/action/model_tunnel.py", "status"): ("no server answers behind a tunnel", ASKED),
@@ -128,8 +127,8 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
         "the node of an ephemeral run is kept",
         KEPT,
     ),
-    ("plugins/plugin_utils/job_action.py", "follow"): ("a run is interrupted while its job runs", FOLLOWED),
-    ("plugins/plugin_utils/job_action.py", "stop"): ("a run is interrupted while its job runs", FOLLOWED),
+    ("plugins/plugin_utils/job_action.py", "follow"): ("a run is interrupted while its job runs", FOLLOW),
+    ("plugins/plugin_utils/job_action.py", "stop"): ("a run is interrupted while its job runs", FOLLOW),
     ("plugins/plugin_utils/job_action.py", "sudo systemctl stop"): (
         "a run is interrupted while its job runs",
         f"{JOB}::test_ctrl_c_says_that_the_job_goes_on",
@@ -192,11 +191,11 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
     ("roles/tpu_vm/tasks/guard_armed.yml", "teardown"): ("the time of the node is over", COSTS),
     ("roles/tpu_vm/tasks/running.yml", "follow -e tpu_vm_name"): (
         "a job runs on a node that is to go",
-        FOLLOWED,
+        FOLLOW,
     ),
     ("roles/tpu_vm/tasks/running.yml", "stop -e tpu_vm_name"): (
         "a job runs on a node that is to go",
-        FOLLOWED,
+        FOLLOW,
     ),
     ("roles/vllm_serve/tasks/export.yml", "site --tags export"): ("there is no export to serve", NOT_YET),
 }
@@ -226,7 +225,7 @@ def test_the_test_of_a_row_runs_what_was_printed(test: str) -> None:
     file, _, name = test.partition("::")
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     (function,) = [each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == name]
-    assert re.search(r"\b(advised|printed|follow)\b", ast.unparse(function))
+    assert re.search(r"\b(advised|printed|follow|cloud\.ssh)\(|\bprinted\b", ast.unparse(function))
 
 
 def test_the_helper_finds_what_ansible_prints() -> None:
