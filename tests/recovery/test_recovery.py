@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -425,6 +426,11 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     follower = site.begin("playbooks/follow.yml")
     follower.wait_until_told("Running: sft-followed")
     follower.wait_until_told(f"step 7/{STEPS}")
+    follower.process.send_signal(signal.SIGINT)
+    assert follower.wait() == 99
+    assert "Job sft-followed goes on without this command." in follower.words
+    again = site.begin_as_printed(advised(follower.text, "playbooks/follow.yml"))
+    again.wait_until_told(f"step 7/{STEPS}")
     # Somebody else's run does not take the node with it.
     other = site.train(steps=STEPS + 1, run_name="followed", sft_num_epoch=STEPS, tpu_vm_ephemeral=True)
     other.fail()
@@ -432,15 +438,18 @@ def test_a_running_job_is_followed_and_stopped(site: Site) -> None:
     assert kept in other.words
     # The leftovers playbook does not delete it either.
     named = ("-e", f"leftovers_delete=us-west1-c/{NODE},{DISK}")
-    told = words(site.play("playbooks/leftovers.yml", *named, status=2).output)
-    assert "On tpu-v5e-8 there is a job that runs: sft-followed." in told
-    assert "playbooks/stop.yml -e tpu_vm_name=tpu-v5e-8 -e job_name=sft-followed" in told
+    told = site.play("playbooks/leftovers.yml", *named, status=2).output
+    assert "On tpu-v5e-8 there is a job that runs: sft-followed." in words(told)
     assert (site.nodes(), site.disks()) == (["READY"], [DISK])
-    told = words(site.play("playbooks/stop.yml", "-e", "job_name=sft-folowed", status=2).output)
-    assert "job_name: no job sft-folowed has run on tpu-v5e-8." in told
-    stopped = site.play("playbooks/stop.yml", "-e", "job_name=sft-followed")
-    assert stopped.recap["changed"] == 1
-    for each in (follower, run):
+    second = site.begin_as_printed(advised(told, "playbooks/follow.yml"))
+    second.wait_until_told("Running: sft-followed")
+    wrong = site.play("playbooks/stop.yml", "-e", "job_name=sft-folowed", status=2).output
+    assert "job_name: no job sft-folowed has run on tpu-v5e-8." in words(wrong)
+    stop = advised(told, "playbooks/stop.yml")
+    assert "changed=1" in site.follow(stop)
+    assert "changed=0" in site.follow(advised(follower.text, "playbooks/stop.yml"))
+    assert "No job is running." in site.follow(advised(wrong, "playbooks/follow.yml"))
+    for each in (again, second, run):
         each.fail()
         assert "job sft-followed was stopped after" in each.words
     assert site.nodes() == ["READY"]

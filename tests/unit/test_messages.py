@@ -27,7 +27,6 @@ ASKED = "the playbook starts a server that does not answer; only one that ends j
 LOST = "the job runs again when its checkpoint is lost; only a disk that loses it just then comes here"
 VERSION = "needs an environment with another MaxText"
 NOT_YET = "needs real MaxText or vLLM; tests/damage plays these stages, and not yet as they are printed"
-FOLLOW = "tests/recovery follows and stops such a job, and not yet by the command as it is printed"
 OWN = "the playbooks check for the disk first; only a playbook of one's own comes here"
 
 ENDINGS = "tests/contract/test_endings.py"
@@ -48,6 +47,7 @@ OFF = f"{ENDINGS}::test_the_command_for_a_node_that_does_not_run"
 ALONE = f"{ENDINGS}::test_the_command_that_plays_a_stage_and_the_one_that_creates_its_node"
 ELSEWHERE = f"{TEARDOWN}::test_what_is_where_no_candidate_is_has_the_command_that_deletes_it"
 ERRORS = f"{GCLOUD}::test_the_commands_that_errors_print"
+FOLLOWED = f"{RECOVERY}::test_a_running_job_is_followed_and_stopped"
 COSTS = f"{RECOVERY}::test_the_commands_for_a_node_that_costs_money"
 OWNER = f"{JOB}::test_a_disk_of_an_older_version_is_taken_over_when_its_job_has_ended"
 TUNNEL = f"{CHAT}::test_what_a_client_needs"
@@ -55,7 +55,7 @@ WHOLE = f"{REPORT}::test_the_status_and_the_commands_that_it_prints"
 
 #: (source, command) -> the situation that prints it, and the test that runs it, or why none does.
 PRINTED: dict[tuple[str, str], tuple[str, str]] = {
-    ("playbooks/stop.yml", "follow"): ("no job is named, or there is none of the name", FOLLOW),
+    ("playbooks/stop.yml", "follow"): ("no job is named, or there is none of the name", FOLLOWED),
     ("playbooks/tasks/stage.yml", "site"): ("a stage is played alone", ALONE),
     ("plugins/action/model_chat.py", "status"): ("no server answers a chat", ASKED),
     ("plugins/action/model_tunnel.py", "status"): ("no server answers behind a tunnel", ASKED),
@@ -127,8 +127,8 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
         "the node of an ephemeral run is kept",
         KEPT,
     ),
-    ("plugins/plugin_utils/job_action.py", "follow"): ("a run is interrupted while its job runs", FOLLOW),
-    ("plugins/plugin_utils/job_action.py", "stop"): ("a run is interrupted while its job runs", FOLLOW),
+    ("plugins/plugin_utils/job_action.py", "follow"): ("a run is interrupted while its job runs", FOLLOWED),
+    ("plugins/plugin_utils/job_action.py", "stop"): ("a run is interrupted while its job runs", FOLLOWED),
     ("plugins/plugin_utils/job_action.py", "sudo systemctl stop"): (
         "a run is interrupted while its job runs",
         f"{JOB}::test_ctrl_c_says_that_the_job_goes_on",
@@ -191,11 +191,11 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
     ("roles/tpu_vm/tasks/guard_armed.yml", "teardown"): ("the time of the node is over", COSTS),
     ("roles/tpu_vm/tasks/running.yml", "follow -e tpu_vm_name"): (
         "a job runs on a node that is to go",
-        FOLLOW,
+        FOLLOWED,
     ),
     ("roles/tpu_vm/tasks/running.yml", "stop -e tpu_vm_name"): (
         "a job runs on a node that is to go",
-        FOLLOW,
+        FOLLOWED,
     ),
     ("roles/vllm_serve/tasks/export.yml", "site --tags export"): ("there is no export to serve", NOT_YET),
 }
