@@ -20,8 +20,8 @@ description:
   - Replaces each C(ansible-playbook playbooks/NAME.yml) and C(ansible-playbook site.yml) of a message by the
     command that the user can type. It has the inventory of the running command, and the extra variables of
     it that name the project, the zone, the node, its owner and labels, the mount point of the disk, the
-    model, the run, and the port of the server. For C(site.yml) it also has those that name the base model and
-    the data set.
+    model, the run, and the port of the server. For C(site.yml) it also has the settings that make the run and
+    its node. A file of variables is named again. Secrets and what is meant for one command are left out.
   - A playbook that was started by its full name, as from Galaxy, gives commands with full names.
 options:
   _input:

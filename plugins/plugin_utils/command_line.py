@@ -10,6 +10,7 @@ finds the same playbook, from a clone or from Galaxy, and acts on the same cloud
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible import context
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.splitter import parse_kv
@@ -65,7 +67,7 @@ RUN = (
 #: What may hold a secret, beside what is declared as one and beside variables of environments.
 SECRET = frozenset({"vllm_serve_arguments"})
 # Ansible splits, unquotes and expands other values of NAME=VALUE.
-PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]+")
+PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]*")
 COMMAND = re.compile(r"ansible-playbook\s+(?:playbooks/)?([a-z_]+)\.yml\b")
 #: The options that follow a playbook in a message, the values as shlex.quote writes them.
 OPTIONS = re.compile(r"""(?:\s+(?:-e|--tags|--skip-tags)\s+(?:'[^']*'(?:"'"'[^']*')*|[^\s']+))*""")
@@ -96,7 +98,7 @@ def playbook_command(name: str, rest: str = "") -> str:
     if ONCE & variables.keys() - typed:
         files, typed = [], typed | variables.keys()
     wanted = PLACE if name != "site" else (*PLACE, *of_run())
-    again = [each for each in wanted if each in typed and not re.search(rf"-e (?:'{{\"|){each}\b", own)]
+    again = [each for each in wanted if each in typed and not re.search(rf"-e (?:'{{)?{each}\b", own)]
     place = [f"-e {shlex.quote('@' + shortest(file))}" for file in files]
     place += [extra_variable(each, variables[each]) for each in again]
     return " ".join(["ansible-playbook", *sources(), shlex.quote(playbook(name)), *place])
@@ -164,6 +166,16 @@ def shortest(path: str) -> str:
 
 
 def extra_variable(name: str, value: Any) -> str:
-    """The argument that sets the variable, quoted for a shell."""
-    text = f"{name}={value}" if PLAIN.fullmatch(str(value)) else json.dumps({name: value}, ensure_ascii=False)
+    """The argument that sets the variable, quoted for a shell.
+
+    It is YAML, as a result that Ansible prints as JSON has a backslash before each double quote.
+    """
+    text = f"{name}={value}" if PLAIN.fullmatch(str(value)) else in_yaml({name: value})
     return f"-e {shlex.quote(text)}"
+
+
+def in_yaml(value: Any) -> str:
+    """On one line. Ansible's own kinds of strings are strings there."""
+    plain = json.loads(json.dumps(value, ensure_ascii=False))
+    text = yaml.safe_dump(plain, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
+    return str(text).strip()

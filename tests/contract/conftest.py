@@ -23,6 +23,7 @@ from googleapiclient import discovery as api_discovery
 
 from localcloud import discovery, lifecycle
 from localcloud.config import CloudConfig
+from tests import advice
 from tests.contract.served import Description, Served, serving
 
 __all__ = ["Description"]
@@ -171,13 +172,35 @@ class Play(Protocol):
 
 @pytest.fixture
 def play(cloud: Description) -> Play:
+    environment = environment_here(cloud)
+
     def play(playbook: str, *arguments: str, status: int | None = 0) -> str:
         command = ["ansible-playbook", "-i", "inventories/local", playbook, *arguments]
-        own = {"LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8", "HF_TOKEN": ""}
-        environment = {**os.environ, **own}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         told = done.stdout + done.stderr
         assert done.returncode != 0 if status is None else done.returncode == status, told
         return told
 
     return play
+
+
+class Follow(Protocol):
+    """Runs a command that was printed, as it is, where it was printed; what it prints."""
+
+    def __call__(self, command: str, status: int = 0) -> str: ...
+
+
+@pytest.fixture
+def follow(cloud: Description) -> Follow:
+    environment = environment_here(cloud)
+
+    def follow(command: str, status: int = 0) -> str:
+        return advice.follow(command, environment, status=status)
+
+    return follow
+
+
+def environment_here(cloud: Description) -> dict[str, str]:
+    """Of a user of this checkout, whose cloud this is."""
+    own = {"LOCALCLOUD_STATE_DIR": cloud["state_dir"], "LC_ALL": "C.UTF-8", "HF_TOKEN": ""}
+    return {**os.environ, **own}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ from ansible.errors import AnsibleActionFail
 
 from localcloud.catalog import DEFAULT_PROJECT
 from localcloud.faults import KINDS
+from tests.advice import advised
 from tests.contract.served import Served
 from tests.contract.test_gcloud import at
 from tests.contract.test_module_faults import FAILING, PASSING, quick
@@ -259,15 +261,16 @@ def test_what_is_somebody_elses_is_kept_until_it_is_labelled_as_ours(
     asked = [str(each) for each in served.since(before) if re.search("/(nodes|disks)", each.path)]
     assert asked
     assert [each for each in asked if not re.match("GET |POST .*:getGuestAttributes ", each)] == []
-    (command,) = re.findall(r"say so with gcloud (.*?);", refused["msg"])
     if shutil.which("gcloud") is None:
         pytest.skip("gcloud, whose command the error names, is not on PATH")
-    at(cloud_environment, tmp_path)(*command.split(), f"--project={served.description['project']}")
+    at(cloud_environment, tmp_path)(*shlex.split(advised(refused["msg"], "--update-labels"))[1:])
     assert climb()["candidate"]["zone"] == A
     assert there(served) == [f"disks {A}", f"nodes {A}"]
 
 
-def test_a_dead_node_of_somebody_else_stays(climb: Run, made: Run, served: Served) -> None:
+def test_a_dead_node_of_somebody_else_stays_until_it_is_deleted_by_hand(
+    climb: Run, made: Run, served: Served, cloud_environment: dict[str, str], tmp_path: Path
+) -> None:
     node = {"name": NAME, "zone": A, "runtime_version": "v2-alpha-tpuv5-lite"}
     made("tpu_vm", **node, accelerator_type="v5litepod-1", spot=True, labels={**OURS, "owner": "you"})
     store = served.server.cloud.store
@@ -278,6 +281,10 @@ def test_a_dead_node_of_somebody_else_stays(climb: Run, made: Run, served: Serve
     assert "it has created-by=tpuops-maxtext and owner=you" in result["msg"]
     assert there(served) == [f"nodes {A}"]
     assert climb(place(B))["candidate"]["zone"] == B
+    if shutil.which("gcloud") is None:
+        pytest.skip("gcloud, whose command the error names, is not on PATH")
+    at(cloud_environment, tmp_path)(*shlex.split(advised(result["msg"], "tpu-vm delete"))[1:])
+    assert f"nodes {A}" not in there(served)
 
 
 @pytest.mark.parametrize("kind", ["permission", "failing-operation", "error-503"])

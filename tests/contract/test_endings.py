@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 
-from tests.contract.conftest import ROOT, Play
+from tests.advice import advised
+from tests.contract.conftest import ROOT, Follow, Play
 from tests.contract.served import Served
 
 NAME = "silent"
 EPHEMERAL = ["-e", "tpu_vm_ephemeral=true"]
 NAMED = ["-e", f"tpu_vm_name={NAME}", "-e", "tpu_vm_owner=ann", "-e", "tpu_vm_disk_name="]
+CHANGES = re.compile(r"^localhost .* changed=[1-9]", re.MULTILINE)
+NO_DISK = "-e tpu_vm_disk_name="
 KEPT = (
     "The node is kept, although tpu_vm_ephemeral is set, as its machine cannot be reached over SSH and may "
     "run a job: "
@@ -47,26 +51,32 @@ def node(
 
 
 def test_a_stage_that_loses_its_machine_ends_with_what_costs_money(
-    node: Callable[[], list[str]], play: Play
+    node: Callable[[], list[str]], play: Play, follow: Follow
 ) -> None:
     """Ansible ends a playbook at once when no host of a play can be reached. The end of the run is played."""
-    told = words(play("site.yml", "--tags", "convert,sft", *NAMED, status=None))
+    printed = play("site.yml", "--tags", "convert,sft", *NAMED, status=None)
+    told = words(printed)
     assert "PLAY [Prepare]" in told and "UNREACHABLE!" in told, told
     assert f"Node {NAME} in us-west1-c: READY" in told.partition("PLAY [Report]")[2]
-    assert "playbooks/teardown.yml" in told.partition("PLAY [Report]")[2]
     assert node() == [NAME]
+    # The advice for a machine that cannot be reached, and the report, say it in the same words.
+    follow(advised(printed, "playbooks/teardown.yml"))
+    assert node() == []
 
 
 def test_an_ephemeral_run_keeps_a_node_that_may_run_a_job_and_says_so(
-    node: Callable[[], list[str]], play: Play
+    node: Callable[[], list[str]], play: Play, follow: Follow
 ) -> None:
-    told = words(play("site.yml", "--tags", "convert,sft", *NAMED, *EPHEMERAL, status=None))
+    printed = play("site.yml", "--tags", "convert,sft", *NAMED, *EPHEMERAL, status=None)
+    told = words(printed)
     assert KEPT in told, told
     assert (
         f"Google says that the node is READY. It costs money. ansible-playbook -i inventories/local {FORCE}"
         in told
     )
     assert node() == [NAME]
+    follow(advised(printed, "teardown.yml", "tpu_vm_force=true"))
+    assert node() == []
 
 
 def test_an_ephemeral_run_that_goes_well_keeps_such_a_node_too(
@@ -126,9 +136,35 @@ STAGES = {
 def test_a_stage_alone_is_refused_with_the_command_that_plays_it(stage: str, play: Play) -> None:
     """It had no hosts, did nothing and ended well."""
     told = words(play(f"playbooks/{stage}.yml", *NAMED, status=2))
-    command = f"ansible-playbook -i inventories/local site.yml {OWN} --tags {STAGES[stage]}"
-    assert f"{stage}.yml: is a part of site.yml and does nothing alone. Run {command}" in told, told
+    command = f"ansible-playbook -i inventories/local site.yml {OWN} {NO_DISK} --tags {STAGES[stage]}"
+    assert f"{stage}.yml: is a part of site.yml and does nothing alone. Run instead: {command}" in told, told
     assert told.count("fatal:") == 1, told
+
+
+def test_the_command_that_plays_a_stage_and_the_one_that_creates_its_node(play: Play, follow: Follow) -> None:
+    told = follow(advised(play("playbooks/convert.yml", *NAMED, status=2), "--tags convert"), status=2)
+    assert f"The inventory has no worker of the node {NAME}." in told
+    create = advised(told, "site.yml", "--tags tpu_vm,data_disk")
+    assert CHANGES.search(follow(f"{create} --check"))
+
+
+@pytest.mark.parametrize(
+    ("state", "tags"), [("STOPPED", "tpu_vm"), ("PREEMPTED", "tpu_vm,data_disk"), ("UNKNOWN", "")]
+)
+def test_the_command_for_a_node_that_does_not_run(
+    node: Callable[[], list[str]], play: Play, follow: Follow, served: Served, state: str, tags: str
+) -> None:
+    """Without machines its stages cannot be played: the one that creates or starts it is checked."""
+    store = served.server.cloud.store
+    [(name, record)] = store.items("node")
+    store.put("node", name, {**record, "state": state})
+    told = play("playbooks/follow.yml", *NAMED, status=2)
+    if tags:
+        assert CHANGES.search(follow(f"{advised(told, 'site.yml', f'--tags {tags} ')} --check"))
+    else:
+        follow(advised(told, "teardown.yml"))
+        assert node() == []
+        advised(told, "site.yml", "--tags tpu_vm,data_disk")
 
 
 @pytest.mark.parametrize("node", ["tpu-v5e-8"], indirect=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.advice import advised
 from tests.contract.conftest import Description, environment_of, localcloud
 from tests.contract.served import Served
 from tests.exchanges import method_of
@@ -87,6 +89,30 @@ def test_apis_are_enabled_and_disabled(gcloud: Gcloud) -> None:
     assert names == ["compute.googleapis.com", "tpu.googleapis.com"]
     gcloud("compute", "disks", "list")
     gcloud("compute", "tpus", "tpu-vm", "list", f"--zone={ZONE}")
+
+
+def refusal(do: Callable[[], object]) -> str:
+    from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp.errors import GcpError
+
+    with pytest.raises(GcpError) as error:
+        do()
+    return str(error.value)
+
+
+def test_the_commands_that_errors_print(enabled: Gcloud, collection: None) -> None:
+    from ansible_collections.tpuops.maxtext.plugins.module_utils.arguments import check_names
+    from ansible_collections.tpuops.maxtext.plugins.module_utils.gcp import auth, client, oslogin
+
+    def of_token(token: str) -> Any:
+        return client.Client(auth.AuthSettings(kind="accesstoken", access_token=token))
+
+    messages = {
+        "projects list": (refusal(lambda: check_names(project="no project")), PROJECT),
+        "print-access-token": (refusal(lambda: of_token("two words")), ""),
+        "get account": (refusal(lambda: oslogin.account(of_token("t"), None, "email")), "@"),
+    }
+    for words, (message, told) in messages.items():
+        assert told in enabled(*shlex.split(advised(message, words))[1:])
 
 
 def test_defaults_are_the_users(enabled: Gcloud) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from localcloud.tiny import rows
+from tests.advice import advised
 from tests.contract.hub_support import PART_SIZE, RELEASES, HubServer, kept, python_client, run, serving
 
 NODE_CLIENT = "@huggingface/hub@2.17.5"
@@ -55,6 +57,27 @@ def test_hf_uploads_and_downloads_a_private_model(hub: HubServer, release: str, 
         [hf, "download", repo], env=stranger, capture_output=True, text=True, check=False
     )
     assert refused.returncode != 0 and "not found" in (refused.stdout + refused.stderr).lower()
+
+
+def test_files_become_a_data_set_by_the_command_of_the_error(
+    hub: HubServer, collection: None, tmp_path: Path
+) -> None:
+    from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
+    from ansible_collections.tpuops.maxtext.plugins.module_utils.training.maxtext_settings import (
+        check_dataset,
+    )
+
+    with pytest.raises(HubError) as refused:
+        check_dataset("json")
+    command = advised(str(refused.value), "hf upload").replace("USER/NAME", "local/rows")
+    directory = tmp_path / "rows"
+    directory.mkdir()
+    (directory / "rows.jsonl").write_text('{"messages": []}\n')
+    hf = python_client(f"huggingface_hub=={RELEASES[0]}") / "hf"
+    arguments = shlex.split(command.replace("DIRECTORY", str(directory)))[1:]
+    run([hf, *arguments], hub.environment(tmp_path), tmp_path)
+    told = run([hf, "download", "local/rows", "--repo-type", "dataset"], hub.environment(tmp_path), tmp_path)
+    assert (Path(told.splitlines()[-1].strip()) / "rows.jsonl").is_file()
 
 
 @pytest.mark.parametrize("release", RELEASES[:2])  # gone in 2.x, where upload_folder does its work

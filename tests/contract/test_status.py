@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.contract.conftest import Description, Play
+from tests.advice import advised
+from tests.contract.conftest import Description, Follow, Play
 
 OWNER = "status-reader"
 DISK, NODE = f"{OWNER}-disk", f"{OWNER}-node"
@@ -40,7 +40,7 @@ def there(run_module: Callable[..., Any], cloud: Description) -> Iterator[None]:
 
 
 def test_the_status_of_ones_own_and_the_command_that_ends_the_cost(
-    play: Play, there: None, cloud: Description
+    play: Play, follow: Follow, there: None, cloud: Description
 ) -> None:
     told = play("playbooks/status.yml", "-e", f"tpu_vm_owner={OWNER}", "-e", "tpu_vm_name=elsewhere")
     for expected in (
@@ -55,10 +55,11 @@ def test_the_status_of_ones_own_and_the_command_that_ends_the_cost(
     assert "foreign" not in told
     assert "changed=0" in told
     assert told.count("without taxes and discounts") == 1
-    found = re.search(rf"^  delete the disk {DISK} .*: (ansible-playbook .*)$", told, re.MULTILINE)
-    assert found, told
-    _program, _option, _inventory, playbook, *arguments = shlex.split(found[1])
-    assert f"disk:us-west1-c/{DISK}  deleted" in play(playbook, *arguments)
+    assert f"Node {NODE} in us-west1-c: READY" in follow(advised(told, "status.yml"))
+    follow(advised(told, "teardown.yml"))
+    gone = follow(advised(told, "leftovers.yml"))
+    assert f"disk:us-west1-c/{DISK}  deleted" in gone
+    assert "There is nothing of yours" in follow(advised(told, "status.yml"))
 
 
 def test_a_run_begins_with_what_it_is_about_to_do(play: Play, cloud: Description) -> None:

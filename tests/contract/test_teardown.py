@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.advice import advised
 from tests.contract.conftest import ROOT, Description
 from tests.contract.served import Served
 
@@ -32,6 +33,7 @@ class Elsewhere:
     directory: Path
     name: str
     owner: str
+    printed: str = ""  # by the last command
 
     def play(self, playbook: str, *arguments: str, zones: tuple[str, ...] = (A,)) -> tuple[int, str]:
         """The exit status and what it printed, however its lines are wrapped."""
@@ -42,24 +44,39 @@ class Elsewhere:
             "tpu_vm_disk_name": f"{self.name}-disk",
             "tpu_vm_candidates": places,
         }
-        program = str(Path(sys.executable).with_name("ansible-playbook"))
         inventory = str(ROOT / "inventories" / "local")
-        command = [program, "-i", inventory, f"tpuops.maxtext.{playbook}", "-e", json.dumps(values)]
+        command = [
+            "ansible-playbook",
+            "-i",
+            inventory,
+            f"tpuops.maxtext.{playbook}",
+            "-e",
+            json.dumps(values),
+        ]
+        return self.run([*command, *arguments])
+
+    def follow(self, *words: str) -> tuple[int, str]:
+        """The same of the one command with these words that the last one printed, as it was printed."""
+        return self.run(["bash", "-c", advised(self.printed, *words)])
+
+    def run(self, command: list[str]) -> tuple[int, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         own = {
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
             "LOCALCLOUD_STATE_DIR": self.served.description["state_dir"],
             "LC_ALL": "C.UTF-8",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         done = subprocess.run(
-            [*command, *arguments],
+            command,
             cwd=self.directory,
             env=kept | own,
             capture_output=True,
             text=True,
             check=False,
         )
-        return done.returncode, " ".join((done.stdout + done.stderr).split())
+        self.printed = done.stdout + done.stderr
+        return done.returncode, " ".join(self.printed.split())
 
     def make(self, zone: str = A, owner: str = "", disk: bool = False) -> None:
         labels = {"created-by": "tpuops-maxtext", "owner": owner or self.owner}
@@ -133,9 +150,25 @@ def test_a_node_where_no_candidate_is_is_no_success_and_the_command_that_is_told
         status, told = elsewhere.play(playbook)
         assert f"Your TPU VM {elsewhere.name} is in {B}, READY, where no candidate is, and stays." in told
         assert (status, elsewhere.there()) == (2, [f"nodes:{B}"]), told
-    (named,) = set(re.findall(r"leftovers_delete=\S+/[\w-]+", told))
-    status, told = elsewhere.play("leftovers", "-e", named)
+    status, told = elsewhere.follow("leftovers")
     assert (status, elsewhere.there()) == (0, []), told
+
+
+def test_what_is_where_no_candidate_is_has_the_command_that_deletes_it(elsewhere: Elsewhere) -> None:
+    """The report names a node there with it, too; a disk, and a queued resource whose node costs money."""
+    elsewhere.make(B, disk=True)
+    status, told = elsewhere.play("status")
+    assert f"Node {elsewhere.name} in {B}: READY" in told
+    assert (elsewhere.follow("leftovers", "node:")[0], elsewhere.there()) == (0, [f"disks:{B}"])
+    status, told = elsewhere.play("teardown", "-e", f"tpu_vm_delete_disk={elsewhere.name}-disk")
+    assert f"The disk {elsewhere.name}-disk is in {B}, where no candidate is, and stays." in told
+    assert (status, elsewhere.follow("leftovers")[0], elsewhere.there()) == (2, 0, [])
+    labels = {"created-by": "tpuops-maxtext", "owner": elsewhere.owner}
+    queued = {"name": elsewhere.name, "zone": B, "labels": labels, **V5E}
+    assert elsewhere.run_module("tpu_queued_resource", **queued)["changed"]
+    status, told = elsewhere.play("plan")
+    assert f"The queued resource {elsewhere.name} in {B}, where no candidate is, has its node" in told
+    assert (elsewhere.follow("leftovers")[0], elsewhere.there()) == (0, [])
 
 
 def test_a_second_teardown_is_told_from_one_of_a_wrong_name(elsewhere: Elsewhere) -> None:

@@ -26,6 +26,7 @@ from localcloud.tiny.dataset import TRAIN_FILE, dataset_files
 from localcloud.tiny.questions import rows
 from localcloud.tiny.seed import DATASET, publish
 from tests import prepared
+from tests.advice import advised, follow
 from tests.e2e.support import MOUNT, RECORDS, Cloud
 
 numbers = count()
@@ -125,12 +126,8 @@ def test_a_base_model_that_rotted_is_not_trained(cloud: Cloud) -> None:
     assert "The converted base model is damaged" in told
     assert "has other content than was recorded" in told
     record = root(cloud, f"echo {MODEL}/manifest.json").strip()
-    assert (
-        f"Remove its record (sudo rm {record} on the machine) and convert it again: "
-        "ansible-playbook -i inventories/local site.yml -e run_name=fresh --tags convert" in told
-    )
-    root(cloud, f"rm {record}")
-    play(cloud, "convert", *SEEN)
+    cloud.ssh(advised(told, f"sudo rm {record}"))
+    follow(advised(told, "-e run_name=fresh -e steps=2 --tags convert"), cloud.environment)
     assert whole(cloud, record, root(cloud, f"echo {MODEL}/0").strip())
 
 
@@ -203,7 +200,7 @@ def test_a_rotten_checkpoint_is_not_exported(cloud: Cloud, pinned: str) -> None:
     root(cloud, f"rm {EXPORT}.manifest.json")  # or nothing is left to export
     told = play(cloud, "export", "-e", f"steps={newest}", *SEEN, status=2)
     assert "The checkpoint is damaged" in told
-    assert "ansible-playbook -i inventories/local site.yml --tags sft,export" in told
+    advised(told, f"-e steps={newest} --tags sft,export")
     play(cloud, "sft,export", "-e", f"steps={newest}", "-e", f"dataset_revision={pinned}", *SEEN)
     assert f"Restored params from step: {before}" in log(cloud, f"sft-{RUN}")
     assert whole(cloud, f"{EXPORT}.manifest.json", EXPORT)

@@ -8,6 +8,7 @@ run left is saved for all other tests that need a finished run (tests/prepared.p
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests import prepared
+from tests import prepared, transcript
 
 from .support import MOUNT, RECORDS, Cloud, CommandLines, PlayResult
 
@@ -129,6 +130,17 @@ def test_a_run_ends_with_where_its_model_is_and_what_it_costs(cloud: Cloud, firs
         assert re.search(f"^{line}$", end, re.MULTILINE), (line, end)
     # As a line of its own; the results of tasks, which this verbosity shows too, have it again.
     assert len(re.findall(r"^ +\(prices of .* without taxes and discounts", first_run, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("document", transcript.DOCUMENTS, ids=lambda path: str(path.name))
+def test_the_sample_of_the_documents_is_what_a_run_prints(
+    cloud: Cloud, first_run: str, document: Path
+) -> None:
+    """Word for word; times, losses and amounts are those of the run that wrote it (tests/transcript.py)."""
+    printed = transcript.sample(transcript.with_names_of_google(first_run, cloud.settings))
+    if os.environ.get("TRANSCRIPT") == "write":
+        transcript.write(document, printed)
+    assert transcript.shapes(transcript.documented(document)) == transcript.shapes(printed)
 
 
 def test_the_model_answers_in_a_chat(cloud: Cloud, first_run: str) -> None:

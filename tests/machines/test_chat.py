@@ -185,8 +185,8 @@ def test_what_a_client_needs(controller: Controller, screen: list[Screen]) -> No
     connect = controller.start(CHAT.replace("chat", "connect") + " -e local_port=18765", screen)
     told = connect.sees("The tunnel is open. Ctrl-C closes it.").replace("\r\n", "\n")
     assert "Base URL: http://127.0.0.1:18765/v1" in told
-    curl = told.partition("Ask with curl:\n")[2].partition("\n")[0]
-    assert "1 messages, the last: Hello" in controller.run(curl)
+    printed = told.partition("Ask with curl:\n")[2].partition("\n")[0]
+    assert "1 messages, the last: Hello" in controller.run(printed)
     client = told.partition("(pip install openai):\n")[2].rstrip("\n")
     python = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
@@ -199,7 +199,7 @@ def test_what_a_client_needs(controller: Controller, screen: list[Screen]) -> No
     connect.types("\x03")
     connect.ends()
     assert not Path(key_file[1]).parent.exists()
-    controller.run(curl, status=7)  # curl: the connection is refused
+    controller.run(printed, status=7)  # curl: the connection is refused
 
 
 def test_what_is_read_of_the_runs_of_a_node(controller: Controller) -> None:

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from localcloud import lifecycle
 from localcloud.cli import main
 from localcloud.config import CloudConfig
+from tests import advice
 from tests.e2e.support import ROOT, Cloud, PlayResult
 
 from . import fakes
@@ -81,12 +82,21 @@ class Site:
         self, playbook: str, *arguments: str, given: dict[str, Any] | None = None, **environment: str
     ) -> Running:
         """A playbook that goes on beside the test. given: extra variables."""
-        number = len(list(self.home.glob("*.log")))
-        log, extra = self.home / f"{number}.log", self.home / f"{number}.json"
+        extra = self.home / f"{len(list(self.home.glob('*.log')))}.json"
         extra.write_text(json.dumps(given or {}))
-        with log.open("w") as out:
+        return self.run(["ansible-playbook", playbook, *arguments, "-e", f"@{extra}"], **environment)
+
+    def begin_as_printed(self, command: str) -> Running:
+        """A command that was printed, as it is, which goes on beside the test."""
+        return self.run(["bash", "-c", f"exec {command}"])
+
+    def run(self, command: list[str], **environment: str) -> Running:
+        log = self.home / f"{len(list(self.home.glob('*.log')))}.log"
+        with log.open(
+            "a"
+        ) as out:  # as a terminal takes it: where the last one ended, whichever process writes
             process = subprocess.Popen(
-                ["ansible-playbook", playbook, *arguments, "-e", f"@{extra}"],
+                command,
                 cwd=ROOT,
                 env={**self.cloud.environment, "ANSIBLE_SSH_ARGS": SSH, **environment},
                 stdout=out,
@@ -123,6 +133,11 @@ class Site:
         played = self.cloud.play(*arguments, playbook=playbook, **environment)
         assert played.status == status, played.output
         return played
+
+    def follow(self, command: str, status: int = 0) -> str:
+        """Run a command that was printed, as it is; what it prints."""
+        environment = {**self.cloud.environment, "ANSIBLE_SSH_ARGS": SSH}
+        return advice.follow(command, environment, status=status)
 
     # ---- what a test starts from
 

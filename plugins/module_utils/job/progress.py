@@ -29,6 +29,8 @@ MAXTEXT = (
 )
 # So many last steps make the estimate of the time left.
 ESTIMATED_FROM = 20
+# The rate of what has hardly begun tells nothing of the rest.
+SURE_FROM = 0.05
 SHOWN_FROM = 1e6  # bytes; less may be anybody's
 
 
@@ -43,7 +45,7 @@ PHASES = tuple(
         (r"^checking ", "checks the modules"),
         (r"^installed \S+ in (\d+) s$", "installed in {} s"),
         (r"\bFetching (\d+) files: +(\d+)%", "downloaded {1}% of {0} files"),
-        (r"^the base model lies in ", "downloaded the base model"),
+        (r"^the base model lies in ", "converts the base model"),
         (r"^compared (\d+) tensors with the base model", "compared {} tensors with the base model"),
         (r" has the weights, and what ", "exported the model"),
         (r"^(\d+) files, ([\d.]+) MB, to ", "uploads {} files, {} MB"),
@@ -114,7 +116,7 @@ class Progress:
         if not fields:
             return False
         self.latest = fields
-        if "seconds" in fields:
+        if "seconds" in fields and fields.get("step") != 1:  # the first one compiles
             self.durations.append(fields["seconds"])
         return True
 
@@ -177,7 +179,7 @@ class Transfer:
         rate = self.rate()
         if rate >= SHOWN_FROM / 10:
             parts.append(f"{rate / 1e6:.1f} MB/s")
-            if self.expected and known:
+            if self.expected and known and self.written >= self.expected * SURE_FROM:
                 parts.append(f"ETA {duration((self.expected - self.written) / rate)}")
         return "  ".join(parts)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from ansible import context
 from ansible.module_utils.common.collections import ImmutableDict
+from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import command_line, interruption
 
@@ -51,7 +53,7 @@ def test_the_variables_that_say_where_are_named_again_and_no_secret(given: Given
     told = given(
         extra_vars=("steps=3 project=other", "hf_token=hf_secret", '{"data_disk_mount_point": "/a b"}')
     )
-    place = """-e project=other -e '{"data_disk_mount_point": "/a b"}'"""
+    place = "-e project=other -e '{data_disk_mount_point: /a b}'"
     assert told == f"ansible-playbook tpuops.maxtext.follow {place}"
 
 
@@ -157,9 +159,42 @@ def test_a_playbook_is_named_as_the_running_one_was(
 def test_a_job_whose_name_needs_quotes_is_followed_and_stopped_by_it(given: Given) -> None:
     given(inventory=["a,"])
     told = interruption.goes_on({"name": "it's sft", "unit": "u"})
-    name = """-e '{"job_name": "it'"'"'s sft"}'"""
+    name = """-e '{job_name: it'"'"'s sft}'"""
     assert f"ansible-playbook -i a, tpuops.maxtext.follow {name}\n" in told
     assert f"ansible-playbook -i a, tpuops.maxtext.stop {name}, or" in told
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"zone": "us-west1-c", "accelerator_type": "v5litepod-8", "spot": True, "timeout": 3}],
+        {"a": "true", "b": "3", "c": None, "d": "", "e": "x: y # z", "f": "{{ a }}"},
+        "",
+        "a b",
+        "日本",
+        "it's",
+        "a\nb",
+        "true",
+        7,
+    ],
+)
+def test_a_value_comes_back_as_it_was(given: Given, value: Any) -> None:
+    """A result that Ansible prints as JSON has a backslash before each double quote: there is none."""
+    option, text = shlex.split(command_line.extra_variable("dataset", value))
+    assert option == "-e"
+    given(extra_vars=(text,))
+    assert load_extra_vars(DataLoader())["dataset"] == (value if not isinstance(value, int) else str(value))
+
+
+def test_no_command_with_candidates_has_a_double_quote(given: Given) -> None:
+    places = (
+        '{"tpu_vm_candidates": [{"zone": "a-b", "accelerator_type": "v5litepod-8"}], "tpu_vm_disk_name": ""}'
+    )
+    told = given("ansible-playbook site.yml --tags sft", extra_vars=(places,))
+    assert told == (
+        "ansible-playbook tpuops.maxtext.site -e '{tpu_vm_candidates: [{zone: a-b, accelerator_type: "
+        "v5litepod-8}]}' -e tpu_vm_disk_name= --tags sft"
+    )
 
 
 def test_a_command_has_its_arguments_and_the_place_and_no_other_variable(given: Given) -> None:

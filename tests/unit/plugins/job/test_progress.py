@@ -6,7 +6,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import Progress, duration, parser
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job.progress import (
+    Progress,
+    Transfer,
+    duration,
+    parser,
+    phase,
+)
 
 MAXTEXT = (
     "I1124 04:05:00 train.py:12] completed step: {step}, seconds: {seconds}, TFLOP/s/device: 0.000, "
@@ -20,6 +26,27 @@ def test_maxtext_line() -> None:
         assert progress.feed(MAXTEXT.format(step=step, seconds=30.0 if step == 1 else 2.1, loss=1.234))
     shown = "sft-demo  step 40/100  loss 1.23  2.1 s/step  8 tokens/s/device  ETA 2 min"
     assert progress.describe() == shown
+
+
+def test_the_first_step_compiles_and_estimates_nothing() -> None:
+    progress = Progress("sft", parser("maxtext", None), 60)
+    progress.feed(MAXTEXT.format(step=1, seconds=55.3, loss=7.44))
+    assert progress.describe() == "sft  step 1/60  loss 7.44  55.3 s/step  8 tokens/s/device"
+    progress.feed(MAXTEXT.format(step=2, seconds=1.5, loss=7.4))
+    assert progress.describe().endswith("  ETA 87 s")
+
+
+def test_a_transfer_that_has_hardly_begun_estimates_nothing() -> None:
+    transfer = Transfer(2_500_000_000)
+    for now, written in ((0.0, 0), (9.0, 14_000_000)):
+        transfer.feed(written, now)
+    assert transfer.describe() == "0.0 of about 2.5 GB written  1.6 MB/s"
+    transfer.feed(500_000_000, 50.0)
+    assert transfer.describe() == "0.5 of about 2.5 GB written  10.0 MB/s  ETA 3 min"
+
+
+def test_a_conversion_says_what_it_does_and_not_what_it_has_done() -> None:
+    assert phase("the base model lies in /mnt/disks/checkpoints/cache") == "converts the base model"
 
 
 @pytest.mark.parametrize(
