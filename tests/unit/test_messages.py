@@ -57,8 +57,6 @@ WHOLE = f"{REPORT}::test_the_status_and_the_commands_that_it_prints"
 PRINTED: dict[tuple[str, str], tuple[str, str]] = {
     ("playbooks/stop.yml", "follow"): ("no job is named, or there is none of the name", FOLLOWED),
     ("playbooks/tasks/stage.yml", "site"): ("a stage is played alone", ALONE),
-    ("plugins/action/model_chat.py", "status"): ("no server answers a chat", ASKED),
-    ("plugins/action/model_tunnel.py", "status"): ("no server answers behind a tunnel", ASKED),
     ("plugins/action/prerequisites.py", "site --tags X"): ("a stage lacks what another creates", LACKS),
     ("plugins/callback/unreachable.py", "teardown"): ("a machine cannot be reached over SSH", SILENT),
     ("plugins/module_utils/accounts.py", "sudo"): (
@@ -111,12 +109,12 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
         NOT_YET,
     ),
     ("plugins/modules/hf_upload.py", "sudo rm"): ("an export is damaged before its upload", NOT_YET),
-    ("plugins/plugin_utils/capacity.py", "gcloud compute"): (
-        "a node or a disk of the name is somebody else's",
-        f"{ACTIONS}::test_what_is_somebody_elses_is_kept_until_it_is_labelled_as_ours",
+    ("plugins/plugin_utils/capacity/descent.py", "leftovers -e leftovers_delete"): (
+        "a disk is where no candidate is",
+        ELSEWHERE,
     ),
-    ("plugins/plugin_utils/capacity.py", "leftovers -e leftovers_delete"): (
-        "a disk or a queued resource is where no candidate is",
+    ("plugins/plugin_utils/capacity/survey.py", "leftovers -e leftovers_delete"): (
+        "a queued resource is where no candidate is",
         ELSEWHERE,
     ),
     ("plugins/plugin_utils/elsewhere.py", "leftovers -e leftovers_delete"): (
@@ -127,13 +125,17 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
         "the node of an ephemeral run is kept",
         KEPT,
     ),
-    ("plugins/plugin_utils/job_action.py", "follow"): ("a run is interrupted while its job runs", FOLLOWED),
-    ("plugins/plugin_utils/job_action.py", "stop"): ("a run is interrupted while its job runs", FOLLOWED),
-    ("plugins/plugin_utils/job_action.py", "sudo systemctl stop"): (
+    ("plugins/plugin_utils/found.py", "gcloud compute"): (
+        "a node or a disk of the name is somebody else's",
+        f"{ACTIONS}::test_what_is_somebody_elses_is_kept_until_it_is_labelled_as_ours",
+    ),
+    ("plugins/plugin_utils/interruption.py", "follow"): ("a run is interrupted while its job runs", FOLLOWED),
+    ("plugins/plugin_utils/interruption.py", "stop"): ("a run is interrupted while its job runs", FOLLOWED),
+    ("plugins/plugin_utils/interruption.py", "sudo systemctl stop"): (
         "a run is interrupted while its job runs",
         f"{JOB}::test_ctrl_c_says_that_the_job_goes_on",
     ),
-    ("plugins/plugin_utils/job_action.py", "sudo tail"): (
+    ("plugins/plugin_utils/job_end.py", "sudo tail"): (
         "a job fails",
         f"{JOB}::test_the_login_user_reads_the_log_as_printed",
     ),
@@ -161,6 +163,7 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
         OFF,
     ),
     ("plugins/plugin_utils/run_workers.py", "teardown -e tpu_vm_name"): ("a repair of the node failed", OFF),
+    ("plugins/plugin_utils/tunnel_action.py", "status"): ("no server answers behind a tunnel", ASKED),
     ("roles/common/files/installed.py", "site --tags maxtext_env"): (
         "the environment has another version",
         VERSION,
