@@ -148,14 +148,14 @@ FAILING = {
     "stockout": Failure("stockout", "another zone", (8,)),
     "disk-stockout": Failure("stockout", "another zone", (503,)),
     "preempted-while-creating": Failure("preempted", "Run the same command again", (0, 3)),
-    "failing-operation": Failure("unavailable", "run again later", (13, 500)),
+    "failing-operation": Failure("unavailable", "Run again later", (13, 500)),
     "stuck-operation": Failure("timeout", "Run again to wait for it, with a longer wait_timeout", (0,)),
-    "conflict": Failure("conflict", "run again, or choose another name", (409,), None),
+    "conflict": Failure("conflict", "Run again, or choose another name", (409,), None),
     "unauthorized": Failure("unauthenticated", "Log in again", (401,), None),
     "drop-before": Failure("transport", "Check the network", (0,), None),
-    "rate-limit": Failure("rate_limited", "run again in a minute", (429,), None),
-    "error-500": Failure("unavailable", "run again later", (500,), None),
-    "error-503": Failure("unavailable", "run again later", (503,), None),
+    "rate-limit": Failure("rate_limited", "Run again in a minute", (429,), None),
+    "error-500": Failure("unavailable", "Run again later", (500,), None),
+    "error-503": Failure("unavailable", "Run again later", (503,), None),
 }
 #: Faults that strike the nodes of a queued resource, not the call that asks for it.
 OF_ITS_NODES = ("preempted-while-creating",)
