@@ -145,3 +145,4 @@ def test_a_node_that_was_started_again_did_not_stop_itself(
     ended("stopped")
     started = run_module("tpu_vm", state="started", labels=LABELS, **place)
     assert (started["node"]["state"], started["node"]["labels"]) == ("READY", LABELS)
+    assert run_module("tpu_vm", state="absent", **place)["changed"]
