@@ -52,13 +52,13 @@ class JobAction(Quiet):
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         super().run(tmp, task_vars)
         self.reached: Json = {}
-        self.name = str(self._task.args.get("name"))
+        self.name = str(self._task.args.get("name") or "")
         node = self._task.args.get("node")
         self.watch = Watch(node) if node and not self._task.check_mode else None
         try:
             return self.run_job(task_vars or {})
         except NodeLost as lost:
-            message = f"job {self.name}: {lost}"
+            message = f"job {self.name}: {lost}" if self.name else f"T{str(lost)[1:]}"
             return {**failed(message), "failure": lost.failure, "reached": self.reached}
 
     def run_job(self, variables: Json) -> Json:
