@@ -505,14 +505,14 @@ def test_a_node_that_is_lost_before_the_job_begins(shown: list[str], google: lis
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [({}, "The TPU VM tpu is"), ({"name": "sft"}, "job sft: the TPU VM tpu is")]
+    ("name", "told"), [(None, "The TPU VM tpu is"), ("sft", "job sft: the TPU VM tpu is")]
 )
 def test_a_job_without_a_name_yet_is_not_named(
-    shown: list[str], google: list[str], name: Json, told: str
+    shown: list[str], google: list[str], name: str | None, told: str
 ) -> None:
     """The module hf_upload names its job by what it finds on the machine."""
     lose(google, "PREEMPTED")
-    assert Action({"node": NODE, **name}, [CUT]).run(task_vars={})["msg"].startswith(told)
+    assert Action({"node": NODE, "name": name}, [CUT]).run(task_vars={})["msg"].startswith(told)
 
 
 def test_a_node_that_goes_down_is_asked_about(
