@@ -301,7 +301,7 @@ MUTANTS = (
     Mutant(
         "a result of the task's own process has no secret",
         "plugins/plugin_utils/in_process.py",
-        "remove_values(json.loads(json.dumps(result)), checked._no_log_values)",
+        "remove_values(json.loads(json.dumps(result)), secrets_of(operation, checked))",
         "json.loads(json.dumps(result))",
         ("tests/unit/plugins/google/test_in_process.py",),
     ),

@@ -61,9 +61,8 @@ class ActionModule(OptionsAction):
             told = setting_values.problem(given.name, value)
             if told or not given.ours:
                 return told
-            return setting_values.unseen(
-                given, value, self._templar.template(variables[given.name]) if here else None
-            )
+            seen = [self._templar.template(variables[given.name])] if here else []
+            return setting_values.unseen(given, value, seen)
         except AnsibleError:
             return ""
 

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible import constants
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator, ValidationResult
+from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
@@ -32,6 +33,8 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import Op
 COLLECTION = "tpuops.maxtext."
 MODULES = f"ansible_collections.{COLLECTION}plugins.modules"
 SHOWS_ARGUMENTS = 3  # -vvv
+#: As Ansible sends arguments to a module: a date, which YAML makes of 2026-12-31, is a text there.
+AS_SENT = get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
 #: The modules that are an Operation and nothing more.
 NAMES = frozenset(
     {
@@ -104,7 +107,7 @@ def place_of(action: ActionBase) -> Iterator[None]:
 def perform(module: str, operation: Operation, arguments: Mapping[str, Any], check: bool) -> Json:
     """The result that a module would return: plain values, without secrets and without Ansible's marks."""
     validator = ArgumentSpecValidator(operation.spec, **operation.rules)
-    checked = validator.validate(json.loads(json.dumps(arguments)))
+    checked = validator.validate(json.loads(json.dumps(arguments, cls=AS_SENT)))
     task = Task(checked.validated_parameters, check)
     result: Json
     try:
@@ -128,5 +131,13 @@ def perform(module: str, operation: Operation, arguments: Mapping[str, Any], che
         result["warnings"] = list(dict.fromkeys(task.warnings))
     # A truth value is never a secret, though a secret may read like one.
     kept = {key: value for key, value in result.items() if isinstance(value, bool)}
-    shown: Json = remove_values(json.loads(json.dumps(result)), checked._no_log_values)
+    shown: Json = remove_values(json.loads(json.dumps(result)), secrets_of(operation, checked))
     return shown | kept
+
+
+def secrets_of(operation: Operation, checked: ValidationResult) -> set[str]:
+    """The secrets as they were given, and in the type of their options: the JSON text of a dictionary has its
+    line feeds otherwise, and a text without those at its ends."""
+    values = checked.validated_parameters.items()
+    typed = {str(value) for name, value in values if value and operation.spec.get(name, {}).get("no_log")}
+    return {*typed, *checked._no_log_values}

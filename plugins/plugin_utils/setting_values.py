@@ -28,11 +28,14 @@ class Invalid(ValueError):
     """A value that a setting cannot have. The message has the problem and the remedy, without the name."""
 
 
-def unseen(given: Given, value: Any, here: Any) -> str:
-    """That the workers and the controller have two values of a setting, `value` and `here`; "" where not."""
+def unseen(given: Given, value: Any, here: Sequence[Any]) -> str:
+    """That the workers and the controller have two values of a setting; "" where not.
+
+    here: the controller's value, empty where it has none.
+    """
     setting = known()[given.name]
     try:
-        if here is not None and converted(setting, here) == converted(setting, value):
+        if [converted(setting, each) for each in here] == [converted(setting, value)]:
             return ""
     except Invalid:
         pass

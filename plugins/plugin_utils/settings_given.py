@@ -42,10 +42,17 @@ def _of_inventory(loader: DataLoader, inventory: Any) -> Iterator[Given]:
             source = f"set for the {kind} {entity.name}"
             hosts = entity.get_hosts() if kind == "group" else [entity]
             # The inventory plugin says of each worker which node it belongs to.
-            ours = entity.name in OURS or any("tpu_node" in host.vars for host in hosts)
-            for variables in (entity.vars, _of_files(loader, inventory, entity)):
-                for name, value in variables.items():
-                    yield Given(str(name), source, value=value, ours=ours)
+            ours = _above_workers(entity) if kind == "group" else False
+            ours = ours or any("tpu_node" in host.vars for host in hosts)
+            # Files win over what stands beside the hosts.
+            for name, value in {**entity.vars, **_of_files(loader, inventory, entity)}.items():
+                yield Given(str(name), source, value=value, ours=ours)
+
+
+def _above_workers(group: Any) -> bool:
+    """Whether the workers will be in this group; in `all` everybody is."""
+    names = {group.name, *(each.name for each in group.get_descendants())}
+    return group.name != "all" and not names.isdisjoint(OURS)
 
 
 def _of_files(loader: DataLoader, inventory: Any, entity: Any) -> Mapping[str, Any]:

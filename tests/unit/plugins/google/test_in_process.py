@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -213,6 +215,24 @@ def test_much_output_shows_the_arguments_without_the_secrets(
     answered(api)
     told = perform("gcp_disk_info")["invocation"]["module_args"]
     assert (told["project"], told["access_token"]) == ("my-project", "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER")
+
+
+@pytest.mark.parametrize("form", [dict, lambda key: f"{json.dumps(key)}\n"])
+def test_much_output_shows_no_key_in_another_form(
+    api: Api, monkeypatch: pytest.MonkeyPatch, form: Callable[[Json], Any]
+) -> None:
+    """A key given as a dictionary becomes a JSON text, with other line feeds; a text loses its last one."""
+    monkeypatch.setattr(Display(), "verbosity", 3)
+    answered(api)
+    key = {"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END\n"}
+    assert "MIIEvQ" not in str(perform("gcp_disk_info", service_account_contents=form(key)))
+
+
+def test_a_date_is_the_text_that_a_module_gets() -> None:
+    """YAML makes a date of a branch such as 2024-05-13."""
+    operation = Operation({"revision": {"type": "str"}}, lambda task: {"revision": task.params["revision"]})
+    given = {"revision": datetime.date(2024, 5, 13)}
+    assert in_process.perform(NAME, operation, given, False)["revision"] == "2024-05-13"
 
 
 def test_a_failure_is_that_of_the_module(api: Api, run: Run) -> None:

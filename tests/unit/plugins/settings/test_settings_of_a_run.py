@@ -123,6 +123,23 @@ def test_what_is_set_for_the_workers_alone_is_told(play: Play) -> None:
     }
 
 
+def test_a_group_of_the_workers_group_counts_before_there_are_workers(play: Play) -> None:
+    """A limit of time that the controller's plays do not see would not be in the metadata of the new node."""
+    localhost = {"hosts": {"localhost": {"ansible_connection": "local"}}}
+    hosts = {"ungrouped": localhost, "mine": {"children": {"tpu_vm": {}}}, "tpu_vm": {}, "workers": {}}
+    told = play(files={"hosts.yml": hosts, "group_vars/mine.yml": {"tpu_vm_max_hours": 3}})
+    assert "tpu_vm_max_hours: is set for the group mine, and the plays on the controller have another" in told
+
+
+def test_what_is_set_for_all_is_the_controller_s_too(play: Play) -> None:
+    """In a file, which wins over what stands in the inventory; and nothing is a value as well."""
+    localhost = {"hosts": {"localhost": {"ansible_connection": "local"}}}
+    far = {"hosts": {"far": {"tpu_node": "node"}}}
+    hosts = {"all": {"vars": {"steps": 100}, "children": {"ungrouped": localhost, "tpu_vm": far}}}
+    files = {"hosts.yml": hosts, "group_vars/all.yml": {"steps": 200, "convert_hf_bytes": None}}
+    assert GOES_ON in play(files=files)
+
+
 def test_what_is_right_passes_whatever_its_form(play: Play) -> None:
     values = ["-e", "train_data_columns=[messages]", "-e", "steps=200", "-e", '{"gcp_auth": {}}']
     later = {"group_vars/all.yml": {"max_target_length": "{{ steps }}", "hf_username": "{{ comes_later }}"}}
