@@ -287,8 +287,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         with private_files():
             self._read_config_data(path)  # which makes the cache's directory
         options = dict(self.get_options())
-        # Filled by the playbooks.
-        self.inventory.add_group("workers")
+        # Filled by the playbooks, and below. Group variables of both count, also before there is a node.
+        for group in ("workers", "tpu_vm"):
+            self.inventory.add_group(group)
         self._tell_run(options, path)
         if not options["project"]:
             self.display.v(f"{path}: the project is not known yet, so there are no TPU VMs")

@@ -14,6 +14,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ PLACE = (
     "model",
     "run_name",
     "serve_port",
+    # Without them a machine is not reached: teardown.yml then deletes its node with the job that runs there.
+    "tpu_vm_user",
+    "tpu_vm_ssh_key_file",
+    "tpu_vm_os_login",
+    "tpu_vm_os_login_email",
+)
+#: Playbooks that start the server again where it serves another model, and what they do that by.
+SERVING = ("chat", "connect")
+SERVED = (
+    "hf_username",
+    "hf_repo",
+    "hf_endpoint",
+    "hf_model",
+    "hf_revision",
+    "platform",
+    "tensor_parallel_size",
 )
 #: What is meant for one command. In another one it would delete, stop or serve what its message does not say.
 ONCE = frozenset(
@@ -56,6 +73,7 @@ ONCE = frozenset(
 RUN = (
     ("common", "run"),
     ("tpu_vm", "main"),
+    ("tpu_vm", "recover"),
     ("data_disk", None),
     ("maxtext_env", None),
     ("convert", None),
@@ -95,9 +113,10 @@ def playbook_command(name: str, rest: str = "") -> str:
     own = options[0] if options else ""
     files, typed = given()
     # What a file has beside the place is not known to be right for another command.
-    if ONCE & variables.keys() - typed:
+    once = ONCE & variables.keys()
+    if once - typed or not all(can_be_named(file, once) for file in files):
         files, typed = [], typed | variables.keys()
-    wanted = PLACE if name != "site" else (*PLACE, *of_run())
+    wanted = (*PLACE, *(of_run() if name == "site" else of_server() if name in SERVING else ()))
     again = [each for each in wanted if each in typed and not re.search(rf"-e (?:'{{)?{each}\b", own)]
     place = [f"-e {shlex.quote('@' + shortest(file))}" for file in files]
     place += [extra_variable(each, variables[each]) for each in again]
@@ -115,6 +134,20 @@ def given() -> tuple[list[str], set[str]]:
         elif option:
             typed |= parse_kv(option).keys()
     return files, typed
+
+
+def can_be_named(file: str, once: Set[str]) -> bool:
+    """Whether another command can read the file, and none of the variables `once` counts there again."""
+    path = Path(file).expanduser()
+    if not path.is_file():  # <(sops decrypt FILE), which was read once
+        return False
+    content = path.read_bytes() if once else b""
+    return not (content.startswith(b"$ANSIBLE_VAULT") or any(each.encode() in content for each in once))
+
+
+def of_server() -> tuple[str, ...]:
+    """The settings without which a command for the server would start it with another model."""
+    return (*SERVED, *(each for each in of_run() if each.startswith("vllm_serve_")))
 
 
 @cache
@@ -170,12 +203,12 @@ def extra_variable(name: str, value: Any) -> str:
 
     It is YAML, as a result that Ansible prints as JSON has a backslash before each double quote.
     """
-    text = f"{name}={value}" if PLAIN.fullmatch(str(value)) else in_yaml({name: value})
+    text = f"{name}={value}" if value is not None and PLAIN.fullmatch(str(value)) else in_yaml({name: value})
     return f"-e {shlex.quote(text)}"
 
 
 def in_yaml(value: Any) -> str:
     """On one line. Ansible's own kinds of strings are strings there."""
-    plain = json.loads(json.dumps(value, ensure_ascii=False))
+    plain = json.loads(json.dumps(value, ensure_ascii=False, default=str))
     text = yaml.safe_dump(plain, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False)
     return str(text).strip()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -77,6 +78,49 @@ def test_a_file_that_deletes_more_than_the_message_says_is_not_named(
     (tmp_path / "vars.yml").write_text(f"project: other\n{name}: 'true'\n")
     told = given("ansible-playbook playbooks/teardown.yml", extra_vars=(f"@{tmp_path}/vars.yml",))
     assert told == "ansible-playbook tpuops.maxtext.teardown -e project=other"
+
+
+@pytest.mark.parametrize("own", ["tpu_vm_delete_disk=", "tpu_vm_force=false"])
+def test_a_file_is_not_named_whose_variable_the_command_line_takes_back(
+    given: Given, tmp_path: Path, own: str
+) -> None:
+    (tmp_path / "vars.yml").write_text("project: other\ntpu_vm_force: true\ntpu_vm_delete_disk: d\n")
+    both = (f"@{tmp_path}/vars.yml", "tpu_vm_delete_disk=", "tpu_vm_force=false", own)
+    told = given("ansible-playbook playbooks/teardown.yml", extra_vars=both)
+    assert told == "ansible-playbook tpuops.maxtext.teardown -e project=other"
+
+
+def test_a_file_that_can_be_read_once_is_not_named(given: Given, tmp_path: Path) -> None:
+    pipe = tmp_path / "63"
+    os.mkfifo(pipe)
+    descriptor = os.open(pipe, os.O_RDWR)
+    os.write(descriptor, b"x: 1\n")
+    told = command_line.can_be_named(str(pipe), set())
+    os.close(descriptor)
+    assert not told
+    assert not command_line.can_be_named(str(tmp_path / "gone"), set())
+
+
+@pytest.mark.parametrize("name", ["follow", "stop", "teardown", "chat", "status"])
+def test_a_command_reaches_the_machine_by_the_same_login(given: Given, name: str) -> None:
+    """Else teardown.yml deletes a node whose machine it cannot ask for its jobs."""
+    login = ("tpu_vm_user=bob", "tpu_vm_ssh_key_file=/k", "tpu_vm_os_login=false")
+    told = given(f"ansible-playbook playbooks/{name}.yml", extra_vars=login)
+    assert told == f"ansible-playbook tpuops.maxtext.{name} {' '.join(f'-e {each}' for each in login)}"
+
+
+@pytest.mark.parametrize("name", ["chat", "connect"])
+def test_a_command_for_the_server_serves_the_same_model(given: Given, name: str) -> None:
+    served = ("hf_username=me", "hf_repo=me/x", "vllm_serve_source=export", "vllm_serve_max_model_len=9")
+    told = given(
+        f"ansible-playbook playbooks/{name}.yml", extra_vars=(*served, "steps=3", "vllm_serve_api_key=k")
+    )
+    assert told == f"ansible-playbook tpuops.maxtext.{name} {' '.join(f'-e {each}' for each in served)}"
+
+
+def test_a_command_for_stages_creates_the_node_again_as_often(given: Given) -> None:
+    told = given("ansible-playbook site.yml --tags sft", extra_vars=("tpu_vm_max_recoveries=0",))
+    assert told == "ansible-playbook tpuops.maxtext.site -e tpu_vm_max_recoveries=0 --tags sft"
 
 
 def test_a_command_for_stages_is_for_the_same_run(given: Given) -> None:
@@ -175,6 +219,7 @@ def test_a_job_whose_name_needs_quotes_is_followed_and_stopped_by_it(given: Give
         "it's",
         "a\nb",
         "true",
+        None,
         7,
     ],
 )
@@ -183,7 +228,7 @@ def test_a_value_comes_back_as_it_was(given: Given, value: Any) -> None:
     option, text = shlex.split(command_line.extra_variable("dataset", value))
     assert option == "-e"
     given(extra_vars=(text,))
-    assert load_extra_vars(DataLoader())["dataset"] == (value if not isinstance(value, int) else str(value))
+    assert load_extra_vars(DataLoader())["dataset"] == (str(value) if isinstance(value, int) else value)
 
 
 def test_no_command_with_candidates_has_a_double_quote(given: Given) -> None:

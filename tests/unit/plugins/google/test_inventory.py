@@ -714,14 +714,20 @@ def test_the_known_hosts_of_a_project_have_a_place_of_their_own(
 
 def test_without_a_project_there_are_no_hosts(api: Api, source: Source) -> None:
     source.write(project="")
-    assert list(source.read().hosts) == []
+    data = source.read()
+    assert list(data.hosts) == []
+    # The settings of their group_vars are checked before there is a node.
+    assert {"tpu_vm", "workers"} <= data.groups.keys()
     assert api.calls == []
 
 
 def test_without_the_api_there_are_no_hosts(api: Api, source: Source) -> None:
     details = [{"reason": "SERVICE_DISABLED"}]
     api.error(LIST, 403, "PERMISSION_DENIED", "TPU API is off", query=BIG, details=details)
-    assert list(source.read().hosts) == []
+    data = source.read()
+    assert list(data.hosts) == []
+    # The settings of their group_vars are checked before there is a node.
+    assert {"tpu_vm", "workers"} <= data.groups.keys()
 
 
 @pytest.mark.parametrize(
