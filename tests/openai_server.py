@@ -130,7 +130,7 @@ def installation(model: str) -> str:
     )
     argv = "".join(f' \\\n  "{each}"' for each in arguments)
     key = f"LoadCredential=api-key:{KEY_FILE}"
-    unit = f"[Unit]\nX-Run=qwen3-4b-sft\n[Service]\n{key}\nExecStart=/usr/bin/python3{argv}\n"
+    unit = f"[Unit]\nX-Run=qwen3-4b-sft\nX-Serves=hub\n[Service]\n{key}\nExecStart=/usr/bin/python3{argv}\n"
     files = {
         "/opt/openai_server.py": Path(__file__).read_text(),
         KEY_FILE: f"{KEY}\n",

@@ -103,9 +103,10 @@ def uploading(record: Json) -> Json | None:
 
 
 def server(unit: str) -> Json | None:
-    """The model, port, run and key file of a server, by the text of its unit; None where it is none."""
+    """The model, port, run, kind and key file of a server, by the text of its unit; None where it is none."""
     arguments = [match[1] for match in map(ARGUMENT.match, unit.splitlines()) if match]
     run = re.search(r"^X-Run=(.*)$", unit, re.MULTILINE)
+    kind = re.search(r"^X-Serves=(.*)$", unit, re.MULTILINE)
     key_file = re.search(r"^LoadCredential=api-key:(.*)$", unit, re.MULTILINE)
     model, port = option(arguments, "--served-model-name"), option(arguments, "--port")
     if model is None or port is None or not port.isdigit():
@@ -114,6 +115,7 @@ def server(unit: str) -> Json | None:
         "model": plain(model),
         "port": int(port),
         "run": run[1].replace("%%", "%") if run else "",
+        "kind": kind[1] if kind else "",
         "key_file": key_file[1] if key_file else "",
     }
 

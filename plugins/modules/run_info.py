@@ -74,14 +74,15 @@ running:
   elements: dict
   sample: [{"name": "sft-qwen3-4b-sft", "started": "2026-11-24T04:00:00+00:00"}]
 server:
-  description: The model that is served, its port, its run, the file of its key, and whether it answers; null
-    where none is.
+  description: The model that is served, its port, its run, what it is (V(base), or the tuned model of V(hub)
+    or V(export)), the file of its key, and whether it answers; null where none is.
   returned: success
   type: dict
   sample:
     model: me/qwen3-4b-sft
     port: 8000
     run: qwen3-4b-sft
+    kind: hub
     key_file: /etc/tpuops/vllm-api-key
     healthy: true
 """

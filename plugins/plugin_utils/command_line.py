@@ -24,7 +24,7 @@ from ansible import context
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.splitter import parse_kv
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils import settings
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils import setting_values, settings
 
 COLLECTION = "tpuops.maxtext"
 #: Where this collection is: what a link leads to, in a clone.
@@ -72,6 +72,7 @@ ONCE = frozenset(
 #: Roles whose settings make a run and its node, with the entry point that has them.
 RUN = (
     ("common", "run"),
+    ("common", "variables"),
     ("tpu_vm", "main"),
     ("tpu_vm", "recover"),
     ("data_disk", None),
@@ -84,6 +85,8 @@ RUN = (
 )
 #: What may hold a secret, beside what is declared as one and beside variables of environments.
 SECRET = frozenset({"vllm_serve_arguments"})
+#: Dicts that hold none.
+OPEN = frozenset({"tpu_vm_service_account"})
 # Ansible splits, unquotes and expands other values of NAME=VALUE.
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/-]*")
 COMMAND = re.compile(r"ansible-playbook\s+(?:playbooks/)?([a-z_]+)\.yml\b")
@@ -117,7 +120,13 @@ def playbook_command(name: str, rest: str = "") -> str:
     if once - typed or not all(can_be_named(file, once) for file in files):
         files, typed = [], typed | variables.keys()
     wanted = (*PLACE, *(of_run() if name == "site" else of_server() if name in SERVING else ()))
-    again = [each for each in wanted if each in typed and not re.search(rf"-e (?:'{{)?{each}\b", own)]
+    again = [
+        each
+        for each in wanted
+        if each in typed
+        and not re.search(rf"-e (?:'{{)?{each}\b", own)
+        and not setting_values.PASSWORD.search(str(variables[each]))
+    ]
     place = [f"-e {shlex.quote('@' + shortest(file))}" for file in files]
     place += [extra_variable(each, variables[each]) for each in again]
     return " ".join(["ansible-playbook", *sources(), shlex.quote(playbook(name)), *place])
@@ -160,7 +169,8 @@ def of_run() -> tuple[str, ...]:
             each.name
             for each in every
             # An environment or an authorisation is a dict, and may hold a secret.
-            if not (each.secret or each.passed or each.type == "dict" or each.name in left_out)
+            if not (each.secret or each.passed or each.name in left_out)
+            and (each.type != "dict" or each.name in OPEN)
         )
     )
 

@@ -179,13 +179,18 @@ def trained(training: Json, view: View) -> str:
     return ", ".join(parts)
 
 
+#: What a command for the server says of a model that it would not serve by default.
+KINDS = {"base": {"vllm_serve_model": "base"}, "export": {"vllm_serve_source": "export"}}
+
+
 def query_lines(server: Json | None, details: Details, view: View) -> list[str]:
     if server is None:
         return [f"  Served:   nothing. To serve the model: {command('site', '--tags', 'vllm_serve')}"]
     ready = "" if server["healthy"] else ", not ready yet"
     run = f", of run {shown(server['run'])}" if server["run"] else ""
-    # A chat serves the model of its own run, in place of the one that is served.
+    # A chat serves the model that it is told, in place of the one that is served.
     own = {"run_name": shown(server["run"])} if server["run"] not in ("", None, view.run) else {}
+    own |= KINDS.get(str(server.get("kind")), {})
     lines = [
         f"  Served:   {shown(server['model'])}{run}, on port {server['port']} of the node alone{ready}",
         f"    Chat:   {command('chat', **own)}",

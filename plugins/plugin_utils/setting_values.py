@@ -177,7 +177,11 @@ def list_of_text(text: str) -> list[Any]:
 
 
 # Names of environment variables whose value is a secret. HF_HUB_DISABLE_IMPLICIT_TOKEN is a switch.
-SECRET = re.compile(r"(?<!IMPLICIT)_(TOKEN|KEY|SECRET|PASSWORD)$", re.IGNORECASE)
+SECRET = re.compile(
+    r"(?:^|_)(?<!IMPLICIT_)(?:TOKEN|(?:API)?KEYS?|SECRETS?|PASSWORD|PASSWD|CREDENTIALS)$", re.IGNORECASE
+)
+#: A password in the address of a proxy or of a hub.
+PASSWORD = re.compile(r"://[^/\s]*@")
 
 
 def _dict(setting: Setting, value: Any) -> dict[str, Any]:
@@ -187,7 +191,7 @@ def _dict(setting: Setting, value: Any) -> dict[str, Any]:
             f'-e \'{{"{setting.name}": {{"NAME": "VALUE"}}}}\'.'
         )
     for name, each in value.items() if setting.limit.environment else ():
-        if SECRET.search(str(name)):
+        if SECRET.search(str(name)) or PASSWORD.search(str(each)):
             remedy = (
                 "Set hf_token instead." if "HF" in str(name) or "HUGGING" in str(name) else "Leave it out."
             )

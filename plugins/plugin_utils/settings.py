@@ -139,6 +139,8 @@ LIMITS: Mapping[str, Limit] = {
     "max_target_length": _COUNT,
     "hf_environment": _ENVIRONMENT,
     "maxtext_environment": _ENVIRONMENT,
+    "maxtext_env_environment": _ENVIRONMENT,
+    "vllm_serve_install_environment": _ENVIRONMENT,
     "learning_rate": _RATE,
     "serve_port": _PORT,
     "tensor_parallel_size": _COUNT,

@@ -230,6 +230,7 @@ def test_what_is_read_of_the_runs_of_a_node(controller: Controller) -> None:
         "model": "me/qwen3-4b-sft",
         "port": 8000,
         "run": "qwen3-4b-sft",
+        "kind": "hub",
         "key_file": "/etc/tpuops/vllm-api-key",
         "healthy": True,
     }

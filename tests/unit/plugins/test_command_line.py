@@ -295,3 +295,16 @@ def test_no_plugin_prints_a_command_as_it_stands() -> None:
         if COMMAND.search(path.read_text()) and "as_started(" not in path.read_text()
     ]
     assert bare == []
+
+
+def test_no_password_in_an_address_is_repeated(given: Given) -> None:
+    told = given(extra_vars=["hf_endpoint=https://me:s3cret@hub", "steps=7"])
+    assert "s3cret" not in command_line.command("site")
+    assert "-e steps=7" in command_line.command("site"), told
+
+
+def test_the_account_of_the_node_is_repeated(given: Given) -> None:
+    given(extra_vars=['{"tpu_vm_service_account": {"email": "a@b"}, "tpu_vm_metadata": {"key": "s3cret"}}'])
+    told = command_line.command("site")
+    assert "tpu_vm_service_account: {email: a@b}" in told
+    assert "s3cret" not in told

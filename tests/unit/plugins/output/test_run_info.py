@@ -57,11 +57,17 @@ def test_an_upload_that_is_not_ours_to_read_is_left_out() -> None:
 
 def test_the_server_by_its_unit() -> None:
     unit = (
-        "X-Run=r 100%%\n[Service]\nExecStart=/usr/local/sbin/tpuops-vllm-service run  \\\n"
+        "X-Run=r 100%%\nX-Serves=base\n[Service]\nExecStart=/usr/local/sbin/tpuops-vllm-service run  \\\n"
         '  "/env/bin/vllm" \\\n  "serve" \\\n  "--port" \\\n  "8001" \\\n'
         '  "--served-model-name" \\\n  "me/a\\"b%%$$" \\\n  "--enforce-eager"\n\nEnvironment="A=b"\n'
         "LoadCredential=api-key:/root/the key\n"
     )
-    server = {"model": 'me/a"b%$', "port": 8001, "run": "r 100%", "key_file": "/root/the key"}
+    server = {
+        "model": 'me/a"b%$',
+        "port": 8001,
+        "run": "r 100%",
+        "kind": "base",
+        "key_file": "/root/the key",
+    }
     assert run_info.server(unit) == server
     assert run_info.server("[Service]\nExecStart=/bin/true\n") is None

@@ -97,6 +97,17 @@ def told(
     return "\n".join(status(view))
 
 
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("base", " -e vllm_serve_model=base"), ("export", " -e vllm_serve_source=export"), ("hub", "")],
+)
+def test_the_commands_for_the_server_keep_its_model(kind: str, option: str) -> None:
+    """A chat starts the server again where the server has another model than the chat would serve."""
+    text = told([node()], tpu_1=Details({**INFO, "server": {**SERVER, "kind": kind}}, SSH))
+    assert f"    Chat:   ansible-playbook playbooks/chat.yml{option}\n" in text
+    assert f"    Client: ansible-playbook playbooks/connect.yml{option}\n" in text
+
+
 def test_the_whole_of_a_run_that_ended() -> None:
     text = told([node()], [disk()], tpu_1=Details(INFO, SSH))
     for line in (

@@ -182,6 +182,19 @@ def test_the_distance_counts_letters(one: str, other: str, far: int) -> None:
             {"WANDB_API_KEY": "1"},
             "has WANDB_API_KEY, and the record of a job shows its environment. Leave it out.",
         ),
+        *(
+            (
+                setting,
+                {name: value},
+                f"has {name}, and the record of a job shows its environment. Leave it out.",
+            )
+            for setting, name, value in (
+                ("maxtext_environment", "PASSWORD", "1"),
+                ("maxtext_environment", "COMET_APIKEY", "1"),
+                ("maxtext_env_environment", "GIT_CREDENTIALS", "1"),
+                ("vllm_serve_install_environment", "HTTPS_PROXY", "http://u:p@proxy"),
+            )
+        ),
         (
             "hf_environment",
             {"HF_HUB_OFFLINE": None},
@@ -210,7 +223,15 @@ def test_a_wrong_value_is_told_by_the_name_that_was_set(name: str, value: Any, t
 @pytest.mark.parametrize(
     ("name", "value", "result"),
     [
-        ("hf_environment", {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1}, {"HF_HUB_DISABLE_IMPLICIT_TOKEN": 1}),
+        *(
+            ("hf_environment", {name: value}, {name: value})
+            for name, value in (
+                ("HF_HUB_DISABLE_IMPLICIT_TOKEN", 1),
+                ("TOKENIZERS_PARALLELISM", "false"),
+                ("HF_TOKEN_PATH", "/a"),
+                ("HTTPS_PROXY", "http://proxy:8080"),
+            )
+        ),
         ("steps", "200", 200),
         ("learning_rate", "1e-5", 1e-5),
         ("learning_rate", "", ""),
