@@ -21,7 +21,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import (
 
 #: The node is there, comes back by itself, or may be there.
 THERE = frozenset({"READY", "REPAIRING", UNKNOWN})
-SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
+SILENT = "The machine did not answer in time. Jobs on it go on. Run the same command again."
 STOP = (
     "If it is, it costs money. ansible-playbook playbooks/status.yml shows it, and ansible-playbook "
     "playbooks/teardown.yml deletes it and keeps the disk."
