@@ -333,8 +333,10 @@ def test_the_commands_for_a_node_that_costs_money(site: Site) -> None:
     ]
     # After Ansible has read the inventory.
     silence = {"ansible.builtin.command": {"argv": fault, "chdir": str(ROOT)}, "delegate_to": "localhost"}
-    unasked = site.play(site.book(silence, killed, rescue="ended"), status=2).output
-    site.localcloud("fault", "clear")
+    try:
+        unasked = site.play(site.book(silence, killed, rescue="ended"), status=2).output
+    finally:
+        site.localcloud("fault", "clear")
     assert "Google did not say whether the node is there" in words(unasked)
     assert f"Node {NODE} in us-west1-c: READY" in site.follow(advised(unasked, "tpuops.maxtext.status"))
     site.follow(f"{advised(unasked, 'tpuops.maxtext.teardown')} --check")
