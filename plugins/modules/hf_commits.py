@@ -13,7 +13,7 @@ description:
   - A repository of the Hub changes under its name. A run keeps the commits that its training began with, so
     that it never mixes two versions of its model or its data.
   - For a run that has a checkpoint, or whose job runs, the commits come from there. Otherwise they are the
-    ones that the Hub has now. A start that left no checkpoint binds nothing. When the Hub does not looks,
+    ones that the Hub has now. A start that left no checkpoint binds nothing. When the Hub does not answer,
     the newest commit that a job here has used is taken.
   - Warns when a repository has changed on the Hub since the run began.
   - Runs on the controller.

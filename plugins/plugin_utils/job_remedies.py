@@ -21,7 +21,7 @@ REMEDIES = (
         re.compile(
             r"\b(?:GatedRepo|RepositoryNotFound)Error\b|\b40[13] (?:Client Error|Unauthorized|Forbidden)\b"
         ),
-        "The Hub refused the token: create a new one in the settings of the account, or ask for access. "
+        "The Hub refused the token. Create a new one in the settings of the account, or ask for access. "
         f"{AGAIN}",
     ),
     (

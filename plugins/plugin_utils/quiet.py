@@ -4,7 +4,8 @@
 """How the modules of this collection are played.
 
 Secrets stay out of what Ansible prints with ANSIBLE_DEBUG, and a machine that Google has moved or repaired is
-followed to the host key that it publishes. What only asks Google or the Hub runs in this process, if it can.
+followed to the host key that it publishes. What works on the controller runs in this process,
+if it can.
 """
 
 from __future__ import annotations

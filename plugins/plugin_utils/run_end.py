@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user reads where a stage ends a run: why, what became of the node, and what to do."""
+"""Where a stage fails: whether its node is lost, and what the user reads, which is why and what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import (
 
 #: The node is there, comes back by itself, or may be there.
 THERE = frozenset({"READY", "REPAIRING", UNKNOWN})
-SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
+SILENT = "The machine did not answer in time. Jobs on it go on. Run the same command again."
 STOP = (
     "If it is, it costs money. ansible-playbook playbooks/status.yml shows it, and ansible-playbook "
     "playbooks/teardown.yml deletes it and keeps the disk."

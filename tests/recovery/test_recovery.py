@@ -117,7 +117,7 @@ def test_a_run_goes_on_with_its_own_data_and_data_type(site: Site) -> None:
         fresh = site.train(run_name="fresh", checked=True)
         fresh.fail()
         assert "dataset: row 0 of llm-jp/Synthetic-JP-EN-Coding-Dataset: it has no messages" in fresh.words
-        assert "If run fresh has begun, it keeps its commit: set dataset_revision to that" in fresh.words
+        assert "If run fresh has begun, it keeps its commit. Set dataset_revision to that" in fresh.words
         assert not [each for each in (other, fresh) if "PLAY [Convert" in each.text]
     finally:
         publish(store, DATASET, dataset_files(rows()))
@@ -309,7 +309,7 @@ def test_what_failed_is_told_without_blame(site: Site) -> None:
     assert "Google did not say" not in told
     killed = {"ansible.builtin.shell": "kill -KILL $PPID"}  # the module is the parent of its shell
     told = words(site.play(site.book(killed, rescue="ended"), status=2).output)
-    assert "The machine did not answer in time. Jobs on it go on: run the same command again." in told
+    assert "The machine did not answer in time. Jobs on it go on. Run the same command again." in told
 
 
 def test_the_commands_for_a_node_that_costs_money(site: Site) -> None:
@@ -333,8 +333,10 @@ def test_the_commands_for_a_node_that_costs_money(site: Site) -> None:
     ]
     # After Ansible has read the inventory.
     silence = {"ansible.builtin.command": {"argv": fault, "chdir": str(ROOT)}, "delegate_to": "localhost"}
-    unasked = site.play(site.book(silence, killed, rescue="ended"), status=2).output
-    site.localcloud("fault", "clear")
+    try:
+        unasked = site.play(site.book(silence, killed, rescue="ended"), status=2).output
+    finally:
+        site.localcloud("fault", "clear")
     assert "Google did not say whether the node is there" in words(unasked)
     assert f"Node {NODE} in us-west1-c: READY" in site.follow(advised(unasked, "tpuops.maxtext.status"))
     site.follow(f"{advised(unasked, 'tpuops.maxtext.teardown')} --check")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run and playbooks/status.yml print of a real node, with a small server in place of vLLM. Needs root.
 
-Every command that is printed is run as it is printed. The playbooks are called as a user of Galaxy does: by
-their full names, in an empty directory, without any settings of this checkout.
+The commands are run as they are printed, but those that need a terminal. The playbooks are called as a user
+of Galaxy does: by their full names, in an empty directory, without any settings of this checkout.
 """
 
 from __future__ import annotations

@@ -126,6 +126,15 @@ def test_the_messages_of_the_troubleshooting_are_those_of_the_code() -> None:
     assert wrong == []
 
 
+def test_the_changelog_has_no_marks_of_module_documentation() -> None:
+    """Its fragments are reStructuredText: C(steps) would be printed as it stands."""
+    fragments = sorted((ROOT / "changelogs" / "fragments").glob("*.yml"))
+    assert len(fragments) > 20
+    marked = re.compile(r"\b(?:RV|[CEIMOPV])\([^)]*\)")
+    texts = {name(path): str(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in fragments}
+    assert [path for path, text in texts.items() if marked.search(text)] == []
+
+
 def test_no_sentence_is_too_long_without_a_reason() -> None:
     assert long_sentences.unexpected(long_sentences.long()) == []
 

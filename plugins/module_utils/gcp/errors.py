@@ -63,7 +63,7 @@ class GcpError(Exception):
 
 class StockOut(GcpError):
     kind = "stockout"
-    remedy = "The zone has no such accelerator free: try again later, as spot, or in another zone."
+    remedy = "The zone has no such accelerator free. Try again later, as spot, or in another zone."
 
 
 class QuotaExceeded(GcpError):

@@ -108,7 +108,7 @@ def unsure(amount: Amount, plan: Plan, by_characters: bool = False) -> list[str]
         ]
     if not amount.likely:
         return [
-            f"Only the number of rows is known, {amount.rows}, and not what is in them: install pyarrow on "
+            f"Only the number of rows is known, {amount.rows}, and not what is in them. Install pyarrow on "
             "the controller to have the rows of Parquet files looked at."
         ]
     if likely < plan.steps or (by_characters and likely < plan.steps * batches.MARGIN):

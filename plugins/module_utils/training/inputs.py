@@ -122,7 +122,7 @@ def for_a_run(message: str, run: str | None) -> str:
     option = next((option for start, option in _OF_A_COMMIT if re.match(start, message)), None)
     if run is None or option is None:
         return message
-    return f"{message}. If run {run} has begun, it keeps its commit: set {option} to that commit."
+    return f"{message}. If run {run} has begun, it keeps its commit. Set {option} to that commit."
 
 
 ROUNDED = (

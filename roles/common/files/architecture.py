@@ -43,7 +43,7 @@ def problem(arguments: list[str], config: dict[str, Any], repository: str) -> st
         if rope.plain(theirs) != rope.plain(ours):
             return (
                 f"hf_model: {repository} has {name} {rope.shown(theirs)}, but MaxText computes "
-                f"{known.get('model_name')} with {rope.shown(ours)}: set model to the MaxText model that "
+                f"{known.get('model_name')} with {rope.shown(ours)}. Set model to the MaxText model that "
                 f"belongs to hf_model, or add {setting}={rope.shown(theirs)} to maxtext_arguments"
             )
     return None

@@ -34,7 +34,7 @@ def problem(arguments: list[str], config: dict[str, Any], repository: str) -> st
         wanted = of_model(config)
     except Unknown as unknown:
         return (
-            f"hf_model: MaxText cannot compute the rope of {repository}, {unknown}: name another model in "
+            f"hf_model: MaxText cannot compute the rope of {repository}, {unknown}. Name another model in "
             "hf_model"
         )
     differing = {
@@ -46,7 +46,7 @@ def problem(arguments: list[str], config: dict[str, Any], repository: str) -> st
     what = NAMES.get(name, f"setting {name}")
     return (
         f"hf_model: {repository} has the rope {what} {shown(value)}, but MaxText computes "
-        f"{known.get('model_name')} with {shown(known[name])}: set model to the MaxText model that belongs "
+        f"{known.get('model_name')} with {shown(known[name])}. Set model to the MaxText model that belongs "
         f"to hf_model, or add {' '.join(remedies(differing, known))} to maxtext_arguments"
     )
 

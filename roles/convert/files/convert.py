@@ -63,7 +63,7 @@ class Source:
             files = {"model.safetensors"}
             if not Path(directory, "model.safetensors").exists():
                 raise Wrong(
-                    "hf_model: the base model has no safetensors files: name a repository that has them."
+                    "hf_model: the base model has no safetensors files. Name a repository that has them."
                 )
         from safetensors import safe_open
 

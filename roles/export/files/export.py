@@ -263,7 +263,7 @@ def data_type(tensors: dict[str, Any]) -> str:
     found = sorted({tensor["dtype"] for tensor in tensors.values()})
     if len(found) > 1:
         raise ExportError(
-            f"the converted weights have several data types, {', '.join(found)}: set "
+            f"the converted weights have several data types, {', '.join(found)}. Set "
             "export_weight_dtype=float32"
         )
     return DTYPES.get(found[0]) or str(found[0])

@@ -53,7 +53,7 @@ def condition(patterns: list[str]) -> int:
     deadline = time.monotonic() + LET_GO_WITHIN
     while running := active(patterns):
         if set(running.values()) != {"deactivating"} or time.monotonic() > deadline:
-            print(f"not beside {', '.join(running)}, which has the chips: stop that first", file=sys.stderr)
+            print(f"not beside {', '.join(running)}, which has the chips. Stop that first", file=sys.stderr)
             return 1
         time.sleep(LOOK_EVERY)
     return 0

@@ -8,34 +8,48 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-PLUGINS = Path(__file__).parents[3] / "plugins"
-VERBS = "ask|choose|create|end|give|is the|keep|let|mount|move|name|pack|quote|run|set|start|use|wait|write"
+ROOT = Path(__file__).resolve().parents[3]
+VERBS = (
+    "ask|choose|create|delete|end|give|install|is the|keep|let|mount|move|name|pack|quote|remove|run|set"
+    "|start|stop|train|try|use|wait|write"
+)
 REMEDY = re.compile(rf"\S: (?:{VERBS}) ")
+#: Examples of documentation are YAML.
+DOCUMENTATION = {"DOCUMENTATION", "EXAMPLES", "RETURN"}
 
 
 def messages(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The texts that calls are given, with a blank for each value in them."""
-    for call in ast.walk(tree):
-        if not isinstance(call, ast.Call):
-            continue
-        for given in [*call.args, *(keyword.value for keyword in call.keywords)]:
-            match given:
-                case ast.Constant(value=str(text)):
-                    yield given.lineno, text
-                case ast.JoinedStr(values=values):
-                    parts = (each.value if isinstance(each, ast.Constant) else "_" for each in values)
-                    yield given.lineno, "".join(map(str, parts))
+    """The texts that are no documentation, with an underscore for each value in them."""
+    left_out: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant() as value):
+                left_out.add(value)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in DOCUMENTATION:
+                left_out.add(value)
+            case ast.JoinedStr(values=values):
+                left_out.update(values)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Constant(value=str(text)) if node not in left_out:
+                yield node.lineno, text
+            case ast.JoinedStr(values=values):
+                parts = (each.value if isinstance(each, ast.Constant) else "_" for each in values)
+                yield node.lineno, "".join(map(str, parts))
 
 
 def test_what_counts_as_a_remedy_behind_a_colon() -> None:
-    tree = ast.parse("f(f'a: {b} is wrong: set one')\nf('a: is wrong. Set one: run x')\nf(x='a: name')")
-    assert [line for line, text in messages(tree) if REMEDY.search(text)] == [1, 2]
+    tree = ast.parse(
+        '"""a: set one"""\nf(f"a: {b} is wrong: set one")\nf("a: is wrong. Set one: run x")\nf(x="a: name")\n'
+        'remedy = "It is full: try again later"\nEXAMPLES = "a: set one"\n'
+    )
+    assert sorted(line for line, text in messages(tree) if REMEDY.search(text)) == [2, 3, 5]
 
 
 def test_the_remedy_is_a_sentence_of_its_own() -> None:
     found = [
-        f"{path.relative_to(PLUGINS)}:{line}: {text}"
-        for path in sorted(PLUGINS.rglob("*.py"))
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in sorted([*ROOT.glob("plugins/**/*.py"), *ROOT.glob("roles/*/files/*.py")])
         for line, text in messages(ast.parse(path.read_text(encoding="utf-8")))
         if REMEDY.search(text)
     ]

@@ -97,7 +97,7 @@ def test_each_module_that_takes_a_secret_is_tried() -> None:
     assert secret <= GIVEN.keys()
 
 
-SECRETS = re.compile(r"\b(hf_token|common_job_secrets|vllm_serve_api_key|gcp_auth)\b")
+SECRETS = re.compile(r"\b(hf_token|_common_job_secrets|vllm_serve_api_key|gcp_auth)\b")
 
 
 def tasks_of(item: Any) -> Iterator[dict[str, Any]]:

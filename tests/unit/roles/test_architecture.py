@@ -125,7 +125,7 @@ def test_what_maxtext_computes_otherwise(
     name, theirs, ours = difference
     assert problem is not None
     assert problem.startswith(
-        f"hf_model: me/base has {name} {theirs}, but MaxText computes {model} with {ours}: "
+        f"hf_model: me/base has {name} {theirs}, but MaxText computes {model} with {ours}. "
     )
     while problem := architectures.problem(
         given, config, "me/base"

@@ -361,7 +361,7 @@ def with_two_dtypes(tensors: dict[str, Any]) -> None:
         (with_fewer_tokens, "model.embed_tokens.weight has 8 rows, fewer than the 16 of {base}"),
         (
             with_two_dtypes,
-            "the converted weights have several data types, BF16, F32: set export_weight_dtype=float32",
+            "the converted weights have several data types, BF16, F32. Set export_weight_dtype=float32",
         ),
     ],
 )

@@ -101,7 +101,7 @@ def test_every_variable_that_is_read_is_set_somewhere() -> None:
 def test_variables_that_are_no_settings_begin_with_an_underscore() -> None:
     files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/**/*.yml")]
     private = {name for file in files for name in named(yaml.safe_load(file.read_text(encoding="utf-8")))}
-    for file in ROOT.glob("roles/*/vars/main.yml"):
+    for file in [*ROOT.glob("roles/*/vars/main.yml"), *ROOT.glob("roles/*/defaults/**/*.yml")]:
         private |= set(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
     assert len(private) > 150
     public = set(settings.known()) | SHARED

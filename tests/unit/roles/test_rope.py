@@ -89,7 +89,7 @@ def test_a_rope_that_maxtext_computes_otherwise(
     else:
         theirs, ours = difference.split(", ")
         known = theirs if theirs.startswith(("base", "scaling")) else f"setting {theirs}"
-        told = f"hf_model: me/base has the rope {known}, but MaxText computes {model} with {ours}: "
+        told = f"hf_model: me/base has the rope {known}, but MaxText computes {model} with {ours}. "
         assert problem is not None
         assert problem.startswith(told)
         remedy = [each for each in problem.rpartition(" add ")[2].split() if "=" in each]
@@ -114,7 +114,7 @@ def test_a_rope_that_maxtext_cannot_compute(
     given = [str(tmp_path / "base.yml"), "model_name=qwen3-4b"]
     problem = ropes.problem(given, {"rope_theta": 1, "rope_scaling": scaling}, "me/base")
     assert problem.startswith(f"hf_model: MaxText cannot compute the rope of me/base, {scaling['rope_type']}")
-    assert problem.endswith("name another model in hf_model")
+    assert problem.endswith("Name another model in hf_model")
 
 
 def test_maxtext_s_files_need_not_be_there(ropes: ModuleType, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ CREATES = (
     "with the same disk, and goes on from what is there."
 )
 STARTS = CREATES.replace("creates", "starts")
-SILENT = "The machine did not answer in time. Jobs on it go on: run the same command again."
+SILENT = "The machine did not answer in time. Jobs on it go on. Run the same command again."
 STOP = (
     "If it is, it costs money. ansible-playbook tpuops.maxtext.status shows it, and ansible-playbook "
     "tpuops.maxtext.teardown deletes it and keeps the disk."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What only asks Google runs in the task's process, where that makes no difference but to the clock."""
+"""A module that works on the controller runs in the task's process, with the result of one of its own."""
 
 from __future__ import annotations
 

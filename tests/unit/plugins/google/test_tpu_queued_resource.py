@@ -277,7 +277,7 @@ def test_one_that_is_being_suspended_is_waited_for_first(api: Api, run: Run) -> 
 @pytest.mark.parametrize(
     ("found", "kind", "said"),
     [
-        (failed(8, "There is no more capacity in the zone"), "stockout", "try again later"),
+        (failed(8, "There is no more capacity in the zone"), "stockout", "Try again later"),
         (
             failed(8, "Quota limit", details=[{"@type": "type.googleapis.com/google.rpc.QuotaFailure"}]),
             "quota",

@@ -311,7 +311,7 @@ def test_rows_that_cannot_be_read_are_a_warning(bench: Bench, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     many = bench.check({"data/train-0.parquet": parquet(CHATS)})
     assert (many["dataset"]["rows"], many["dataset"]["rows_read"]) == (900, 0)
-    assert "number of rows is known, 900, and not what is in them: install pyarrow" in many["not_known"][0]
+    assert "number of rows is known, 900, and not what is in them. Install pyarrow" in many["not_known"][0]
     few = bench.check({"data/train-0.parquet": parquet(CHATS[:3])})
     assert "3 rows, read once, give 1 batch" in few["msg"]  # the footer is enough for that
     nothing = bench.check({"data/train-0.parquet": b"no parquet"})

@@ -101,8 +101,8 @@ def test_parameters_follow_from_the_shape(model: str, billions: float) -> None:
 
 
 def test_every_preset_is_in_the_table_or_refused() -> None:
-    presets = yaml.safe_load((ROLES / "common/defaults/main.yml").read_text(encoding="utf-8"))[
-        "common_hf_models"
+    presets = yaml.safe_load((ROLES / "common/vars/main.yml").read_text(encoding="utf-8"))[
+        "_common_hf_models"
     ]
     assert set(presets) <= {*models.MODELS, *models.REFUSED}
 

@@ -53,5 +53,5 @@ def test_a_message_names_the_option_as_the_user_set_it(message: str, named: str)
 def test_a_run_that_may_have_begun_is_told_how_to_go_on(message: str, option: str | None) -> None:
     told = for_a_run(message, "demo")
     assert told.startswith(message)
-    assert f"set {option} to that commit" in told if option else told == message
+    assert f"Set {option} to that commit" in told if option else told == message
     assert for_a_run(message, None) == message
