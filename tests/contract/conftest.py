@@ -172,11 +172,11 @@ class Play(Protocol):
 
 @pytest.fixture
 def play(cloud: Description) -> Play:
-    environment = environment_here(cloud)
-
     def play(playbook: str, *arguments: str, status: int | None = 0) -> str:
         command = ["ansible-playbook", "-i", "inventories/local", playbook, *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment_here(cloud), capture_output=True, text=True, check=False
+        )
         told = done.stdout + done.stderr
         assert done.returncode != 0 if status is None else done.returncode == status, told
         return told
@@ -192,10 +192,8 @@ class Follow(Protocol):
 
 @pytest.fixture
 def follow(cloud: Description) -> Follow:
-    environment = environment_here(cloud)
-
     def follow(command: str, status: int = 0) -> str:
-        return advice.follow(command, environment, status=status)
+        return advice.follow(command, environment_here(cloud), status=status)
 
     return follow
 
