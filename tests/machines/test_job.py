@@ -453,7 +453,7 @@ def test_a_job_is_refused_beside_what_it_conflicts_with(
     other = {"name": "serve", "argv": ["true"], "conflicts": ["vllm.service", "tpuops-*"]}
     told = " ".join(controller.fail(other).split())
     printed = re.search(
-        r"cannot run beside tpuops-train.service: .*? or stop it first: (.*? \S+\.service)", told
+        r"cannot run beside tpuops-train.service\. .*? or stop it first: (.*? \S+\.service)", told
     )
     assert printed
     cloud.ssh(vm, printed[1])
