@@ -49,7 +49,7 @@ def sample(output: str) -> list[list[str]]:
 
 
 def block(lines: Sequence[str]) -> list[str]:
-    """Up to what Ansible says of the task that printed them."""
+    """The lines before the result of the task that printed them."""
     found = []
     for line in lines:
         if not line.strip() or re.match(r"ok: \[|TASK |PLAY ", line):

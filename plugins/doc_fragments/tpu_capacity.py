@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of the modules that ask for a node, or tell of it."""
+"""The options of the modules that create a node or report on it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ options:
     description:
       - When the node ends by itself, as the role C(tpu_vm) has it arranged.
       - What a candidate cannot have is refused before anything is created. What is printed names the limit,
-        and says of a node that is gone whether it deleted itself.
+        and says whether a lost node deleted itself.
     type: dict
     suboptions:
       hours:

@@ -179,7 +179,7 @@ def trained(training: Json, view: View) -> str:
     return ", ".join(parts)
 
 
-#: What a command for the server says of a model that it would not serve by default.
+#: Variables of a command for the server, by the kind of a model that is not the default.
 KINDS = {"base": {"vllm_serve_model": "base"}, "export": {"vllm_serve_source": "export"}}
 
 

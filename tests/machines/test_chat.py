@@ -179,6 +179,7 @@ def test_a_chat_on_the_terminal(controller: Controller, screen: list[Screen]) ->
     chat.sees("5 messages, the last: more\r\n> ")
     chat.types("\x04")
     chat.ends()
+    assert chat.text.count("messages, the last:") == 3
 
 
 def test_what_a_client_needs(controller: Controller, screen: list[Screen]) -> None:

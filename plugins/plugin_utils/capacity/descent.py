@@ -96,7 +96,7 @@ class Descent(Ladder):
         }
 
     def _keep(self, others: Sequence[Json]) -> None:
-        """Say of what has the name and is not ours that it stays."""
+        """Tell the user that resources of the same name that are not ours stay."""
         for item in others:
             told = f"{whose(item, self.labels)} It stays. If nobody needs it, delete it with {by_hand(item)}"
             self.kept.append(told)

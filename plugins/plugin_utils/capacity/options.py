@@ -29,7 +29,7 @@ CANDIDATE = {
     "timeout": {"type": "int"},
 }
 
-#: What the modules have that ask for a node, or tell of it; the fragment tpu_capacity documents them.
+#: Options of the modules that create a node or report on it; the fragment tpu_capacity documents them.
 NODE_OPTIONS: Mapping[str, Any] = {
     "candidates": {"type": "list", "elements": "dict", "required": True, "options": CANDIDATE},
     "disk": {

@@ -66,9 +66,11 @@ class Talk:
     chat: Chat
     thread: threading.Thread
 
-    def end(self) -> None:
+    def end(self) -> list[str]:
+        """End the chat; the messages of the user in its history."""
         self.user.types("\x04")
         self.thread.join()
+        return [message["content"] for message in self.chat.messages if message["role"] == "user"]
 
 
 @pytest.fixture
@@ -104,8 +106,8 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(talk: Talk) -> None:
     talk.user.types("\x03")
     talk.user.sees("Ctrl-D ends the chat.\r\n> ")
     talk.user.types("and\r")
-    talk.user.sees("3 messages, the last: and\r\n")
-    talk.end()
+    talk.user.sees("3 messages, the last: and\r\n> ")
+    assert talk.end() == ["endless", "and"]
 
 
 def test_a_refused_message_is_forgotten(talk: Talk) -> None:
@@ -113,15 +115,15 @@ def test_a_refused_message_is_forgotten(talk: Talk) -> None:
     talk.user.types("too long\r")
     talk.user.sees("server: HTTP status 400: This model's maximum context length is 8192 tokens. /new")
     talk.user.types("short\r")
-    talk.user.sees("1 messages, the last: short\r\n")
-    talk.end()
+    talk.user.sees("1 messages, the last: short\r\n> ")
+    assert talk.end() == ["short"]
 
 
 def test_pasted_lines_are_one_message(talk: Talk) -> None:
     talk.user.sees("> ")
     talk.user.types("\x1b[200~def f():\r    pass\x1b[201~ # end\r")
     talk.user.sees("1 messages, the last: def f():\r\n    pass # end\r\n> ")
-    talk.end()
+    assert talk.end() == ["def f():\n    pass # end"]
 
 
 def test_editing_counts_characters(talk: Talk) -> None:
@@ -132,14 +134,14 @@ def test_editing_counts_characters(talk: Talk) -> None:
     talk.user.sees("3 messages, the last: four\r\n> ")
     talk.user.types("gone\x03kept\r")
     talk.user.sees("5 messages, the last: kept\r\n> ")
-    talk.end()
+    assert talk.end() == ["日本国", "four", "kept"]
 
 
 def test_control_characters_of_a_model_are_not_obeyed(client: Client, talk: Talk) -> None:
     talk.user.sees("> ")
     talk.user.types("\x1b[200~a\x9bb\u202ec\x1b[201~\r")
     talk.user.sees("1 messages, the last: abc\r\n> ")  # not typed either
-    talk.end()
+    assert talk.end() == ["abc"]
 
 
 def test_rows_of_wide_characters() -> None:

@@ -132,7 +132,7 @@ def test_a_group_of_the_workers_group_counts_before_there_are_workers(play: Play
 
 
 def test_what_is_set_for_all_is_the_controller_s_too(play: Play) -> None:
-    """In a file, which wins over what stands in the inventory; and nothing is a value as well."""
+    """A file of group_vars wins over the inventory itself. An empty value is a value as well."""
     localhost = {"hosts": {"localhost": {"ansible_connection": "local"}}}
     far = {"hosts": {"far": {"tpu_node": "node"}}}
     hosts = {"all": {"vars": {"steps": 100}, "children": {"ungrouped": localhost, "tpu_vm": far}}}
