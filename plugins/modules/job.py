@@ -156,6 +156,15 @@ options:
     type: dict
     default: {}
     version_added: 0.2.0
+  background:
+    description:
+      - Whether the command gives way to all other programs of the machine, for processor and disk.
+      - It is work ahead of its time, whose loss costs nothing but that time. So a node on which nothing else
+        runs may be deleted or stopped.
+      - It takes effect when the job starts. A task that attaches to the job changes nothing.
+    type: bool
+    default: false
+    version_added: 0.2.0
   restart:
     description: What is started again, how often.
     type: dict
@@ -257,6 +266,7 @@ EXAMPLES = r"""
     name: download
     argv: [hf, download, Qwen/Qwen3-4B]
     state: started
+    background: true
   become: true
 
 - name: Follow it, without knowing what it does
@@ -422,6 +432,11 @@ job:
       type: str
       returned: always
       sample: 6d2c0f4e-6a36-4d0e-8f0e-2a3c5c8c9f10
+    background:
+      description: Whether it gives way to all other programs.
+      type: bool
+      returned: when it does
+      sample: true
     machine_id:
       description: The machine that it ran on.
       type: str
@@ -494,6 +509,7 @@ def ensure_running(module: AnsibleModule, paths: Paths) -> dict[str, Any]:
         timeout=params["timeout"],
         progress=params["progress"],
         restarts=(params["restart"] or {}).get("failed") or 0,
+        background=params["background"],
     )
     previous = records.current(paths.record)
     decision = records.decide(previous, wanted)
@@ -599,6 +615,7 @@ def main() -> None:
             },
             "conflicts": {"type": "list", "elements": "str", "default": []},
             "stops": {"type": "dict", "default": {}},
+            "background": {"type": "bool", "default": False},
             "restart": {
                 "type": "dict",
                 "options": {

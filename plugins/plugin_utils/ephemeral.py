@@ -69,7 +69,12 @@ def decide(
     made:    what tpu_capacity returned in this run, {} where it did not run.
     reached: what became of the wait for each new machine.
     """
-    running = [job["name"] for read in jobs for job in read.get("jobs", []) if job["status"] == "running"]
+    running = [
+        job["name"]
+        for read in jobs
+        for job in read.get("jobs", [])
+        if job["status"] == "running" and not job.get("background")
+    ]
     if running:
         return Decision(f"a job runs on it: {', '.join(running)}.")
     unread = [read for read in jobs if "jobs" not in read and not read.get("unreachable")]

@@ -102,7 +102,6 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
         f"sft-{RUN}": rf"step \d+/60  loss {number}  {number} s/step  {number} tokens/s/device  ETA \d+ ",
         f"export-{RUN}": r"\d+ (?:s|min)  (?:.*  )?(?:compared \d+ tensors|exported the model)",
         f"upload-local.{RUN}": "the Hub has all 6 files",
-        "env-serve": rf"{number} of about {number} GB written",
         "serve-download": r"\d+ (?:s|min)",
         "serve-start": r"the server answers, \d+ s after its start",
     }
@@ -110,6 +109,13 @@ def test_every_long_step_tells_how_far_it_is(first_run: str) -> None:
         job: line for job, line in shown.items() if not re.search(rf"^{job}  .*{line}", first_run, re.M)
     }
     assert not silent, first_run[-5000:]
+
+
+def test_the_server_is_installed_while_the_model_is_trained(records: Records) -> None:
+    installed, trained = records["env-serve"], records[f"sft-{RUN}"]
+    assert installed["background"]
+    assert installed["started"] < trained["started"]
+    assert trained["started"] < installed["ended"]
 
 
 def test_a_run_ends_with_where_its_model_is_and_what_it_costs(cloud: Cloud, first_run: str) -> None:

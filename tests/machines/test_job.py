@@ -338,6 +338,23 @@ def test_a_job_runs_in_a_sandbox(cloud: Cloud, vm: Machine, controller: Controll
     cloud.ssh(vm, f"test ! -e {temporary}")
 
 
+def test_a_job_in_the_background_gives_way(cloud: Cloud, vm: Machine, controller: Controller) -> None:
+    def properties() -> list[str]:  # systemd has its own order
+        return cloud.ssh(vm, "systemctl show -p Nice,CPUWeight,IOWeight tpuops-ahead.service").split()
+
+    gives_way = ["CPUWeight=1", "IOWeight=1", "Nice=19"]
+    job = {"name": "ahead", "argv": ["sleep", "1000"], "outputs": [], "background": True}
+    controller.run({**job, "state": "started"})
+    assert properties() == gives_way
+    # Another task attaches to it.
+    assert "changed=1" in controller.run({**job, "background": False, "state": "started"})
+    assert properties() == gives_way
+    controller.run({"name": "ahead", "state": "stopped"})
+    controller.run({**job, "background": False, "state": "started"})
+    assert not {*properties()} & {*gives_way}
+    controller.run({"name": "ahead", "state": "stopped"})
+
+
 # Reads what it can of the processes that are named: their environment, and their credentials by the two ways.
 SPY = """
 import os, sys

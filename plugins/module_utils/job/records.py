@@ -95,10 +95,11 @@ def new(
     timeout: int | None = None,
     progress: dict[str, Any] | None = None,
     restarts: int = 0,
+    background: bool = False,
 ) -> dict[str, Any]:
     """The record of a job that is about to start, as the runner's documentation describes it.
 
-    Without a user it is the one of the jobs.
+    Without a user it is the one of the jobs. background: it gives way to all other programs, and keeps no node.
     """
     variables = {name: str(value) for name, value in environment.items()}
     options = progress or {}
@@ -118,6 +119,7 @@ def new(
         "user": user or accounts.JOBS_USER,
         "timeout": timeout,
         "restarts": restarts,
+        **({"background": True} if background else {}),
         "attempts": 1,
         "log": paths.log,
         "progress": {

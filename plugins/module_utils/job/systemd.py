@@ -34,6 +34,9 @@ SANDBOX = (
     "LockPersonality=yes",
     "SystemCallArchitectures=native",
 )
+# What gives way to everything else on the machine. A block device without a scheduler, as a disk of Google's
+# is, knows no priorities; the weights of control groups work there.
+BACKGROUND = ("Nice=19", "CPUWeight=1", "IOWeight=1")
 HOMES = ("/home", "/root", "/run/user")  # what ProtectHome takes away
 BOOTED = "/run/systemd/system"  # sd_booted(3)
 UNSAFE = re.compile(r"[^A-Za-z0-9:_.]")
@@ -181,6 +184,8 @@ def unit_properties(
         properties.append(f"RuntimeMaxSec={record['timeout']}")
     if record["user"] != "root":
         properties.extend(SANDBOX)
+    if record.get("background"):
+        properties.extend(BACKGROUND)
     if group:
         # The log, and what several users share on the disk, belong to the user's own group.
         properties += [f"Group={group}", f"SupplementaryGroups={user.pw_gid}"]

@@ -15,6 +15,7 @@ from .fakes import OURS
 IDLE = {"jobs": [{"name": "sft", "status": "finished"}]}
 BUSY = {"jobs": [{"name": "sft", "status": "running"}]}
 BROKEN = {"failed": False, "msg": "/r/broken.json: is not the record of a job"}
+AHEAD = {"jobs": [{"name": "env-serve", "status": "running", "background": True}]}
 SILENT = {"unreachable": True, "msg": "Connection refused"}
 FORCE = "teardown -e tpu_vm_force=true stops what runs and deletes the node."
 KEPT = "The node is kept, although tpu_vm_ephemeral is set, as "
@@ -43,6 +44,7 @@ TIMED_OUT = {"failed": True, "failure": {"kind": "timeout"}}
 #: and why the node is kept; "" where it is deleted.
 CASES: dict[str, tuple[list[Json], Json, Json, list[Json], str]] = {
     "nothing runs": ([IDLE], {}, {}, [], ""),
+    "only work ahead of its time": ([AHEAD], {}, {}, [], ""),
     "a job runs": ([BUSY], {}, {}, [], "a job runs on it: sft."),
     "a job runs on one of two nodes": ([IDLE, BUSY], {}, {}, [], "a job runs on it: sft."),
     "records unreadable": (
