@@ -99,7 +99,7 @@ def new(
 ) -> dict[str, Any]:
     """The record of a job that is about to start, as the runner's documentation describes it.
 
-    Without a user it is the one of the jobs. background: it gives way to all other programs, and keeps no node.
+    Without a user it is the one of the jobs. background: it gives way to other programs, and keeps no node.
     """
     variables = {name: str(value) for name, value in environment.items()}
     options = progress or {}

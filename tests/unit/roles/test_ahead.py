@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the environment of the server is installed while the model is trained, and what that means for the node."""
+"""When a run installs the server's environment while it trains, and what that means for the node."""
 
 from __future__ import annotations
 
