@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.json_types import Json
+
 from . import expressions
-from .expressions import Json
 
 CONDITIONS = (
     "playbooks/tasks/sft.yml: 0.Train, and continue on a new node when this one is lost/"
