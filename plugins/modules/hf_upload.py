@@ -67,9 +67,10 @@ options:
     description: Seconds after which the upload is stopped and the task fails. The default is no limit.
     type: int
   poll:
-    description: Seconds between two looks at the upload, at most.
+    description: Seconds between two looks at a running job, at most. They are seconds at first, and a fiftieth of
+      the time that passed later. The end is noticed at once.
     type: int
-    default: 5
+    default: 60
   reconnect_timeout:
     description: Seconds for which a target is waited for that cannot be reached.
     type: int
@@ -273,7 +274,7 @@ def main() -> None:
             "name": {"type": "str"},
             "records_dir": {"type": "path", "default": records.RECORDS_DIR},
             "timeout": {"type": "int"},
-            "poll": {"type": "int", "default": 5},
+            "poll": {"type": "int", "default": 60},
             "reconnect_timeout": {"type": "int", "default": 300},
             "reconnect_interval": {"type": "float", "default": 5.0},
             "node": {"type": "dict", "options": NODE},

@@ -201,10 +201,10 @@ options:
     choices: [finished, started, attached, stopped]
     default: finished
   poll:
-    description: Seconds between two looks at a running job, at most; the first ones come sooner. The end is
-      noticed at once.
+    description: Seconds between two looks at a running job, at most. They are seconds at first, and a fiftieth of
+      the time that passed later. The end is noticed at once.
     type: int
-    default: 5
+    default: 60
   reconnect_timeout:
     description: Seconds for which a job is waited for that cannot be reached. The job does not notice.
     type: int
@@ -630,7 +630,7 @@ def main() -> None:
                 "choices": ["finished", "started", "attached", "stopped"],
                 "default": "finished",
             },
-            "poll": {"type": "int", "default": 5},
+            "poll": {"type": "int", "default": 60},
             "reconnect_timeout": {"type": "int", "default": 300},
             "reconnect_interval": {"type": "float", "default": 5.0},
             "node": {"type": "dict", "options": NODE},

@@ -25,13 +25,13 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.json_types import J
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils import interruption
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.command_line import as_started
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_end import failure
-from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_lines import Shown
+from ansible_collections.tpuops.maxtext.plugins.plugin_utils.job_lines import SHOW_SHARE, Shown
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.node_loss import NodeLost, Watch
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.quiet import HOST_KEY_REFUSED, Quiet
 from ansible_collections.tpuops.maxtext.plugins.plugin_utils.shown_text import shown
 
-FIRST_WAIT = 1.0  # seconds; each look at the job takes longer than the one before, up to the option poll
-WAIT_GROWTH = 1.5
+# Seconds that the first look at the job takes, by how much each later one is longer, and up to which length.
+FIRST_WAIT, WAIT_GROWTH, EARLY_WAIT = 1.0, 1.5, 5.0
 # Seconds from the end of a job on a machine that shuts down until Google says why it did.
 SHUTDOWN = 60.0
 SHUT_DOWN = "the machine shut down"  # the runner's reason
@@ -114,10 +114,17 @@ class JobAction(Quiet):
             lambda line: display.display(shown(self.scrubbed(line))),
             needed,
         )
-        offset, wait, longest = -1, FIRST_WAIT, float(self._task.args.get("poll", 5))
+        offset, wait, started, longest = (
+            -1,
+            FIRST_WAIT,
+            time.monotonic(),
+            float(self._task.args.get("poll", 60)),
+        )
         missing_since: float | None = None
         while True:
-            answer = self.look(job, offset, min(wait, longest), variables)
+            # Later as often as a line is shown: each look sends a module.
+            seldom = (time.monotonic() - started) * SHOW_SHARE
+            answer = self.look(job, offset, min(longest, max(wait, seldom)), variables)
             if answer.get("failed"):
                 return answer
             if not answer["jobs"]:  # a machine that restarts answers before its data disk is mounted
@@ -143,7 +150,7 @@ class JobAction(Quiet):
                 reporter.last()
                 self.check_end(record)
                 return self.ended(record, answer.get("log_tail", []), variables)
-            wait *= WAIT_GROWTH
+            wait = min(wait * WAIT_GROWTH, EARLY_WAIT)
 
     def reconnect_timeout(self) -> float:
         """Seconds for which a machine, or the disk with its records, may stay away."""

@@ -149,6 +149,26 @@ def test_looks_are_never_further_apart_than_asked_for(clock: list[float], shown:
     assert max(arguments.get("wait", 0) for _name, arguments in action.calls) == 3.0
 
 
+def test_the_looks_at_a_long_job_are_as_rare_as_its_lines(clock: list[float], shown: list[str]) -> None:
+    """Each look sends a module, for days."""
+    waits: list[float] = []
+
+    class Slow(Action):
+        def _execute_module(
+            self, module_name: str | None = None, module_args: Json | None = None, **_: Any
+        ) -> Json:
+            if module_name is None:  # the module that starts the job
+                return started()
+            waits.append((module_args or {})["wait"])
+            clock[0] += waits[-1]
+            return look(status="finished" if clock[0] > 24 * 3600 else "running")
+
+    Slow({}, []).run(task_vars={})
+    assert waits[:6] == [1.0, 1.5, 2.25, 3.375, 5.0, 5.0]
+    assert max(waits) == 60.0
+    assert len(waits) < 1700  # in a day
+
+
 def test_a_long_job_is_shown_more_rarely(clock: list[float], shown: list[str]) -> None:
     reporter = job_lines.Shown(Progress("x", parser("json", None), None), shown.append)
     for step in range(1, 1001):
