@@ -67,8 +67,8 @@ options:
     description: Seconds after which the upload is stopped and the task fails. The default is no limit.
     type: int
   poll:
-    description: Seconds between two looks at a running job, at most. They are seconds at first, and a fiftieth of
-      the time that passed later. The end is noticed at once.
+    description: Seconds between two looks at the upload, at most. The looks are seconds apart at first, and
+      a fiftieth of the time that passed later. The end is noticed at once.
     type: int
     default: 60
   reconnect_timeout:
