@@ -67,7 +67,7 @@ options:
     description: Seconds after which the upload is stopped and the task fails. The default is no limit.
     type: int
   poll:
-    description: Seconds between two looks at the upload, at most. The looks are seconds apart at first, and
+    description: Seconds between two looks at the upload, at most. They are seconds apart at first, and
       a fiftieth of the time that passed later. The end is noticed at once.
     type: int
     default: 60

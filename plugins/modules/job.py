@@ -201,7 +201,7 @@ options:
     choices: [finished, started, attached, stopped]
     default: finished
   poll:
-    description: Seconds between two looks at a running job, at most. The looks are seconds apart at first, and
+    description: Seconds between two looks at a running job, at most. They are seconds apart at first, and
       a fiftieth of the time that passed later. The end is noticed at once.
     type: int
     default: 60
