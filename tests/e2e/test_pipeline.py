@@ -118,6 +118,15 @@ def test_the_server_is_installed_while_the_model_is_trained(records: Records) ->
     assert trained["started"] < installed["ended"]
 
 
+def test_what_was_uploaded_does_not_come_back(cloud: Cloud, first_run: str) -> None:
+    """The server has the export's weights, and the Hub's word for them."""
+    log = cloud.ssh(f"sudo -n cat {RECORDS}/serve-download.log")
+    assert re.search(r"^1 files, \d+ MB, are on this disk already$", log, re.M)
+    served = f"{MOUNT}/cache/hf/hub/models--*--{RUN}/snapshots/*/model.safetensors"
+    inodes = cloud.ssh(f"stat -Lc %i {served} {MOUNT}/huggingface/{RUN}/model.safetensors").split()
+    assert (len(inodes), len(set(inodes))) == (2, 1)
+
+
 def test_a_run_ends_with_where_its_model_is_and_what_it_costs(cloud: Cloud, first_run: str) -> None:
     begin, _, _ = first_run.partition("PLAY [Preflight]")
     repo = f"{cloud.settings['hub']}/{cloud.settings['hf_username']}/{RUN}"

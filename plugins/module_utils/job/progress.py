@@ -45,6 +45,7 @@ PHASES = tuple(
         (r"^checking ", "checks the modules"),
         (r"^installed \S+ in (\d+) s$", "installed in {} s"),
         (r"\bFetching (\d+) files: +(\d+)%", "downloaded {1}% of {0} files"),
+        (r"^(\d+) files, ([\d.]+) MB, are on this disk already", "{} files, {} MB, are on the disk already"),
         (r"^the base model lies in ", "converts the base model"),
         (r"^compared (\d+) tensors with the base model", "compared {} tensors with the base model"),
         (r" has the weights, and what ", "exported the model"),

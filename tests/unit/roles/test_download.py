@@ -37,8 +37,9 @@ class Hub:
         for name, content in FILES.items():
             if self.lost or (self.directory / name).exists():
                 continue
-            self.sent.append(name)
-            (blobs / BLOBS[name]).write_bytes(content[:-1] if self.wrong else content)
+            if not (blobs / BLOBS[name]).exists():  # as the client does with a content that it has
+                self.sent.append(name)
+                (blobs / BLOBS[name]).write_bytes(content[:-1] if self.wrong else content)
             (self.directory / name).symlink_to(blobs / BLOBS[name])
         return self.directory
 
@@ -133,6 +134,69 @@ def test_a_file_that_the_hub_does_not_have_is_removed(downloader: ModuleType, hu
     hub.snapshot("me/model", "0")
     (hub.directory / "chat_template.jinja").write_bytes(b"x")
     assert sorted(path.name for path in downloader.fetch("me/model", "0").iterdir()) == sorted(FILES)
+
+
+@pytest.fixture
+def export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a run uploaded, with its manifest; the client's cache is the fake Hub's."""
+    directory = tmp_path / "export"
+    directory.mkdir()
+    for name, content in FILES.items():
+        (directory / name).write_bytes(content)
+    manifest.write(f"{directory}.manifest.json", manifest.build(str(directory)))
+    return directory
+
+
+@pytest.fixture
+def cache(downloader: ModuleType, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The place of the contents in the client's cache, as the client finds it."""
+    place = hub.directory.parent / "hub" / "models--me--model" / "blobs"
+    monkeypatch.setenv("HF_HOME", str(hub.directory.parent))
+    assert downloader.blobs("me/model") == place
+    monkeypatch.setattr(downloader, "blobs", lambda _repository: hub.directory.parent / "blobs")
+    return hub.directory.parent / "blobs"
+
+
+def test_what_the_disk_has_does_not_come_back_from_the_hub(
+    downloader: ModuleType, hub: Hub, export: Path, cache: Path
+) -> None:
+    """The small files do: the Hub tells Git's hash of them."""
+    assert downloader.fetch("me/model", "0", like=export) == hub.directory
+    assert hub.sent == ["config.json"]
+    assert (hub.directory / "model.safetensors").samefile(export / "model.safetensors")
+
+
+def test_another_upload_is_downloaded(downloader: ModuleType, hub: Hub, export: Path, cache: Path) -> None:
+    (export / "model.safetensors").write_bytes(b"of another run")
+    manifest.write(f"{export}.manifest.json", manifest.build(str(export)))
+    downloader.fetch("me/model", "0", like=export)
+    assert hub.sent == list(FILES)
+
+
+def test_a_damaged_export_is_not_served_as_the_upload(
+    downloader: ModuleType, hub: Hub, export: Path, cache: Path
+) -> None:
+    """Its manifest is older than the damage. The damaged file itself stays as it is."""
+    (export / "model.safetensors").write_bytes(b"!" * 2560)
+    downloader.fetch("me/model", "0", like=export)
+    assert (hub.directory / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert (export / "model.safetensors").read_bytes() == b"!" * 2560
+
+
+def test_an_export_that_is_gone_is_downloaded(
+    downloader: ModuleType, hub: Hub, export: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (export / "model.safetensors").unlink()
+    downloader.fetch("me/model", "0", like=export)
+    assert hub.sent == list(FILES)
+    assert "cannot be used: No such file or directory" in capsys.readouterr().out
+
+
+def test_a_disk_without_an_export_downloads(
+    downloader: ModuleType, hub: Hub, tmp_path: Path, cache: Path
+) -> None:
+    downloader.fetch("me/model", "0", like=tmp_path / "none")
+    assert hub.sent == list(FILES)
 
 
 def test_the_program_leaves_a_manifest(downloader: ModuleType, hub: Hub, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_transfer_that_has_hardly_begun_estimates_nothing() -> None:
 
 
 def test_a_conversion_says_what_it_does_and_not_what_it_has_done() -> None:
+    assert phase("1 files, 8045 MB, are on this disk already") == "1 files, 8045 MB, are on the disk already"
     assert phase("the base model lies in /mnt/disks/checkpoints/cache") == "converts the base model"
 
 
