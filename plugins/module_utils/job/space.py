@@ -10,10 +10,12 @@ started) and needed (bytes that it is expected to write, or None).
 from __future__ import annotations
 
 import errno
+import glob
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.tpuops.maxtext.plugins.module_utils.job import records
 from ansible_collections.tpuops.maxtext.plugins.module_utils.job.records import JobError, Paths
 
 BLOCK = 512  # bytes, the unit of st_blocks
@@ -39,15 +41,20 @@ def check(paths: Paths, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The record's ``disk``.
 
     Raises JobError where the disk has less free space than is wanted: bytes, and times the size of the
-    directory ``like``, less what is there already (``present``).
+    directory ``like``, less what is there already (``present``). What other jobs that run have still to write
+    is not free.
     """
     where = paths.records_dir
     needed = estimate(wanted)
     state = os.statvfs(where)
     free = state.f_bavail * state.f_frsize
-    if needed > free:
+    others = pending(paths) if needed else {}
+    if needed > free - sum(others.values()):
+        more = "".join(
+            f" and job {name}, which runs, {gigabytes(size)} more," for name, size in others.items()
+        )
         raise JobError(
-            f"job {paths.name} is about to write {gigabytes(needed)}, but the disk of {where} has "
+            f"job {paths.name} is about to write {gigabytes(needed)},{more} but the disk of {where} has "
             f"{gigabytes(free)} left. Delete what is not needed. Or set a higher tpu_vm_disk_size_gb and run "
             "the whole playbook again: the disk and its file system grow"
         )
@@ -73,6 +80,21 @@ def estimate(wanted: Mapping[str, Any]) -> int:
     if wanted.get("like"):
         total += float(wanted.get("times", 1)) * size_of(str(wanted["like"]))
     return max(0, int(total) - sum(size_of(str(path)) for path in wanted.get("present") or []))
+
+
+def pending(paths: Paths) -> dict[str, int]:
+    """Bytes that each other job which runs has still to write, by its name, as far as that is known."""
+    found = {}
+    for path in glob.glob(os.path.join(glob.escape(paths.records_dir), "*.json")):
+        try:
+            record = records.current(path) if path != paths.record else None
+        except JobError:  # a file that is no record
+            continue
+        disk = (record or {}).get("disk") or {}
+        if record and record["status"] == "running" and disk.get("needed"):
+            left = int(disk["needed"]) - (written(disk) or 0)
+            found.update({record["name"]: left} if left > 0 else {})
+    return found
 
 
 def used(path: str) -> int:

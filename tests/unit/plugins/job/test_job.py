@@ -10,6 +10,7 @@ import pwd
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,12 +44,12 @@ def job(records_dir: str) -> dict[str, Any]:
     return {**JOB, "records_dir": records_dir}
 
 
-def end(records_dir: str, fake_systemd: Systemd, **changes: Any) -> None:
+def end(records_dir: str, fake_systemd: Systemd, name: str = "sft", **changes: Any) -> None:
     """The unit ends, as runner.finish() does it."""
-    path = Path(records_dir) / "sft.json"
+    path = Path(records_dir) / f"{name}.json"
     record = {**json.loads(path.read_text()), "status": "finished", "exit_code": 0, **changes}
     runner.write_json(str(path), record)
-    fake_systemd.active.discard(UNIT)
+    fake_systemd.active.discard(record["unit"])
 
 
 def everything_below(path: Path) -> str:
@@ -121,6 +122,29 @@ def test_a_job_that_would_fill_the_disk_does_not_start(
     assert "job sft is about to write 1000000000.0 GB, but the disk of" in result["msg"]
     assert "tpu_vm_disk_size_gb" in result["msg"]
     assert fake_systemd.started == []
+
+
+def test_what_another_job_has_still_to_write_is_not_free(
+    run_module: RunModule, fake_systemd: Systemd, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment of the server is installed while the training begins, which fills the disk else."""
+    free, taken = 10 * 2**30, 2**30
+
+    def disk(_path: str) -> SimpleNamespace:
+        blocks = (free + taken) // 4096
+        return SimpleNamespace(f_bavail=free // 4096, f_bfree=free // 4096, f_frsize=4096, f_blocks=blocks)
+
+    monkeypatch.setattr(space.os, "statvfs", disk)
+    ahead = {**job, "name": "env-serve", "background": True}
+    assert run_module("job", **ahead, disk_space={"bytes": 6e9})["action"] == "run"
+    free, taken = free - 2 * 10**9, taken + 2 * 10**9  # of which it has written these
+    result = run_module("job", **job, disk_space={"bytes": 6e9})
+    assert (
+        "job sft is about to write 6.0 GB, and job env-serve, which runs, 4.0 GB more, but" in result["msg"]
+    )
+    (Path(job["records_dir"]) / "broken.json").write_text("[")
+    end(job["records_dir"], fake_systemd, name="env-serve")
+    assert run_module("job", **job, disk_space={"bytes": 6e9})["action"] == "run"
 
 
 def test_what_nobody_knows_is_not_compared_with_the_disk_and_says_so_once(
