@@ -134,7 +134,7 @@ def test_what_another_job_has_still_to_write_is_not_free(
         blocks = (free + taken) // 4096
         return SimpleNamespace(f_bavail=free // 4096, f_bfree=free // 4096, f_frsize=4096, f_blocks=blocks)
 
-    monkeypatch.setattr(space.os, "statvfs", disk)
+    monkeypatch.setattr(os, "statvfs", disk)
     ahead = {**job, "name": "env-serve", "background": True}
     assert run_module("job", **ahead, disk_space={"bytes": 6e9})["action"] == "run"
     free, taken = free - 2 * 10**9, taken + 2 * 10**9  # of which it has written these
