@@ -55,6 +55,9 @@ def test_the_log_of_libtpu_is_on_the_data_disk_and_bounded() -> None:
     serves = serve("_vllm_serve_variables")
     assert f"'TPU_LOG_DIR': '{serve('_vllm_serve_cache_dir')}/tpu_logs'" in serves
     assert "'TPU_MAX_LOG_SIZE_MB': '64'" in serves
+    # Errors are in the log of the job as well, and so in the message about its end.
+    assert trains["TPU_STDERR_LOG_LEVEL"] == "2"
+    assert "'TPU_STDERR_LOG_LEVEL': '2'" in serves
 
 
 def test_the_compile_cache_of_the_server_is_one_directory() -> None:
@@ -66,9 +69,8 @@ def test_the_compile_cache_of_the_server_is_one_directory() -> None:
 
 def test_vllm_waits_for_its_engine_as_long_as_the_start_may_take() -> None:
     """By itself it gives up after 600 seconds; a cold start was told to take up to 30 minutes."""
-    assert "'VLLM_ENGINE_READY_TIMEOUT_S': '2700'" in serve(
-        "_vllm_serve_variables", vllm_serve_start_timeout=2700
-    )
+    given = serve("_vllm_serve_variables", vllm_serve_start_timeout=2700)
+    assert "'VLLM_ENGINE_READY_TIMEOUT_S': 2700" in given
     assert int(serve("vllm_serve_start_timeout")) > 30 * 60
 
 
