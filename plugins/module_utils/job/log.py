@@ -28,6 +28,8 @@ CAUSE = re.compile(
     r"|No space left on device|RESOURCE_EXHAUSTED|cannot open shared object file"
     r"|Out of memory|Segmentation fault"
 )
+# An error or a fatal error in the log of libtpu, which stands above what Python says of it.
+LIBTPU = re.compile(r"^[EF]\d{4} \d\d:\d\d:[\d.]+\s+\d+ \S+:\d+\] ")
 # huggingface_hub's error of a request that the Hub limits says why in the line below.
 SAYS_BELOW = re.compile(r"Error: \(Request ID: [^)]*\)$")
 POINTS_ELSEWHERE = re.compile(r"see (?:root )?cause above|See stack trace", re.IGNORECASE)
@@ -79,7 +81,8 @@ def explain(lines: list[str]) -> list[str]:
     last = lines[-(TAIL_LINES - CAUSE_LINES - 1) :]
     causes: list[str] = []
     for line in lines[: -len(last)]:
-        if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line) and line not in causes + last:
+        telling = LIBTPU.search(line) or (CAUSE.search(line) and not POINTS_ELSEWHERE.search(line))
+        if telling and line not in causes + last:
             causes.append(line)
     return [*causes[-CAUSE_LINES:], "...", *last] if causes else lines[-TAIL_LINES:]
 
@@ -93,12 +96,13 @@ def without_repetition(lines: list[str]) -> list[str]:
 def cause(lines: list[str]) -> str | None:
     """The one line that best names the cause: the last that does and that does not point to another.
 
-    A full disk comes before all others.
+    A full disk comes before all others, and an error of libtpu after them.
     """
     found = [
         index for index, line in enumerate(lines) if CAUSE.search(line) and not POINTS_ELSEWHERE.search(line)
     ]
     found = [index for index in found if FULL in lines[index]] or found
+    found = found or [index for index, line in enumerate(lines) if LIBTPU.search(line)]
     if not found:
         return None
     telling, below = lines[found[-1]], lines[found[-1] + 1 : found[-1] + 2]

@@ -23,10 +23,12 @@ fingerprint). Its status is one of ``running``, ``finished``, ``failed``, ``time
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -43,9 +45,11 @@ OUTCOME_DIRECTORY = "outcome"
 OUTCOME_LIMIT = 65536  # the job's user writes it, root reads it
 RESERVED_BYTES = 65536
 FULL_BYTES = 1 << 20  # what is left on a disk that is called full: programs give up before the last byte
+KEPT_LOGS = 8  # of libtpu's, beside what the command writes; TPU_MAX_LOG_SIZE_MB limits each
 RESTART_PAUSE = 5.0  # seconds, for whatever holds a port or a chip to let go of it
 
 # Set by systemd for the unit; of no use to the command.
+LIBTPU_LOG = re.compile(r"tpu_driver\..+\.log\.[A-Z]+\.[\d.-]+")
 UNIT_VARIABLES = ("CREDENTIALS_DIRECTORY", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 
 
@@ -106,6 +110,7 @@ def run() -> int:
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, terminate)
     variables = child_environment(spec, credentials)
+    prune_logs(variables.get("TPU_LOG_DIR", ""))
     while True:
         outcome["attempts"] += 1
         try:
@@ -137,6 +142,15 @@ def run() -> int:
     if status < 0:
         die_by(-status)
     return status
+
+
+def prune_logs(directory: str) -> None:
+    """Delete all but the newest logs of libtpu, which never deletes one."""
+    with contextlib.suppress(OSError):
+        found = [entry for entry in os.scandir(directory or "/nowhere") if LIBTPU_LOG.fullmatch(entry.name)]
+        files = [entry for entry in found if entry.is_file(follow_symlinks=False)]
+        for entry in sorted(files, key=lambda each: each.stat().st_mtime)[:-KEPT_LOGS]:
+            os.unlink(entry.path)
 
 
 def pause(outcome: dict[str, Any]) -> None:

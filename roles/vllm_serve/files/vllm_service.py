@@ -45,6 +45,8 @@ PROPERTIES = (
 LOOK_EVERY = 1.0  # seconds between two looks at a server that is starting
 ANSWER_WITHIN = 5.0  # seconds for its health check
 LET_GO_WITHIN = 70.0  # seconds that training which is stopping is waited for; it has 60 before it is killed
+LIBTPU_LOGS = "tpu_driver.*.log.*"
+KEPT_LOGS = 8
 FLUSH = 1.0  # seconds for the journal to catch up with a server that died
 
 
@@ -69,6 +71,7 @@ def active(patterns: list[str]) -> dict[str, str]:
 def run(program: list[str]) -> NoReturn:
     """Become the server."""
     record_model(os.environ)
+    prune_logs(os.environ.get("TPU_LOG_DIR", ""))
     key = Path(os.environ["CREDENTIALS_DIRECTORY"], CREDENTIAL).read_text(encoding="ascii").strip()
     os.execve(program[0], program, {**os.environ, KEY_VARIABLE: key})
 
@@ -83,6 +86,14 @@ def record_model(environment: Mapping[str, str]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
         json.dump(record, handle)
+
+
+def prune_logs(directory: str) -> None:
+    """Delete all but the newest logs of libtpu, which never deletes one."""
+    with contextlib.suppress(OSError):
+        files = [path for path in Path(directory or "/nowhere").glob(LIBTPU_LOGS) if not path.is_symlink()]
+        for path in sorted(files, key=lambda each: each.stat().st_mtime)[:-KEPT_LOGS]:
+            path.unlink()
 
 
 def ensure_key(path: Path, given: str | None) -> None:

@@ -253,3 +253,15 @@ def test_the_mark_is_not_written_through_a_link(service: ModuleType, tmp_path: P
     service.mark_healthy(tmp_path / "plain")
     service.mark_healthy(tmp_path / "plain")
     assert (tmp_path / "plain").exists()
+
+
+def test_of_the_logs_of_libtpu_the_last_ones_are_kept(service: ModuleType, tmp_path: Path) -> None:
+    for number in range(service.KEPT_LOGS + 2):
+        log = tmp_path / f"tpu_driver.vm.tpuops-serve.log.INFO.20261130-0511{number:02}.{number}"
+        log.touch()
+        os.utime(log, (number, number))
+    (tmp_path / "tpu_driver.INFO").symlink_to(log.name)
+    service.prune_logs(str(tmp_path))
+    left = sorted(int(path.suffix[1:]) for path in tmp_path.glob("*.log.*"))
+    assert left == list(range(2, service.KEPT_LOGS + 2))
+    service.prune_logs("")

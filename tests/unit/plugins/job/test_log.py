@@ -91,3 +91,21 @@ def test_a_file_that_was_written_anew_is_read_from_its_beginning(tmp_path: Path)
     path.write_text("new\n")
     assert log.read_chunk(str(path), 1000) == ("new\n", 4)
     assert log.read_chunk(str(tmp_path / "no.log"), 7) == ("", 7)
+
+
+LIBTPU = [
+    "E1130 05:11:19.118605    6053 tpu_hal.cc:462] vfio: /dev/vfio/3: Device or resource busy",
+    "F0000 00:00:1796015479.869430    6091 common_lib.cc:823] Check failed: chip 2 does not answer",
+]
+
+
+def test_errors_of_libtpu_are_among_the_causes() -> None:
+    """They stand above what Python says of it."""
+    lines = [*LIBTPU, *(f"frame {chr(97 + number)}" for number in range(20)), "RuntimeError: no backend"]
+    told = log.explain(lines)
+    assert told[:2] == LIBTPU
+    assert log.cause(told) == "RuntimeError: no backend"
+
+
+def test_the_last_error_of_libtpu_is_the_cause_where_nothing_else_is() -> None:
+    assert log.cause([*LIBTPU, "done with it"]) == LIBTPU[1]

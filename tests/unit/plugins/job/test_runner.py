@@ -133,6 +133,27 @@ def test_exit_status_and_peak_memory_are_kept(make_unit: MakeUnit) -> None:
     assert unit.outcome()["attempts"] == 1
 
 
+def test_of_the_logs_of_libtpu_the_last_ones_are_kept(make_unit: MakeUnit, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for number in range(runner.KEPT_LOGS + 3):
+        log = logs / f"tpu_driver.vm.tpuops.log.INFO.20261130-0511{number:02}.{number}"
+        log.touch()
+        os.utime(log, (number, number))
+    (logs / "tpu_driver.INFO").symlink_to(log.name)
+    (logs / "mine").touch()
+    make_unit(["true"], {"TPU_LOG_DIR": str(logs)}).start().communicate()
+    left = sorted(path.name.rpartition(".")[2] for path in logs.glob("*.log.*"))
+    assert left == sorted(str(number) for number in range(3, runner.KEPT_LOGS + 3))
+    assert (logs / "mine").exists()
+
+
+@pytest.mark.parametrize("directory", ["", "disabled", "/nowhere"])
+def test_a_job_without_a_log_of_libtpu_runs(make_unit: MakeUnit, directory: str) -> None:
+    process = make_unit(["true"], {"TPU_LOG_DIR": directory}).start()
+    assert (process.communicate()[0], process.returncode) == ("", 0)
+
+
 SYNC = """
 import os, runpy, sys
 place = sys.argv[2]
