@@ -159,17 +159,17 @@ TABLE = {
     "llama3.3-70b": _llama("Llama-3.3-70B-Instruct", "llama3.1-70b", "llama3.3", 141.1e9),
 }
 
-_CHOOSE = "Choose a model of docs/models.md"
+CHOOSE = "Choose a model of docs/models.md"
 _GEMMA3 = (
     "MaxText's converter loads it with PyTorch, which the locked training environment does not have. "
-    f"{_CHOOSE}"
+    f"{CHOOSE}"
 )
-_NO_CONVERTER = f"MaxText 0.2.5 has no converter for it. {_CHOOSE}"
-_ONE_WAY = f"MaxText 0.2.5 converts it from the Hub but not back. {_CHOOSE}"
-_ROPE = f"its rope is scaled by 32, and MaxText 0.2.5 always scales by 8. {_CHOOSE}"
-_NO_PRESET = f"MaxText 0.2.5 has no preset with its number of layers. {_CHOOSE}"
+_NO_CONVERTER = f"MaxText 0.2.5 has no converter for it. {CHOOSE}"
+_ONE_WAY = f"MaxText 0.2.5 converts it from the Hub but not back. {CHOOSE}"
+_ROPE = f"its rope is scaled by 32, and MaxText 0.2.5 always scales by 8. {CHOOSE}"
+_NO_PRESET = f"MaxText 0.2.5 has no preset with its number of layers. {CHOOSE}"
 _MIXTRAL = (
-    f"MaxText 0.2.5 converts its router into an array of another shape and fails (scan_layers). {_CHOOSE}"
+    f"MaxText 0.2.5 converts its router into an array of another shape and fails (scan_layers). {CHOOSE}"
 )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 def main(arguments: list[str]) -> None:
     module = arguments[0]
-    utils = importlib.import_module(f"{module.rpartition('.')[0]}.utils.utils")
+    utils: Any = importlib.import_module(f"{module.rpartition('.')[0]}.utils.utils")
     load = utils.load_orbax_checkpoint
 
     def load_as_stored(config: Any) -> Any:
