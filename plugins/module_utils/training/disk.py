@@ -13,7 +13,12 @@ import math
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.memory import BYTES
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import (
+    MODELS,
+)
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import (
+    base_dtype as stored_in,
+)
 
 GB = 1e9
 USABLE = 0.98 * 2**30  # of each GB that Google counts, in the file system (mkfs.ext4 -m 0)
@@ -38,7 +43,7 @@ def needed(model: str, dtype: str, base_dtype: str, kept: int) -> float | None:
     if model not in MODELS or dtype not in BYTES or base_dtype not in BASE_BYTES:
         return None
     published = float(PUBLISHED * MODELS[model].parameters)
-    base = published + BASE_BYTES[base_dtype] * MODELS[model].parameters
+    base = published + BASE_BYTES[stored_in(base_dtype, model)] * MODELS[model].parameters
     trained = TRAINING + base + (kept + 1) * checkpoint(model, dtype)
     served = TRAINING + SERVING + base + kept * checkpoint(model, dtype) + 2 * published
     return max(trained, served)

@@ -135,7 +135,7 @@ ROUNDED = (
 def check(given: Settings, accelerator_types: list[str]) -> list[str]:
     """Raises HubError for what is known not to work; warnings of what is not known."""
     if given.model in REFUSED:
-        raise HubError(f"model: {given.model} cannot be trained here: {REFUSED[given.model]}")
+        raise HubError(f"model: {given.model} cannot be used: {REFUSED[given.model]}")
     check_learning_rate(given.learning_rate)
     rounded = [ROUNDED] if given.dtype == "bfloat16" else []
     return rounded + [warning for each in accelerator_types for warning in check_type(given, each)]

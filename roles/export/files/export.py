@@ -39,7 +39,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tpuops import architecture, checkpoints, download, installed, manifest, model_files
+from tpuops import architecture, checkpoints, download, installed, manifest, model_files, models
 from tpuops import tensors as of_model
 
 INDEX = "model.safetensors.index.json"
@@ -158,7 +158,10 @@ def convert(module: str, arguments: list[str], draft: Path, base_files: Path) ->
 
     In a process of its own: it wants to be the main program, and to have set up JAX before anybody else.
     """
-    command = [sys.executable, "-m", module, *arguments]
+    given = dict(each.split("=", 1) for each in arguments if "=" in each)
+    exactly = given.get("model_name", "").startswith(models.SCALED)
+    program = [str(Path(__file__).with_name("export_exactly.py"))] if exactly else ["-m"]
+    command = [sys.executable, *program, module, *arguments]
     command += [f"base_output_directory={draft}", f"--hf_model_path={base_files}"]
     status = subprocess.run(command, check=False).returncode
     return 128 - status if status < 0 else status  # as a shell tells a signal

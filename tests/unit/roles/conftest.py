@@ -59,6 +59,7 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/manifest.py",
         "plugins/module_utils/checkpoints.py",
         "plugins/module_utils/huggingface/model_files.py",
+        "plugins/module_utils/training/models.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
         "roles/common/files/installed.py",

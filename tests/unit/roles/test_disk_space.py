@@ -56,7 +56,7 @@ def test_every_job_that_writes_looks_at_the_disk_first() -> None:
     assert without == SMALL
 
 
-KNOWN = {"convert_hf_sizes": {}, "hf_model": "me/other"}
+KNOWN = {"hf_model": "me/other"}
 GIVEN = {
     "hf_username": "me",
     "_convert_on_the_hub": {},
@@ -68,8 +68,8 @@ HUB = {"repo_id": "me/other", "revision": "0" * 40, "bytes": 9000, "safetensors_
 @pytest.mark.parametrize(
     ("where", "values", "expected"),
     [
-        ("convert/main", {}, {"bytes": 2 * 8.1e9}),
-        ("convert/main", {"common_base_dtype": "float32"}, {"bytes": 3 * 8.1e9}),
+        ("convert/main", {}, {"bytes": 2 * 8.045e9}),
+        ("convert/main", {"common_base_dtype": "float32"}, {"bytes": 3 * 8.045e9}),
         ("convert/main", {"convert_hf_bytes": 1e15}, {"bytes": 2e15}),
         ("convert/main", {"convert_hf_bytes": 0}, {"bytes": 0}),
         ("convert/main", {**KNOWN, "_convert_on_the_hub": {"models": [HUB]}}, {"bytes": 8000}),

@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import yaml
 from ansible_collections.tpuops.maxtext.plugins.filter.weight_dtype import weight_dtype
 from ansible_collections.tpuops.maxtext.plugins.module_utils import accelerators
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import memory, models
 
 from localcloud import catalog
-
-ROLES = Path(__file__).parents[4] / "roles"
 
 
 @pytest.mark.parametrize(
@@ -98,13 +93,6 @@ def test_the_numbers_are_said() -> None:
 )
 def test_parameters_follow_from_the_shape(model: str, billions: float) -> None:
     assert models.MODELS[model].parameters / 1e9 == pytest.approx(billions, rel=0.001)
-
-
-def test_every_preset_is_in_the_table_or_refused() -> None:
-    presets = yaml.safe_load((ROLES / "common/vars/main.yml").read_text(encoding="utf-8"))[
-        "_common_hf_models"
-    ]
-    assert set(presets) <= {*models.MODELS, *models.REFUSED}
 
 
 @pytest.mark.parametrize(
