@@ -59,6 +59,7 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/manifest.py",
         "plugins/module_utils/checkpoints.py",
         "plugins/module_utils/huggingface/model_files.py",
+        "roles/common/files/adapters.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
         "roles/common/files/installed.py",
@@ -85,7 +86,12 @@ def training_data(training_rows: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def trainer(shared_programs: ModuleType, training_data: ModuleType) -> ModuleType:
+def training_lora(shared_programs: ModuleType) -> ModuleType:
+    return load("roles/sft/files/training_lora.py")
+
+
+@pytest.fixture(scope="session")
+def trainer(shared_programs: ModuleType, training_data: ModuleType, training_lora: ModuleType) -> ModuleType:
     return load("roles/sft/files/train_sft.py")
 
 
@@ -102,6 +108,13 @@ def converter(shared_programs: ModuleType) -> ModuleType:
 @pytest.fixture(scope="session")
 def architectures(shared_programs: ModuleType) -> ModuleType:
     found = shared_programs.architecture
+    assert isinstance(found, ModuleType)
+    return found
+
+
+@pytest.fixture(scope="session")
+def adapters(shared_programs: ModuleType) -> ModuleType:
+    found = shared_programs.adapters
     assert isinstance(found, ModuleType)
     return found
 
