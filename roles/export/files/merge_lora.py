@@ -121,8 +121,8 @@ class Merge:
         if not (difference <= allowed).all():  # also where a value is no number
             raise MergeError(
                 f"{name}: the converted weight differs from the base's and the adapter's by "
-                f"{difference.max():.3g}. Its layout in MaxText is not known here: train all weights "
-                "(lora_rank=0), as another run"
+                f"{difference.max():.3g}, as its layout in MaxText is not known here. Train all "
+                "weights (lora_rank=0), as another run"
             )
         self.trained += bool(delta.any())
         self.moved += bool((result != base.astype(result.dtype)).any())

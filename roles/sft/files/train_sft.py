@@ -360,10 +360,12 @@ def change_accumulation(trainer: ModuleType) -> None:
         return
 
     class InOptimizer(base):  # type: ignore[misc]
+        config: Any
+
         def create_train_step_fn(self) -> Any:
             if getattr(self, "grad_accumulator", None) is not None:
                 return super().create_train_step_fn()
-            whole: Any = self.config
+            whole = self.config
             self.config = dataclasses.replace(whole, gradient_accumulation_steps=None)
             try:
                 return super().create_train_step_fn()
