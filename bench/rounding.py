@@ -39,7 +39,7 @@ def train(start: Any, dtype: str, rate: float, steps: int) -> tuple[Any, list[fl
     rule = optax.adamw(rate, b1=0.9, b2=0.95, eps=1e-8, eps_root=0.0, weight_decay=0.1, mu_dtype=dtype)
     direction = jax.random.normal(jax.random.key(1), start.shape, jnp.float32)
 
-    @jax.jit
+    @jax.jit  # type: ignore[untyped-decorator]
     def step(params: Any, state: Any, key: Any) -> tuple[Any, Any, Any]:
         noise = NOISE * jax.random.normal(key, params.shape, jnp.float32)
         gradient = (direction + noise).astype(params.dtype)
