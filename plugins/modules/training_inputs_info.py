@@ -74,11 +74,18 @@ options:
     description: Peak learning rate; that of MaxText when empty.
     type: str
     default: ""
+  recipe:
+    description:
+      - How the run trains, as far as it has settings of MaxText's names, such as
+        C(gradient_accumulation_steps), C(learning_rate_schedule_steps) and C(lora_rank). What is missing
+        has its default.
+    type: dict
+    default: {}
   maxtext_arguments:
     description:
       - Arguments of every MaxText program of the run, each C(NAME=VALUE).
-      - Refused, here and in the next two, is what a later stage could not follow, such as LoRA, and what has
-        an option of its own.
+      - Refused, here and in the next two, is what a later stage could not follow, such as quantized
+        training, and what has an option of its own.
     type: list
     elements: str
     default: []
@@ -235,7 +242,8 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     warnings = inputs.check(given, types)
     if given.platform == "tpu" and given.own_shape:
         kept, size = params["checkpoints_kept"], params["disk_size_gb"]
-        disk.check(given.model, given.dtype, params["base_dtype"], kept, size)
+        trained = disk.Trained(given.dtype, given.lora_rank, given.accumulation > 1)
+        disk.check(given.model, trained, params["base_dtype"], kept, size)
     hub = Preflight(params["endpoint"], params["token"])
     tokenizer = data.Tokenizer(hub, params["tokenizer"], params["tokenizer_revision"])
     tokenizer.check_chat_template()
@@ -266,6 +274,7 @@ OPERATION = looks(
         max_target_length={**NUMBER, "default": 1024},
         weight_dtype={**TEXT, "choices": ["bfloat16", "float32"], "default": "float32"},
         learning_rate={**TEXT, "default": ""},
+        recipe={"type": "dict", "default": {}},
         maxtext_arguments={"type": "list", "elements": "str", "default": []},
         convert_arguments={"type": "list", "elements": "str", "default": []},
         arguments={"type": "list", "elements": "str", "default": []},

@@ -7,8 +7,10 @@ a whole run, of some more steps perhaps.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from itertools import count
@@ -250,3 +252,50 @@ def test_training_stops_the_server_of_its_own_run(cloud: Cloud, pinned: str) -> 
     told = play(cloud, "sft", "-e", f"steps={more}", "-e", f"dataset_revision={pinned}", *SEEN)
     assert f"vllm.service was stopped for job sft-{RUN}" in told
     assert f"{RUN} stands at step {more} of {more}" in told
+
+
+def test_adapters_are_resumed_merged_and_served(cloud: Cloud, pinned: str, tmp_path: Path) -> None:
+    """LoRA on the converted base: killed behind a checkpoint, resumed, exported, for peft too, and served."""
+    run, length = "adapters", 12
+    same = ("-e", f"run_name={run}", "-e", f"dataset_revision={pinned}", "-e", "lora_rank=4", *SEEN)
+    quick = ("-e", "sft_checkpoint_period=4", "-e", "learning_rate=3e-3", "-e", "warmup_steps_fraction=0")
+    scheduled = (*quick, "-e", f"learning_rate_schedule_steps={length}")
+    play(cloud, "sft", "-e", "steps=9", *same, *scheduled)
+    # As a kill behind step 8 leaves it: the checkpoint of step 9 was never finished.
+    directory = f"{MOUNT}/maxtext/{run}"
+    root(cloud, f"mv {directory}/checkpoints/9 {directory}/checkpoints/9.orbax-checkpoint-tmp")
+    root(cloud, f"rm {directory}/manifests/9.json")
+    told = play(cloud, "sft", "-e", f"steps={length}", *same, *scheduled)
+    assert f"{run} stands at step {length} of {length}" in told
+    text = log(cloud, f"sft-{run}")
+    assert "Restored params from step: 8" in text
+    losses = [float(each) for each in re.findall(r"completed step: \d+.*? loss: ([0-9.]+)", text)]
+    assert losses[-1] < losses[0] - 0.3
+    told = play(cloud, "sft", "-e", f"steps={length}", *same, *scheduled, "-e", "lora_rank=8", status=2)
+    assert f"Run {run} began with another lora_alpha, lora_rank" in told
+    play(cloud, "export,vllm_serve,evaluate", *same, *scheduled, "-e", "export_adapter=true")
+    assert "merged 7 adapters of rank 4 into 252 tensors" in log(cloud, f"export-{run}")
+    export = f"{MOUNT}/huggingface/{run}"
+    assert whole(cloud, f"{export}.manifest.json", export)
+    for layer, module in ((0, "self_attn.o_proj"), (17, "self_attn.v_proj"), (35, "mlp.down_proj")):
+        name = f"model.layers.{layer}.{module}.weight"
+        assert change_of(cloud, tmp_path, export, name) < 1, name
+
+
+def change_of(cloud: Cloud, to: Path, export: str, name: str) -> float:
+    """How far a weight of the export is from the base's and the adapter's, in units of the last place."""
+    files = {
+        "export": f"{export}/model.safetensors",
+        "adapter": f"{export}/adapter/adapter_model.safetensors",
+    }
+    for local, path in files.items():
+        (to / local).write_bytes(base64.b64decode(root(cloud, f"base64 {path}")))
+    endpoint = cloud.settings["hub"]
+    base = hf_hub_download(BASE, "model.safetensors", endpoint=endpoint, cache_dir=to)
+    module = f"base_model.model.{name.removesuffix('.weight')}"
+    adapter = load_file(to / "adapter")
+    before, after = (load_file(path)[name].astype(np.float32) for path in (base, to / "export"))
+    change = 2 * adapter[f"{module}.lora_B.weight"] @ adapter[f"{module}.lora_A.weight"]
+    assert np.abs(after - before).max() > 0
+    unit = 2.0**-7 * np.abs(before + change) + 1e-6
+    return float((np.abs(after - before - change) / unit).max())

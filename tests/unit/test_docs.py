@@ -77,6 +77,7 @@ PLAYED_BY = {
     "site --tags vllm_serve": DAMAGE,
     "site --tags vllm_serve -e vllm_serve_state": "molecule/07_vllm_serve/tests/test_vllm_serve.py",
     "site -e learning_rate -e run_name": E2E,
+    "site -e lora_rank -e run_name": DAMAGE,
     "site -e tpu_vm_ephemeral": RECOVERY,
     "site -e tpu_vm_max_hours": RECOVERY,
     "site -e tpu_vm_max_idle_minutes": RECOVERY,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,16 @@ CHARACTERS_A_TOKEN = 4  # of ASCII; other characters are about a token each
 CAUTION = 2  # such an estimate may be wrong by
 # Of a chip's memory vLLM's weights, cache and programs may have so much (gpu_memory_utilization).
 SERVING_SHARE = 0.92
+# Of a schedule, in which wsd lowers the rate (MaxText's wsd_decay_steps_fraction).
+WSD_DECAY = 0.1
+# Modules that can have an adapter, of the models that are known here, with stacked layers.
+LINEAR = [
+    f"decoder/layers/{module}"
+    for module in (
+        *(f"self_attention/{each}" for each in ("query", "key", "value", "out")),
+        *(f"mlp/{each}" for each in ("wi_0", "wi_1", "wo")),
+    )
+]
 LARGER_TYPES = ("v6e-8", "v5p-8")  # with one worker
 
 
@@ -47,6 +58,12 @@ class Settings:
     packing: bool
     accumulation: int
     learning_rate: str
+    schedule: int
+    schedule_type: str
+    warmup: float
+    lora_rank: int
+    lora_alpha: float
+    lora_modules: str
     split: str
     columns: list[str]
     config: str | None
@@ -87,7 +104,14 @@ def settings(params: dict[str, Any]) -> Settings:
     def flag(name: str, default: bool) -> bool:
         return given[name].lower() in ("true", "1", "yes") if name in given else default
 
-    accumulation = "gradient_accumulation_steps"
+    recipe = params.get("recipe") or {}
+
+    def of_recipe(name: str, default: float) -> float:
+        try:
+            return float(recipe.get(name, default))
+        except (TypeError, ValueError) as error:
+            raise HubError(f"{name}: {recipe[name]!r} is not a number. Set one") from error
+
     return Settings(
         model=params["model"],
         steps=int(number("steps", params["steps"])),
@@ -96,8 +120,14 @@ def settings(params: dict[str, Any]) -> Settings:
         dtype=params["weight_dtype"],
         epochs=int(number("sft_num_epoch", params["num_epoch"])),
         packing=flag("packing", True),
-        accumulation=int(number(accumulation, given.get(accumulation, 1))),
+        accumulation=int(number("gradient_accumulation_steps", recipe.get("gradient_accumulation_steps", 1))),
         learning_rate=params["learning_rate"],
+        schedule=int(of_recipe("learning_rate_schedule_steps", 0)),
+        schedule_type=str(recipe.get("lr_schedule_type", "cosine")),
+        warmup=of_recipe("warmup_steps_fraction", 0.1),
+        lora_rank=int(of_recipe("lora_rank", 0)),
+        lora_alpha=of_recipe("lora_alpha", 0),
+        lora_modules=str(recipe.get("lora_module_path", "")),
         split=params["train_split"],
         columns=params["train_data_columns"],
         config=params["dataset_config"] or None,
@@ -137,7 +167,9 @@ def check(given: Settings, accelerator_types: list[str]) -> list[str]:
     if given.model in REFUSED:
         raise HubError(f"model: {given.model} cannot be used: {REFUSED[given.model]}")
     check_learning_rate(given.learning_rate)
-    rounded = [ROUNDED] if given.dtype == "bfloat16" else []
+    check_schedule(given)
+    check_lora(given)
+    rounded = [ROUNDED] if given.dtype == "bfloat16" and not given.lora_rank else []
     return rounded + [warning for each in accelerator_types for warning in check_type(given, each)]
 
 
@@ -159,6 +191,56 @@ def check_learning_rate(value: str) -> None:
         raise HubError(f"learning_rate: {value!r} is not above 0, so nothing is learned. Set 2.e-5, say")
 
 
+def check_schedule(given: Settings) -> None:
+    """That the rate is above 0 in each step but the first."""
+    if 0 < given.schedule < given.steps:
+        raise HubError(
+            f"learning_rate_schedule_steps: {given.schedule} is less than steps ({given.steps}): the "
+            f"learning rate is 0 in the steps after it. Set it to {given.steps} or more, or to 0"
+        )
+    if given.schedule_type == "wsd" and given.warmup + WSD_DECAY > 1:
+        raise HubError(
+            f"warmup_steps_fraction: {given.warmup:g} and the last {WSD_DECAY:g} of the schedule, in which "
+            f"wsd lowers the rate, are more than all of it. Set {1 - WSD_DECAY:g} or less"
+        )
+
+
+def check_lora(given: Settings) -> None:
+    """That the adapters are trained, and that the export can merge them."""
+    if not given.lora_rank:
+        if given.lora_modules:
+            raise HubError(
+                "lora_module_path: without lora_rank there are no adapters. Set lora_rank, to 16 say, or "
+                "leave it out"
+            )
+        return
+    if given.lora_alpha <= 0:
+        raise HubError(
+            f"lora_alpha: with {given.lora_alpha:g} the adapters change nothing. Set "
+            f"{2 * given.lora_rank}, say"
+        )
+    if not given.lora_modules:
+        return
+    try:
+        chosen = re.compile(given.lora_modules)
+    except re.error as error:
+        raise HubError(
+            f"lora_module_path: {given.lora_modules!r} is no regular expression ({error}). Correct it"
+        ) from error
+    # MaxText's command line reads the value as YAML and fills in what stands in braces after a dollar.
+    strange = given.lora_modules[0] not in string.ascii_letters + "(.^"
+    if strange or re.search(r"\$\{|: | #", given.lora_modules):
+        raise HubError(
+            f"lora_module_path: {given.lora_modules!r} is not what MaxText's command line reads as a string. "
+            "Begin it with a letter, a dot or a bracket, without '${', ': ' and ' #'"
+        )
+    if given.model in MODELS and not any(map(chosen.fullmatch, LINEAR)):
+        raise HubError(
+            f"lora_module_path: {given.lora_modules!r} matches no linear layer of {given.model}. It "
+            f"must match the whole path, such as {LINEAR[0]}"
+        )
+
+
 def check_type(given: Settings, accelerator_type: str) -> list[str]:
     workers, kind = accelerators.workers(accelerator_type), accelerators.generation(accelerator_type)
     if workers and workers > 1 and kind:
@@ -169,14 +251,16 @@ def check_type(given: Settings, accelerator_type: str) -> list[str]:
         )
     if given.platform == "cpu" or not given.own_shape:
         return []
-    fit = memory.fits(given.model, given.dtype, accelerator_type, given.batch, given.length)
+
+    def fits(accelerator_type: str) -> memory.Fit:
+        whole = (given.model, given.dtype, accelerator_type, given.batch, given.length)
+        if given.lora_rank:
+            return memory.fits_adapters(*whole)
+        return memory.fits(*whole, accumulated=given.accumulation > 1)
+
+    fit = fits(accelerator_type)
     if fit.verdict == memory.TOO_LARGE:
-        larger = [
-            other
-            for other in LARGER_TYPES
-            if memory.fits(given.model, given.dtype, other, given.batch, given.length).verdict
-            != memory.TOO_LARGE
-        ]
+        larger = [other for other in LARGER_TYPES if fits(other).verdict != memory.TOO_LARGE]
         more = f", or a tpu_vm_accelerator_type with more memory: {', '.join(larger)}" if larger else ""
         raise HubError(f"model: {fit}. Choose a smaller model{more}")
     return [f"{fit}."] if fit.verdict == memory.UNKNOWN else []

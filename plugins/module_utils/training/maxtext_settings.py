@@ -28,7 +28,15 @@ OPTIONS = {
     "hf_name": "dataset_config",
     "hf_path": "dataset",
     "hf_train_files": "dataset",
+    "data_shuffle_seed": "data_shuffle_seed",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
     "learning_rate": "learning_rate",
+    "learning_rate_schedule_steps": "learning_rate_schedule_steps",
+    "lora.enable_lora": "lora_rank",
+    "lora.lora_alpha": "lora_alpha",
+    "lora.lora_module_path": "lora_module_path",
+    "lora.lora_rank": "lora_rank",
+    "lr_schedule_type": "lr_schedule_type",
     "load_full_state_path": "hf_model",
     "load_parameters_path": "hf_model",
     "max_num_checkpoints_to_keep": "sft_checkpoints_kept",
@@ -37,6 +45,7 @@ OPTIONS = {
     "num_epoch": "sft_num_epoch",
     "per_device_batch_size": "per_device_batch_size",
     "profiler": "sft_profiler",
+    "remat_policy": "remat_policy",
     "run_name": "run_name",
     "save_dtype": "common_base_dtype",
     "scan_layers": "common_scan_layers",
@@ -44,6 +53,7 @@ OPTIONS = {
     "tokenizer_path": "tokenizer",
     "train_data_columns": "train_data_columns",
     "train_split": "train_split",
+    "warmup_steps_fraction": "warmup_steps_fraction",
     "weight_dtype": "sft_weight_dtype",
 }
 
@@ -84,8 +94,8 @@ REFUSED: dict[str, tuple[Callable[[str], bool], str]] = {
     "lora_input_adapters_path": (is_set, "adapters are not trained on and not exported"),
     "lora": (
         always,
-        "with it an adapter is trained, and its checkpoints hold no weights that could be exported. All "
-        "weights are trained here",
+        "adapters are trained by lora_rank, lora_alpha and lora_module_path alone, on weights that are not "
+        "quantized",
     ),
     "quantization": (is_set, _QUANTIZED),
     "reuse_example_batch": (is_set, "with {value!r} all steps train on one batch"),

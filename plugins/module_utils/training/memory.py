@@ -23,6 +23,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models imp
 
 FITS, TOO_LARGE, UNKNOWN = "fits", "too large", "unknown"
 BYTES = {"bfloat16": 2, "float32": 4}
+ACCUMULATED = 1  # more, where gradients are accumulated
 COPIES = 4  # weights, two moments, new weights
 GIB = 2**30
 
@@ -73,11 +74,17 @@ class Fit:
 
 
 def fits(
-    model: str, dtype: str, accelerator_type: str, per_device_batch_size: float, max_target_length: int
+    model: str,
+    dtype: str,
+    accelerator_type: str,
+    per_device_batch_size: float,
+    max_target_length: int,
+    accumulated: bool = False,
 ) -> Fit:
     """Whether a step of full fine-tuning with AdamW fits each device of a node of this type.
 
     model: its name in MaxText, with its own configuration. dtype: of the weights, bfloat16 or float32.
+    accumulated: whether the sum of several batches' gradients is kept.
     """
     batch, length = per_device_batch_size, max_target_length
     kind, devices = accelerators.generation(accelerator_type), accelerators.devices(accelerator_type)
@@ -91,18 +98,36 @@ def fits(
     share = f"the {kind.memory} GiB of {where}"
 
     fewer = max(1.0, MEASURED_DEVICES / devices)
+    more = ACCUMULATED * size * shape.parameters / devices / GIB if accumulated else 0.0
     for known in MEASURED:
-        if within(shape, size, batch, length, known) and known.total * fewer <= kind.memory:
-            at_most = "" if fewer == 1 and str(known) in what else "at most "
-            needed = round(known.total * fewer, 2)
+        if within(shape, size, batch, length, known) and known.total * fewer + more <= kind.memory:
+            at_most = "" if fewer == 1 and not more and str(known) in what else "at most "
+            needed = round(known.total * fewer + more, 2)
             source = f"the TPU compiler's figure for {known}"
             return Fit(FITS, needed, kind.memory, f"{what} needs {at_most}{needed} GiB of {share} ({source})")
 
-    needed = at_least(shape, size, batch, length, devices)
+    needed = at_least(shape, size, batch, length, devices) + more
     if needed > kind.memory:
         return Fit(TOO_LARGE, needed, kind.memory, f"{what} needs more than {needed:.1f} GiB of {share}")
     text = f"it is not known whether {what} fits {share}; it needs more than {needed:.1f} GiB"
     return Fit(UNKNOWN, needed, kind.memory, text)
+
+
+def fits_adapters(
+    model: str, dtype: str, accelerator_type: str, per_device_batch_size: float, max_target_length: int
+) -> Fit:
+    """Whether a step of LoRA fits. It needs no more than one of all weights, and at least the weights."""
+    whole = fits(model, dtype, accelerator_type, per_device_batch_size, max_target_length)
+    shape, devices = MODELS.get(model), accelerators.devices(accelerator_type)
+    if whole.verdict == FITS or shape is None or not devices or whole.available is None:
+        return whole
+    what = f"LoRA of {model} in {dtype} with {sequences(per_device_batch_size, max_target_length)} a device"
+    share = f"the {whole.available} GiB of a {accelerator_type}'s device"
+    needed = BYTES.get(dtype, 0) * shape.parameters / devices / GIB
+    if needed > whole.available:
+        return Fit(TOO_LARGE, needed, whole.available, f"{what} needs more than {needed:.1f} GiB of {share}")
+    text = f"it is not known whether {what} fits {share}; it needs more than {needed:.1f} GiB"
+    return Fit(UNKNOWN, needed, whole.available, text)
 
 
 def best_dtype(model: str, accelerator_types: Sequence[str], batch: float, length: int) -> str:

@@ -2,7 +2,7 @@
 """Runs MaxText's converter to the Hub's format, and publishes the base's own files with the new weights.
 
     export.py --base REPO --revision REV [--tokenizer REPO] [--tokenizer-revision REV] --output DIR
-              [--about JSON] MODULE CONFIG KEY=VALUE...
+              [--about JSON] [--converted ITEM] [--adapter] MODULE CONFIG KEY=VALUE...
 
 MODULE is the converter's name in this version of MaxText; what follows are its own arguments. It writes the
 weights as they should be. But it writes the configuration and the tokenizer as transformers 5 makes them from
@@ -14,6 +14,8 @@ does not load the tokenizer. So here
 - the converter writes to a draft beside DIR, with the tokenizer of the base at its revision;
 - MaxText must compute with the base's rope, heads and epsilon;
 - ``weight_dtype=auto`` stands for the data type of the base, or of the training, if that rounded more;
+- a checkpoint of LoRA has adapters alone, by what its training recorded. They are merged into the
+  converted base, ITEM (``merge_lora.py``); --adapter publishes them, too, in ``adapter``, as peft reads them;
 - of the draft only the weights stay. They must have the names and the shapes that the base's weights have;
 - the base's configuration, tokenizer, templates, code and license come beside them, byte for byte as the Hub
   has them (``tpuops/download.py``). In ``config.json`` only the data type and the size of the vocabulary
@@ -36,6 +38,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,55 @@ Tensors = dict[str, tuple[str, list[int]]]  # data type, as safetensors calls it
 
 class ExportError(Exception):
     """What went wrong and what to do about it; the text is the whole error message."""
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Adapters that the training recorded."""
+
+    rank: int
+    alpha: float
+
+    @property
+    def note(self) -> str:
+        return f" Trained with LoRA of rank {self.rank} and alpha {self.alpha:g}, merged into the weights."
+
+
+def lora_of(trained: dict[str, Any]) -> Lora | None:
+    """From what a training depended on; None where all weights were trained."""
+    rank = trained.get("lora_rank", 0)
+    return Lora(int(rank), float(trained["lora_alpha"])) if rank else None
+
+
+def check_base(item: Path, trained: dict[str, Any]) -> None:
+    """That the converted base is whole, and the one that the adapters were trained on."""
+    root = item.parent
+    record = root.parent / "manifest.json"
+    known = manifest.read(str(record))
+    again = "Convert it again: ansible-playbook site.yml --tags convert,export"
+    if known is None:
+        raise ExportError(
+            f"The adapters cannot be merged: the converted base model {root} is missing, or {record} is. "
+            f"{again}"
+        )
+    damage = manifest.problems(str(record), str(root))
+    if damage:
+        raise ExportError(
+            f"The converted base model is damaged ({manifest.sentence(damage)}). Remove its record (sudo rm "
+            f"{record} on the machine). {again}"
+        )
+    about = known.get("about") or {}
+    other = sorted(
+        name
+        for name in ("model", "hf_model", "hf_commit", "base_dtype", "scan_layers", "maxtext_version")
+        if name in about and name in trained and about[name] != trained[name]
+    )
+    if other:
+        name = other[0]
+        raise ExportError(
+            f"{name}: the adapters were trained on {trained[name]}, and the converted base model is of "
+            f"{about[name]}. Set the value of the training"
+        )
 
 
 def beside(output: Path) -> tuple[Path, Path]:
@@ -153,15 +205,36 @@ def copy_files(base_files: Path, tokenizer_files: Path | None, draft: Path) -> N
     copy_published(tokenizer_files, others, draft)
 
 
-def convert(module: str, arguments: list[str], draft: Path, base_files: Path) -> int:
+def converter(options: argparse.Namespace, lora: Lora | None, adapter: Path) -> list[str]:
+    """What Python is given to run the converter; with adapters, the program that merges them around it.
+
+    adapter: where it leaves them for peft, if they are wanted.
+    """
+    given = dict(each.split("=", 1) for each in options.arguments if "=" in each)
+    if lora is None:
+        exactly = given.get("model_name", "").startswith(models.SCALED)
+        program = [str(Path(__file__).with_name("export_exactly.py"))] if exactly else ["-m"]
+        return [*program, options.module]
+    item = given["load_parameters_path"]
+    program = [str(Path(__file__).with_name("merge_lora.py")), "--adapter", item]
+    program += ["--rank", str(lora.rank), "--alpha", str(lora.alpha)]
+    if options.adapter:
+        program += ["--peft", str(adapter), "--base", options.base, "--revision", options.revision]
+    return [*program, options.module]
+
+
+def on_base(arguments: list[str], item: Path) -> list[str]:
+    """The converter's arguments with the converted base in place of the checkpoint."""
+    name = "load_parameters_path="
+    return [f"{name}{item}" if each.startswith(name) else each for each in arguments]
+
+
+def convert(program: list[str], arguments: list[str], draft: Path, base_files: Path) -> int:
     """Run MaxText's converter; its exit status.
 
     In a process of its own: it wants to be the main program, and to have set up JAX before anybody else.
     """
-    given = dict(each.split("=", 1) for each in arguments if "=" in each)
-    exactly = given.get("model_name", "").startswith(models.SCALED)
-    program = [str(Path(__file__).with_name("export_exactly.py"))] if exactly else ["-m"]
-    command = [sys.executable, *program, module, *arguments]
+    command = [sys.executable, *program, *arguments]
     command += [f"base_output_directory={draft}", f"--hf_model_path={base_files}"]
     status = subprocess.run(command, check=False).returncode
     return 128 - status if status < 0 else status  # as a shell tells a signal
@@ -394,11 +467,17 @@ def export(options: argparse.Namespace) -> int:
     draft, previous = beside(options.output)
     if previous.exists() and not options.output.exists():
         previous.rename(options.output)  # a kill came between the renames
-    for leftover in (draft, previous):
+    adapter = draft.with_suffix(".adapter")
+    for leftover in (draft, previous, adapter):
         shutil.rmtree(leftover, ignore_errors=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     check_arguments(options.arguments)
-    trained_in = check_checkpoint(options.arguments, options.about).get("weight_dtype")
+    trained = check_checkpoint(options.arguments, options.about)
+    trained_in, lora = trained.get("weight_dtype"), lora_of(trained)
+    program = converter(options, lora, adapter)
+    if lora is not None:
+        check_base(options.converted, trained)
+        options.arguments = on_base(options.arguments, options.converted)
     base_files = fetch(options.base, options.revision)
     tokenizer = options.tokenizer or options.base, options.tokenizer_revision or options.revision
     tokenizer_files = None
@@ -409,18 +488,20 @@ def export(options: argparse.Namespace) -> int:
     theirs = base_tensors(options.base, options.revision)
     dtype = chosen_dtype(theirs, trained_in)
     arguments = of_model.with_dtype(options.arguments, "weight_dtype", dtype)
-    note = ""
+    note = "" if lora is None else lora.note
     if trained_in == "float32" and "weight_dtype=bfloat16" in arguments:
-        note = " Trained in float32, published in bfloat16."
+        note += " Trained in float32, published in bfloat16."
         print(
             "the weights were trained in float32 and are published in bfloat16; export_weight_dtype=float32 "
             "publishes all of them, in twice the space",
             flush=True,
         )
-    if status := convert(options.module, arguments, draft, base_files):
+    if status := convert(program, arguments, draft, base_files):
         return status
     readme = card(options.base, options.revision, options.output.name, note)
     assemble(draft, base_files, tokenizer_files, options.base, theirs, readme)
+    if adapter.exists():
+        adapter.rename(draft / "adapter")
     manifest.write(str(record_of(options.output)), manifest.build(str(draft), options.about))
     put_in_place(draft, options.output, previous)
     print(f"{options.output} has the weights, and what {options.base} has beside its own", flush=True)
@@ -436,6 +517,8 @@ def main(arguments: list[str]) -> int:
     option("--tokenizer-revision", help="its branch, tag or commit, by default the base's")
     option("--output", required=True, type=Path, help="directory of the export")
     option("--about", type=json.loads, default={}, help="what it consists of, as JSON")
+    option("--converted", type=Path, default=Path(), help="the converted base, for adapters")
+    option("--adapter", action="store_true", help="publish adapters as well, as peft reads them")
     option("module", help="MaxText's converter")
     option("arguments", nargs=argparse.REMAINDER, help="its arguments")
     try:

@@ -16,15 +16,19 @@ import sys
 from typing import Any
 
 
-def main(arguments: list[str]) -> None:
-    module = arguments[0]
-    utils: Any = importlib.import_module(f"{module.rpartition('.')[0]}.utils.utils")
+def read_as_stored(utils: Any) -> None:
+    """Let the converter, whose module ``utils`` this is, round nothing that it reads."""
     load = utils.load_orbax_checkpoint
 
     def load_as_stored(config: Any) -> Any:
         return load(config.model_copy(update={"weight_dtype": None}))
 
     utils.load_orbax_checkpoint = load_as_stored
+
+
+def main(arguments: list[str]) -> None:
+    module = arguments[0]
+    read_as_stored(importlib.import_module(f"{module.rpartition('.')[0]}.utils.utils"))
     sys.argv = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -28,6 +28,7 @@ MaxText tells Orbax in how many steps to save, and nothing more. Here these thin
   (``training_data.py``). MaxText would end well.
 - It goes on with the first row that the checkpoint was not trained on (``training_rows.py``). MaxText would
   begin anew.
+- Adapters of LoRA are trained in float32 (``training_lora.py``). Accumulated gradients are Tunix' alone.
 - A loss that is no number ends it. So does an end before the last step, where the data ran out, and weights
   that are the base model's.
 - An error in any thread ends it. TensorBoard's writer dies of a full disk, and the trainer would wait for it
@@ -55,8 +56,9 @@ from types import ModuleType
 from typing import Any
 
 import training_data
+import training_lora
 import training_rows
-from tpuops import arrays, checkpoints, download, installed, manifest, model_files
+from tpuops import adapters, arrays, checkpoints, download, installed, manifest, model_files
 from training_rows import Position
 
 #: Of the inputs: the SHA-256 of each file that makes conversations of the rows.
@@ -283,6 +285,8 @@ def prepare(config: Any, about: dict[str, Any] | None = None) -> int:
         return 0
     check_inputs(found, about or {})
     reached = int(found["step"])
+    if reached < config.steps and training_lora.is_set(config):  # the checkpoint has adapters alone
+        check_base(config)
     if reached >= config.steps:
         raise Done(
             f"the checkpoints stand at step {reached}, {config.steps} are wanted: nothing is left to train"
@@ -345,6 +349,32 @@ def change_loss(trainer: ModuleType) -> None:
     trainer.MaxTextPeftTrainer = FiniteLoss  # type: ignore[attr-defined]
 
 
+def change_accumulation(trainer: ModuleType) -> None:
+    """Let gradients be accumulated by Tunix alone, where Tunix does it in its optimizer (optax.MultiSteps).
+
+    MaxText 0.2.5 accumulates in its step as well, with a part of the trainer that only a later Tunix has: on
+    0.1.7 the first step fails.
+    """
+    base: Any = getattr(trainer, "MaxTextPeftTrainer", None)
+    if base is None:  # before 0.2.0
+        return
+
+    class InOptimizer(base):  # type: ignore[misc]
+        config: Any
+
+        def create_train_step_fn(self) -> Any:
+            if getattr(self, "grad_accumulator", None) is not None:
+                return super().create_train_step_fn()
+            whole = self.config
+            self.config = dataclasses.replace(whole, gradient_accumulation_steps=None)
+            try:
+                return super().create_train_step_fn()
+            finally:
+                self.config = whole
+
+    trainer.MaxTextPeftTrainer = InOptimizer  # type: ignore[attr-defined]
+
+
 def pin_dataset(settings: list[str], commit: str) -> None:
     """Let MaxText read the role's data set at one commit; the user's own arguments may name other data."""
     import datasets
@@ -382,9 +412,15 @@ def weights(item: str) -> Iterator[tuple[str, arrays.Key]]:
 
 
 def learned(run: str, base: str) -> bool:
-    """Whether an array of the run (``model_params``) differs from the base model's; one is enough."""
+    """Whether an array of the run (``model_params``) differs from the base model's; one is enough.
+
+    Of adapters, B begins with zeros: then A B is zero, too.
+    """
     import numpy
 
+    of_adapters = [key for key in arrays.names(run) if adapters.B in key]
+    if of_adapters:
+        return any(numpy.asarray(arrays.read(run, key)).any() for key in of_adapters)
     of_base = dict(weights(base))
     compared = 0
     for name, key in weights(run):
@@ -397,7 +433,7 @@ def learned(run: str, base: str) -> bool:
         after = after.astype(numpy.float32)
         if before.shape != after.shape or not numpy.array_equal(before, after):
             return True
-    return compared == 0  # other names, as LoRA's adapters have: nothing to compare
+    return compared == 0  # other names: nothing to compare
 
 
 def check_result(config: Any) -> None:
@@ -499,6 +535,8 @@ def main(arguments: list[str]) -> None:
     position = Position()
     change_checkpoints(trainer, options.keep, options.minutes, options.period, options.about, position)
     change_loss(trainer)
+    change_accumulation(trainer)
+    training_lora.change_adapters(trainer, Refused)
     training_data.check_data(trainer, Refused, position)
     training_rows.change_source(position)
     training_rows.change_data(trainer, position)

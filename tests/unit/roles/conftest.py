@@ -60,6 +60,7 @@ def shared_programs() -> Iterator[ModuleType]:
         "plugins/module_utils/checkpoints.py",
         "plugins/module_utils/huggingface/model_files.py",
         "plugins/module_utils/training/models.py",
+        "roles/common/files/adapters.py",
         "roles/common/files/arrays.py",
         "roles/common/files/download.py",
         "roles/common/files/installed.py",
@@ -86,7 +87,12 @@ def training_data(training_rows: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def trainer(shared_programs: ModuleType, training_data: ModuleType) -> ModuleType:
+def training_lora(shared_programs: ModuleType) -> ModuleType:
+    return load("roles/sft/files/training_lora.py")
+
+
+@pytest.fixture(scope="session")
+def trainer(shared_programs: ModuleType, training_data: ModuleType, training_lora: ModuleType) -> ModuleType:
     return load("roles/sft/files/train_sft.py")
 
 
@@ -103,6 +109,13 @@ def converter(shared_programs: ModuleType) -> ModuleType:
 @pytest.fixture(scope="session")
 def architectures(shared_programs: ModuleType) -> ModuleType:
     found = shared_programs.architecture
+    assert isinstance(found, ModuleType)
+    return found
+
+
+@pytest.fixture(scope="session")
+def adapters(shared_programs: ModuleType) -> ModuleType:
+    found = shared_programs.adapters
     assert isinstance(found, ModuleType)
     return found
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -615,3 +615,88 @@ def test_a_run_of_another_base_is_not_exported_with_this_one(
     monkeypatch.setattr(base.program.installed, "problem", lambda _about: None)
     assert base.export("main", given, about=now | {name: "other"}) == 1
     assert f"{name}: the run was trained with {about[name]}, and other is wanted" in capsys.readouterr().err
+
+
+class TestAdapters:
+    ABOUT: ClassVar[dict[str, Any]] = {
+        "lora_rank": 4,
+        "lora_alpha": 8.0,
+        "hf_commit": "a",
+        "weight_dtype": "bfloat16",
+    }
+    #: The merge, as far as the program around it can see: it runs the converter and leaves peft's files.
+    PROGRAM = """
+import os, runpy, sys
+at = sys.argv.index
+if "--peft" in sys.argv:
+    os.makedirs(sys.argv[at("--peft") + 1])
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        with open(os.path.join(sys.argv[at("--peft") + 1], name), "w") as file:
+            file.write(" ".join(sys.argv[1:at("fake_converter")]))
+sys.argv = sys.argv[at("fake_converter"):]
+runpy.run_module("fake_converter", run_name="__main__", alter_sys=True)
+"""
+
+    @pytest.fixture
+    def adapters(self, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The converted base; the run has adapters."""
+        (tmp_path / "merge_lora.py").write_text(self.PROGRAM)
+        monkeypatch.setattr(base.program, "__file__", str(tmp_path / "export.py"))
+        item = tmp_path / "base" / "0" / "items"
+        item.mkdir(parents=True)
+        (item / "_METADATA").write_text("{}")
+        manifest.write(
+            str(tmp_path / "base/manifest.json"), manifest.build(str(item.parent), {"hf_commit": "a"})
+        )
+        base.convert(trained(ready(base)))
+        return item
+
+    def export(self, base: Base, tmp_path: Path, item: Path, *more: str, **about: Any) -> int:
+        step = checkpoint(tmp_path, {**self.ABOUT, **about})
+        given = ["--base", base.name, "--revision", "main", "--output", str(base.output), *more]
+        given += ["--converted", str(item), "fake_converter", "base.yml"]
+        status = base.program.main([*given, f"load_parameters_path={step}/model_params"])
+        assert isinstance(status, int)
+        return status
+
+    def test_are_merged_into_the_converted_base(self, base: Base, adapters: Path, tmp_path: Path) -> None:
+        seen: list[Any] = []
+        convert = base.program.convert
+
+        def spy(*given: Any) -> Any:
+            seen.append(given)
+            return convert(*given)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(base.program, "convert", spy)
+            assert self.export(base, tmp_path, adapters, "--adapter") == 0
+        program, given, *_ = seen[0]
+        assert f"load_parameters_path={adapters}" in given
+        assert program[:3] == [
+            str(tmp_path / "merge_lora.py"),
+            "--adapter",
+            str(tmp_path / "run/checkpoints/60/model_params"),
+        ]
+        assert "--rank 4 --alpha 8.0" in " ".join(program)
+        assert {"adapter/adapter_model.safetensors", "adapter/adapter_config.json"} <= base.names()
+        assert f"--base {base.name}" in (base.output / "adapter/adapter_config.json").read_text()
+        assert "LoRA of rank 4 and alpha 8, merged" in (base.output / "README.md").read_text()
+        assert manifest.problems(f"{base.output}.manifest.json", str(base.output)) == []
+        assert self.export(base, tmp_path, adapters) == 0
+        assert not [name for name in base.names() if name.startswith("adapter")], (
+            "nobody asks for it any more"
+        )
+
+    def test_of_another_base_are_refused(
+        self, base: Base, adapters: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.export(base, tmp_path, adapters, hf_commit="b") == 1
+        assert "hf_commit: the adapters were trained on b, and the converted base" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("lost", ["_METADATA", "../../manifest.json"])
+    def test_need_a_whole_base(
+        self, base: Base, adapters: Path, tmp_path: Path, lost: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (adapters / lost).unlink()
+        assert self.export(base, tmp_path, adapters) == 1
+        assert "--tags convert,export" in capsys.readouterr().err

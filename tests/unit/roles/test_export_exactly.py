@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,8 @@ def test_of_the_families_that_maxtext_scales(
 
     monkeypatch.setattr(exporter.subprocess, "run", run)
     arguments = ["base.yml", f"model_name={name}"]
-    assert exporter.convert("package.module", arguments, Path("/draft"), Path("/base")) == 0
+    options = argparse.Namespace(module="package.module", arguments=arguments)
+    program = exporter.converter(options, None, Path("/adapter"))
+    assert exporter.convert(program, arguments, Path("/draft"), Path("/base")) == 0
     start = [sys.executable, str(PROGRAM)] if exactly else [sys.executable, "-m"]
     assert ran[0][: len(start) + 3] == [*start, "package.module", *arguments]

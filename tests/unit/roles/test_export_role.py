@@ -119,3 +119,15 @@ def test_the_base_is_that_of_the_training(commit: str | None, revision: str) -> 
     given = arguments(_common_commits={"model": {"commit": commit}, "tokenizer": {"commit": commit}})
     assert (given["--base"], given["--revision"]) == (QWEN, revision)
     assert given["--tokenizer-revision"] == revision
+
+
+def test_adapters_are_merged_into_the_converted_base() -> None:
+    given: dict[str, Any] = {"_common_jobs": {"jobs": []}, "_common_commits": COMMITS}
+    assert "--converted" not in rendered(**given)
+    about = {"lora_rank": 16, "lora_alpha": 32.0}
+    given["_export_checkpoints"] = {"latest_step": 100, "latest_digest": "d", "latest_about": about}
+    base = f"{variable('_common_base_directory', **given)}/0/items"
+    assert arguments(**given)["--converted"] == base
+    assert "--adapter" not in rendered(**given)
+    assert "--adapter" in rendered(export_adapter="true", **given)
+    assert variable("_export_of_adapters", **given) is True

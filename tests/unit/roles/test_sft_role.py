@@ -102,3 +102,55 @@ def test_the_hub_is_that_of_the_environment(
     """A token for another Hub must not go to the public one."""
     monkeypatch.setenv("HF_ENDPOINT", environment)
     assert rendered("hf_endpoint", **given) == used
+
+
+def test_a_usual_recipe_is_not_in_the_record() -> None:
+    """A run that began before there were these settings goes on."""
+    assert not rendered("_sft_recipe").keys() & rendered("_sft_inputs").keys()
+    assert not [
+        each for each in rendered("_sft_argv") if each.startswith(("lora", "mu_dtype", "remat", "warmup"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "argument", "kept"),
+    [
+        ({"gradient_accumulation_steps": "4"}, "gradient_accumulation_steps=4", 4),
+        ({"warmup_steps_fraction": "0"}, "warmup_steps_fraction=0.0", 0.0),
+        ({"lr_schedule_type": "wsd"}, "lr_schedule_type=wsd", "wsd"),
+        ({"learning_rate_schedule_steps": 500}, "learning_rate_schedule_steps=500", 500),
+        ({"remat_policy": "minimal"}, "remat_policy=minimal", "minimal"),
+        ({"data_shuffle_seed": 7}, "data_shuffle_seed=7", 7),
+    ],
+)
+def test_a_recipe_reaches_maxtext_and_the_record(given: dict[str, Any], argument: str, kept: Any) -> None:
+    assert argument in rendered("_sft_argv", **given)
+    assert rendered("_sft_inputs", **given) == {**rendered("_sft_inputs"), next(iter(given)): kept}
+
+
+def test_adapters_have_a_rate_a_share_and_a_type_of_their_own() -> None:
+    given: dict[str, Any] = {"lora_rank": "8"}
+    argv = rendered("_sft_argv", **given)
+    for each in (
+        *("lora.enable_lora=True", "lora.lora_rank=8", "lora.lora_alpha=16.0", "mu_dtype=float32"),
+        *("sharding_tolerance=1.0", "learning_rate=2.e-4"),
+    ):
+        assert each in argv, each
+    inputs = rendered("_sft_inputs", **given)
+    assert (inputs["lora_rank"], inputs["lora_alpha"]) == (8, 16.0)
+    assert "lora_module_path" not in inputs
+    assert rendered("_sft_new_weight_dtype", **given) == "bfloat16"
+    assert rendered("_sft_new_weight_dtype") == "float32"
+    own = {**given, "lora_alpha": 8, "learning_rate": "1e-3", "lora_module_path": ".*query"}
+    assert {"lora.lora_alpha=8.0", "learning_rate=1e-3", "lora.lora_module_path=.*query"} <= {
+        *rendered("_sft_argv", **own)
+    }
+    assert rendered("sft_checkpoint_factor", **given) == pytest.approx(0.08)
+
+
+def test_another_rank_is_another_run() -> None:
+    begun = {"latest_step": 10, "latest_about": rendered("_sft_inputs", lora_rank=8)}
+    kept: dict[str, Any] = {"_common_jobs": {"jobs": []}, "_common_checkpoints": begun}
+    assert rendered("_sft_other_inputs", **kept, lora_rank=8) == []
+    assert rendered("_sft_other_inputs", **kept, lora_rank=16) == ["lora_alpha", "lora_rank"]
+    assert "lora_rank" in rendered("_sft_other_inputs", **kept)

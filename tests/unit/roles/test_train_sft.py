@@ -561,6 +561,62 @@ def test_a_loss_that_is_no_number_ends_the_training(trainer: ModuleType, maxtext
     assert peft.written == [1.5]
 
 
+def test_gradients_are_accumulated_in_the_optimizer_alone(trainer: ModuleType, maxtext: Any) -> None:
+    """MaxText's step would add them to what Tunix 0.1.7 does not have."""
+    seen: list[int | None] = []
+
+    @dataclasses.dataclass
+    class Config:
+        gradient_accumulation_steps: int | None = 4
+
+    class Peft:
+        def __init__(self, accumulator: object = None) -> None:
+            self.config, self.grad_accumulator = Config(), accumulator
+
+        def create_train_step_fn(self) -> str:
+            seen.append(self.config.gradient_accumulation_steps)
+            return "step"
+
+    maxtext.MaxTextPeftTrainer = Peft
+    trainer.change_accumulation(maxtext)
+    peft = maxtext.MaxTextPeftTrainer()
+    assert peft.create_train_step_fn() == "step"
+    assert peft.config.gradient_accumulation_steps == 4, "the loop counts by it"
+    maxtext.MaxTextPeftTrainer(accumulator=object()).create_train_step_fn()
+    assert seen == [None, 4], "a later Tunix has it"
+
+
+def test_a_run_of_adapters_needs_its_base_again(trainer: ModuleType, run: Any) -> None:
+    """Its checkpoints have the adapters alone."""
+    write_step(Path(run.checkpoint_dir), 30)
+    (Path(run.load_parameters_path) / "_METADATA").write_text("damaged")
+    assert trainer.prepare(run) == 30
+    run.lora = SimpleNamespace(enable_lora=True)
+    with pytest.raises(trainer.Refused, match="The converted base model is damaged"):
+        trainer.prepare(run)
+
+
+SHAPES = {"kernel": (8, 3, 6), "kernel_lora_a": (8, 3, 2), "kernel_lora_b": (2, 3, 6)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        (SHAPES, None),
+        ({"kernel": (8, 3, 6)}, None),
+        ({**SHAPES, "kernel_lora_b": (2, 4, 6)}, "decoder/wo (adapters of the shapes"),
+        ({"embedding": (8, 6), "embedding_lora_a": (8, 2), "embedding_lora_b": (2, 6)}, "decoder/wo"),
+        ({name: SHAPES[name] for name in ("kernel_lora_a", "kernel_lora_b")}, "decoder/wo"),
+    ],
+)
+def test_only_what_the_export_can_merge_is_trained(
+    training_lora: ModuleType, shapes: dict[str, tuple[int, ...]], told: str | None
+) -> None:
+    found = training_lora.unmergeable({("decoder", "wo", name): shape for name, shape in shapes.items()})
+    assert (found is None) == (told is None)
+    assert (found or "").startswith(told or "")
+
+
 class TestPins:
     def test_only_the_roles_data_set_has_its_commit(
         self, trainer: ModuleType, monkeypatch: pytest.MonkeyPatch
@@ -636,6 +692,21 @@ class TestResult:
         with pytest.raises(trainer.Refused, match="The weights at step 60 are the base model's: nothing was"):
             trainer.check_result(run)
 
+    @pytest.mark.parametrize(("b", "trained"), [([0.0], False), ([0.5], True)])
+    def test_adapters_that_are_zero_learned_nothing(
+        self, trainer: ModuleType, run: Any, arrays: dict[str, dict[Any, Any]], b: list[float], trained: bool
+    ) -> None:
+        write_step(Path(run.checkpoint_dir), 60)
+        name = ("decoder", "wo", "kernel_lora_{}", "value")
+        arrays["/model_params"].clear()
+        for each, value in {"a": [0.3], "b": b}.items():
+            arrays["/model_params"][tuple(part.format(each) for part in name)] = value
+        if trained:
+            trainer.check_result(run)
+            return
+        with pytest.raises(trainer.Refused, match="nothing was learned"):
+            trainer.check_result(run)
+
     def test_one_that_was_saved_in_the_training_thread_is_described(
         self, trainer: ModuleType, maxtext: Any, run: Any, arrays: dict[str, dict[Any, Any]]
     ) -> None:
@@ -701,6 +772,7 @@ def test_a_thread_that_dies_ends_the_training(
     shared = tmp_path / "tpuops"
     shared.mkdir()
     for path in (
+        "roles/common/files/adapters",
         "roles/common/files/arrays",
         "roles/common/files/download",
         "roles/common/files/installed",

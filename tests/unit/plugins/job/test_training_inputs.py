@@ -217,7 +217,7 @@ BAD: dict[str, tuple[Files, dict[str, Any], str]] = {
     "an adapter": (
         {"train.jsonl": jsonl(CHATS)},
         {"arguments": ["lora.enable_lora=True", "lora.lora_rank=8"]},
-        "sft_arguments: lora.enable_lora: with it an adapter is trained",
+        "sft_arguments: lora.enable_lora: is set by an option of its own. Set lora_rank instead",
     ),
     "other data in an argument": (
         {"train.jsonl": jsonl(CHATS)},

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import disk
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import Model
 
 ROLES = Path(__file__).parents[4] / "roles"
 
@@ -32,14 +33,14 @@ ROLES = Path(__file__).parents[4] / "roles"
     ],
 )  # fmt: skip
 def test_what_a_run_writes(model: str, dtype: str, base: str, kept: int, gigabytes: float) -> None:
-    found = disk.needed(model, dtype, base, kept)
+    found = disk.needed(model, disk.Trained(dtype), base, kept)
     assert found is not None
     assert found / 1e9 == pytest.approx(gigabytes, rel=0.01)
 
 
 def test_a_model_that_is_not_known_is_not_looked_at() -> None:
-    assert disk.needed("gpt-oss-20b", "float32", "bfloat16", 2) is None
-    disk.check("gpt-oss-20b", "float32", "bfloat16", 2, 10)
+    assert disk.needed("gpt-oss-20b", disk.Trained("float32"), "bfloat16", 2) is None
+    disk.check("gpt-oss-20b", disk.Trained("float32"), "bfloat16", 2, 10)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_a_model_that_is_not_known_is_not_looked_at() -> None:
     ],
 )
 def test_a_disk_that_is_large_enough(model: str, dtype: str, size: int) -> None:
-    disk.check(model, dtype, "bfloat16", 2, size)
+    disk.check(model, disk.Trained(dtype), "bfloat16", 2, size)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_a_disk_that_is_large_enough(model: str, dtype: str, size: int) -> None:
 )
 def test_a_disk_that_is_too_small_is_refused(model: str, dtype: str, size: int, told: str) -> None:
     with pytest.raises(HubError) as refused:
-        disk.check(model, dtype, "bfloat16", 2, size)
+        disk.check(model, disk.Trained(dtype), "bfloat16", 2, size)
     assert told in str(refused.value)
 
 
@@ -94,3 +95,19 @@ def test_the_job_on_the_node_expects_no_less(dtype: str, base: str) -> None:
     times = float(variable("sft_checkpoint_factor", sft_weight_dtype=dtype, common_base_dtype=base))
     assert packed * times == pytest.approx(3 * {"bfloat16": 2, "float32": 4}[dtype], rel=0.06)
     assert packed * times >= 3 * {"bfloat16": 2, "float32": 4}[dtype] * 0.99
+
+
+def test_checkpoints_of_adapters_are_small() -> None:
+    """In float32, with both moments: the arrays that MaxText saved of a model of 28 layers have this size."""
+    tiny = Model("qwen3", 64, 4, 2, 128, 28, 1024, head=32, tied=True)
+    assert disk.adapters(tiny, 4) == 28 * 4 * (192 + 128 + 128 + 192 + 3 * 192)
+    small = disk.checkpoint("qwen3-4b", disk.Trained("bfloat16", lora_rank=16))
+    assert 0.3e9 < small < 0.5e9 < disk.checkpoint("qwen3-4b", disk.Trained("bfloat16")) / 20
+    disk.check("qwen3-14b", disk.Trained("bfloat16", 16), "bfloat16", 2, 150)
+    with pytest.raises(HubError, match=r"tpu_vm_disk_size_gb: 50 is too small.*3 checkpoints of 0.8 GB"):
+        disk.check("qwen3-14b", disk.Trained("bfloat16", 16), "bfloat16", 2, 50)
+
+
+def test_accumulated_gradients_are_saved() -> None:
+    sizes = [disk.checkpoint("qwen3-4b", disk.Trained("float32", 0, each)) for each in (False, True)]
+    assert sizes[1] / sizes[0] == pytest.approx(4 / 3)

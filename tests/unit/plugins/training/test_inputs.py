@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import batches, data, inputs
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import batches, data, inputs, memory
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.batches import Plan
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS
 
 DEFAULTS: dict[str, Any] = {
     "model": "qwen3-4b",
@@ -42,7 +44,8 @@ def test_the_trainers_own_arguments_count() -> None:
         steps=50,
         per_device_batch_size=2.0,
         num_epoch=3,
-        arguments=["gradient_accumulation_steps=2", "gradient_accumulation_steps=4", "packing=False", "word"],
+        recipe={"gradient_accumulation_steps": "4"},
+        arguments=["packing=True", "packing=False", "word"],
     )
     assert given.plan("v5litepod-8") == Plan(50, 64, 1024, epochs=3, packing=False, per_device=2)
 
@@ -82,7 +85,7 @@ def test_devices_of_a_local_run() -> None:
         ({"learning_rate": "nan"}, ["v5litepod-8"], "learning_rate: 'nan' is not above 0"),
         ({"num_epoch": 0}, ["v5litepod-8"], "sft_num_epoch: 0 is not a whole number above 0"),
         (
-            {"arguments": ["gradient_accumulation_steps=many"]},
+            {"recipe": {"gradient_accumulation_steps": "many"}},
             ["v5litepod-8"],
             "gradient_accumulation_steps: 'many' is not a whole number above 0",
         ),
@@ -268,3 +271,60 @@ def test_several_answers_in_a_row_are_told() -> None:
     assert inputs.check_turns([{"question": "a", "answer": "b"}], ["question", "answer"]) == []
     pairs = {"prompt": [one[0]] * 2, "completion": [one[1]] * 2}
     assert len(inputs.check_turns([pairs], ["prompt", "completion"])) == 1
+
+
+LORA: dict[str, Any] = {"lora_rank": 16, "lora_alpha": 32.0}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"learning_rate_schedule_steps": 99}, "learning_rate_schedule_steps: 99 is less than steps"),
+        (
+            {"lr_schedule_type": "wsd", "warmup_steps_fraction": 0.95},
+            "warmup_steps_fraction: 0.95 and the last",
+        ),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps: 0 is not a whole number above 0"),
+        ({"lora_module_path": "x"}, "lora_module_path: without lora_rank"),
+        ({**LORA, "lora_alpha": 0}, "lora_alpha: with 0 the adapters change nothing. Set 32"),
+        ({**LORA, "lora_module_path": "("}, "is no regular expression"),
+        ({**LORA, "lora_module_path": "query"}, "matches no linear layer of qwen3-4b"),
+        ({**LORA, "lora_module_path": "*.query"}, "is no regular expression"),
+        ({**LORA, "lora_module_path": "[d].*"}, "is not what MaxText's command line reads"),
+        ({**LORA, "lora_module_path": ".*query|${x}"}, "is not what MaxText's command line reads"),
+    ],
+)
+def test_a_recipe_that_cannot_work_is_refused(recipe: dict[str, Any], said: str) -> None:
+    with pytest.raises(HubError, match=re.escape(said)):
+        inputs.check(settings(recipe=recipe), ["v5litepod-8"])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"learning_rate_schedule_steps": 100},
+        {"lr_schedule_type": "wsd", "warmup_steps_fraction": "0.9"},
+        {**LORA, "lora_module_path": ".*self_attention/(query|value)"},
+        {**LORA, "lora_module_path": "decoder/layers/mlp/wo"},
+        LORA,
+    ],
+)
+def test_a_recipe_that_can_work_is_taken(recipe: dict[str, Any]) -> None:
+    inputs.check(settings(recipe=recipe), ["v5litepod-8"])
+
+
+def test_adapters_need_less_memory_and_lose_no_updates() -> None:
+    given = {"model": "qwen3-14b", "weight_dtype": "bfloat16"}
+    with pytest.raises(HubError, match="qwen3-14b in bfloat16"):
+        inputs.check(settings(**given), ["v5litepod-8"])
+    (told,) = inputs.check(settings(**given, recipe=LORA), ["v5litepod-8"])
+    assert told.startswith("it is not known whether LoRA of qwen3-14b in bfloat16")
+    with pytest.raises(HubError, match=r"LoRA of qwen3-14b in bfloat16.* needs more than 27.5 GiB"):
+        inputs.check(settings(**given, recipe=LORA), ["v5litepod-1"])
+    assert inputs.check(settings(weight_dtype="bfloat16", recipe=LORA), ["v5litepod-8"]) == []
+
+
+def test_accumulated_gradients_need_memory() -> None:
+    """Qwen3 8B in bfloat16 needs 8.95 GiB on v5litepod-8, and one more copy of its weights 1.9 GiB."""
+    more = memory.fits("qwen3-8b", "bfloat16", "v5litepod-8", 1, 1024, accumulated=True).needed
+    assert more == pytest.approx(8.95 + 2 * MODELS["qwen3-8b"].parameters / 8 / 2**30, abs=0.01)
