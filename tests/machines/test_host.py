@@ -137,7 +137,8 @@ def test_a_busy_device_names_who_has_it(cloud: Cloud, vm: Machine, doctor: Docto
     pid = cloud.ssh(vm, "systemctl show -P MainPID thief")
     problem = doctor.problem()
     assert f"chips: python3 (process {pid} of thief.service) has {CHIPS[2]} open" in problem
-    assert problem.endswith("sudo systemctl stop thief.service")
+    cloud.ssh(vm, problem[problem.index("sudo systemctl stop thief.service") :])
+    assert "changed" in doctor.look(accelerator_type="v4-8")
 
 
 @pytest.mark.parametrize("path", [CHIPS[1], "/dev/vfio/vfio"])
@@ -145,6 +146,10 @@ def test_a_device_that_a_job_cannot_open(cloud: Cloud, vm: Machine, doctor: Doct
     cloud.ssh(vm, f"sudo chmod 600 {path}")
     problem = doctor.problem()
     assert problem.startswith(f"chips: the user tpuops of the jobs cannot open {path}: Permission denied.")
+    found = re.search(r"\((sudo chmod .*?)\)", problem)
+    assert found
+    cloud.ssh(vm, found[1])
+    doctor.look(accelerator_type="v4-8")
 
 
 def test_no_hub_is_an_error_before_the_first_download_and_a_warning_later(doctor: Doctor) -> None:
