@@ -161,7 +161,8 @@ def test_no_hub_is_an_error_before_the_first_download_and_a_warning_later(doctor
 
 def test_a_wrong_clock(doctor: Doctor) -> None:
     problem = doctor.problem(endpoint="http://127.0.0.1:8002")
-    assert problem.startswith("clock: that of the machine is 3600 s slow against the Hub's.")
+    # The Hub's header has whole seconds, and its way takes time.
+    assert re.match(r"clock: that of the machine is 3[56]\d\d s slow against the Hub's\.", problem)
 
 
 def test_without_chips_nothing_is_asked_of_them(cloud: Cloud, vm: Machine, doctor: Doctor) -> None:
