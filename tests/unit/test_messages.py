@@ -30,6 +30,9 @@ NOT_YET = "needs real MaxText or vLLM; tests/damage plays these stages, and not 
 TERMINAL = "needs a terminal; tests/machines/test_chat.py types the playbook there, not what was printed"
 PINNED = "tests/damage reads it, and plays it for the commit of the rows that its run was made from"
 LIKE_ANY = "the job is followed like any other; the test of the next row runs the other way out"
+CHIPS = "another node of the local cloud would have no chips either"
+NO_UNIT = "the test of the next row stops a service; kill is no command of ours"
+TIME = "a machine of the local cloud has the clock of this machine"
 OWN = "the playbooks check for the disk first; only a playbook of one's own comes here"
 
 ENDINGS = "tests/contract/test_endings.py"
@@ -42,7 +45,10 @@ REPORT = "tests/recovery/test_report.py"
 CHAT = "tests/machines/test_chat.py"
 JOB = "tests/machines/test_job.py"
 DAMAGE = "tests/damage/test_damage.py"
+HOST = "tests/machines/test_host.py"
 
+BUSY = f"{HOST}::test_a_busy_device_names_who_has_it"
+CLOSED = f"{HOST}::test_a_device_that_a_job_cannot_open"
 LACKS = f"{RECOVERY}::test_a_stage_says_what_it_lacks_and_how_to_create_it"
 SILENT = f"{ENDINGS}::test_a_stage_that_loses_its_machine_ends_with_what_costs_money"
 KEPT = f"{ENDINGS}::test_an_ephemeral_run_keeps_a_node_that_may_run_a_job_and_says_so"
@@ -89,6 +95,20 @@ PRINTED: dict[tuple[str, str], tuple[str, str]] = {
         "a job runs that another conflicts with",
         f"{JOB}::test_a_job_is_refused_beside_what_it_conflicts_with",
     ),
+    ("plugins/module_utils/host/problems.py", "site"): ("a new node has no TPU, or too few chips", CHIPS),
+    ("plugins/module_utils/host/problems.py", "teardown"): ("a new node has no TPU, or too few chips", CHIPS),
+    ("plugins/module_utils/host/problems.py", "sudo dmesg"): ("the data disk is read-only", MACHINE),
+    ("plugins/module_utils/host/problems.py", "sudo reboot"): (
+        "the data disk is read-only, or memory is short",
+        MACHINE,
+    ),
+    ("plugins/module_utils/host/problems.py", "sudo kill"): (
+        "a process that is no service has a chip open",
+        NO_UNIT,
+    ),
+    ("plugins/module_utils/host/problems.py", "sudo systemctl stop"): ("a service has a chip open", BUSY),
+    ("plugins/module_utils/host/problems.py", "sudo chmod a+rw"): ("the jobs cannot open a chip", CLOSED),
+    ("plugins/module_utils/host/problems.py", "sudo timedatectl set-ntp true"): ("the clock is wrong", TIME),
     ("plugins/module_utils/job/space.py", "sudo dmesg"): ("a disk fails", MACHINE),
     ("plugins/module_utils/job/space.py", "sudo reboot"): ("a disk fails", MACHINE),
     ("plugins/module_utils/manifest.py", "sudo rm"): ("what is served is damaged", NOT_YET),
