@@ -14,6 +14,10 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from tests.conftest import pytest_collection_modifyitems, pytest_configure
+
+__all__ = ["pytest_collection_modifyitems", "pytest_configure"]  # the marks mean the same here
+
 ROOT = Path(__file__).resolve().parent.parent
 INVENTORY = ROOT / "inventories" / "local"
 NODE = "tpu-v5e-8"

@@ -21,6 +21,15 @@ options:
     description: Name of the model in MaxText.
     type: str
     required: true
+  hf_model:
+    description:
+      - Repository of the model. Its C(config.json) is compared with O(model), where the table of models has
+        that.
+    type: str
+  hf_revision:
+    description: Branch, tag or commit of it.
+    type: str
+    default: main
   tokenizer:
     description: Repository of the tokenizer, which must have a chat template.
     type: str
@@ -197,6 +206,7 @@ not_known:
   sample: []
 """
 
+import json
 from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import (
@@ -211,6 +221,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils.training import (
     disk,
     inputs,
     maxtext_settings,
+    models,
 )
 
 # What the Hub's reader calls them.
@@ -245,6 +256,8 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
         trained = disk.Trained(given.dtype, given.lora_rank, given.accumulation > 1)
         disk.check(given.model, trained, params["base_dtype"], kept, size)
     hub = Preflight(params["endpoint"], params["token"])
+    if given.own_shape and params["hf_model"]:
+        check_base(hub, params)
     tokenizer = data.Tokenizer(hub, params["tokenizer"], params["tokenizer_revision"])
     tokenizer.check_chat_template()
     if not given.own_rows:
@@ -256,11 +269,25 @@ def look(params: dict[str, Any]) -> dict[str, Any]:
     return {"dataset": dataset, "not_known": warnings + more}
 
 
+def check_base(hub: Preflight, params: dict[str, Any]) -> None:
+    """That the repository is the model, as far as its config.json says."""
+    try:
+        config = json.loads(hub.text(params["hf_model"], params["hf_revision"], "config.json") or "{}")
+    except ValueError:
+        return  # the conversion says so
+    if isinstance(config, dict) and (
+        problem := models.other_model(params["model"], params["hf_model"], config)
+    ):
+        raise HubError(problem)
+
+
 TEXT = {"type": "str"}
 NUMBER = {"type": "int"}
 OPERATION = looks(
     hub_argument_spec(
         model={**TEXT, "required": True},
+        hf_model=TEXT,
+        hf_revision={**TEXT, "default": "main"},
         tokenizer={**TEXT, "required": True, "no_log": False},
         tokenizer_revision={**TEXT, "default": "main", "no_log": False},
         dataset={**TEXT, "required": True},

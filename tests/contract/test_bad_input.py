@@ -27,7 +27,15 @@ BAD = {
     "no name on the Hub": ({"hf_username": ""}, ["hf_username: is empty", "HF_USERNAME", "hf_repo"]),
     "a refused token": ({"hf_token": "hf_wrong"}, ["token", "refuse"]),
     "an unknown model": ({"hf_model": "Qwen/Qwen9-4B"}, ["hf_model: there is no Qwen/Qwen9-4B"]),
-    "a model that has no known repository": ({"model": "qwen9-4b"}, ["qwen9-4b", "hf_model"]),
+    "a model that has no known repository": (
+        {"model": "gpt9-20b"},
+        ["model: gpt9-20b is not in the table of models. Set hf_model=USER/NAME", "choose one of qwen3-0.6b"],
+    ),
+    "a misspelt model": ({"model": "qwen9-4b"}, ["model: qwen9-4b is not in", "Did you mean qwen3-4b?"]),
+    "a model that cannot be converted back": (
+        {"model": "olmo3-7b"},
+        ["model: olmo3-7b cannot be used: MaxText 0.2.5 converts it from the Hub but not back"],
+    ),
     "a column that is not there": ({"train_data_columns": ["text"]}, ["text", "messages"]),
     "a split that is not there": (
         {"train_split": "validation"},
@@ -58,7 +66,8 @@ BAD = {
         ["qwen3-14b", "17.9 GiB of the 15.75 GiB", "v6e-8"],
     ),
     "a model that is too large to serve on one chip": (
-        {**REAL, "model": "qwen3-8b"},
+        # The local Hub has a model of other sizes.
+        {**REAL, "model": "qwen3-8b", "maxtext_arguments": ["override_model_config=True"]},
         ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
     "an adapter, which cannot be exported": (

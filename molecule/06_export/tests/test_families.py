@@ -3,7 +3,8 @@
 
 Without a training the export is the base, bit for bit. MaxText's logits are those of the libraries that users
 load the export with. The four round trips take about 80 s of a core together, the logits 35 s more. What each
-library says takes up to a minute a model, and is left to `make soak`.
+library says takes up to a minute a model, and has the mark `soak`:
+`PYTEST_ADDOPTS='-m soak' molecule test -s 06_export`.
 """
 
 from __future__ import annotations

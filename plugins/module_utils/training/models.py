@@ -12,6 +12,7 @@ needs an entry in each of them. What is said of serving was read in tpu-inferenc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -215,3 +216,40 @@ def arguments(name: str, program: str = "") -> list[str]:
 def base_dtype(asked: str, name: str) -> str:
     """What the converted model is stored in; auto where the tensors decide."""
     return "float32" if asked == "auto" and preset(name).startswith(SCALED) else asked
+
+
+def other_model(name: str, repository: str, config: dict[str, Any]) -> str | None:
+    """How a repository is not the model, by its config.json, and which it is; None where it does not differ.
+
+    A user's own fine-tune has the architecture and the sizes of its row. What MaxText computes is compared
+    with all of config.json later, where MaxText is installed.
+    """
+    text = config["text_config"] if isinstance(config.get("text_config"), dict) else config
+    if name not in TABLE or not (differing := _difference(name, config, text)):
+        return None
+    meant = [each for each in TABLE if not _difference(each, config, text)]
+    # Of several with the same shapes the plain name comes first. Their rope is compared on the node.
+    remedy = (
+        f"Set model to {meant[0]}"
+        if meant
+        else f"No model of docs/models.md has the sizes of {repository}. Choose another hf_model"
+    )
+    return f"model: {repository} {differing}. {remedy}"
+
+
+def _difference(name: str, config: dict[str, Any], text: dict[str, Any]) -> str | None:
+    theirs, ours = config.get("architectures"), TABLE[name].architecture
+    if isinstance(theirs, list) and theirs and ours not in theirs:
+        return f"is a {theirs[0]}, and {name} is a {ours}"
+    shape = MODELS[name]
+    sizes = {
+        "hidden_size": shape.embedding,
+        "moe_intermediate_size" if shape.experts else "intermediate_size": shape.mlp,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+    }
+    for key, value in sizes.items():
+        if isinstance(text.get(key), int) and text[key] != value:
+            return f"has {key} {text[key]}, and {name} has {value}"
+    return None

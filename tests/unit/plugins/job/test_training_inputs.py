@@ -281,6 +281,18 @@ def test_what_cannot_work_is_refused_with_the_reason(bench: Bench, case: str) ->
     assert said.replace("{dataset}", dataset).replace("{name}", dataset.split("/")[1]) in result["msg"]
 
 
+def test_a_repository_of_another_model(bench: Bench) -> None:
+    sizes = {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36}
+    config = json.dumps({"architectures": ["Qwen3ForCausalLM"], **sizes}).encode()
+    base = bench.put({"config.json": config}, "model")
+    rows = {"train.jsonl": jsonl([{"messages": []}])}
+    said = f"model: {base} has hidden_size 4096, and qwen3-4b has 2560. Set model to qwen3-8b"
+    assert bench.check(rows, hf_model=base)["msg"].startswith(said)
+    # The model that the arguments change is the user's own.
+    changed = bench.check(rows, hf_model=base, maxtext_arguments=["override_model_config=True"])
+    assert "hidden_size" not in changed["msg"]
+
+
 def test_a_tokenizer_without_a_chat_template(bench: Bench) -> None:
     base = bench.put({"tokenizer_config.json": b"{}", "tokenizer.json": b"{}"}, "model")
     data = bench.put({"train.jsonl": jsonl(CHATS)})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -105,6 +106,67 @@ def test_a_refusal_says_why_and_what_to_do(name: str) -> None:
 )
 def test_parameters(name: str, billions: float) -> None:
     assert models.MODELS[name].parameters / 1e9 == pytest.approx(billions, rel=0.002)
+
+
+QWEN3_4B = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 36,
+    "num_key_value_heads": 8,
+}
+QWEN3_8B = {**QWEN3_4B, "hidden_size": 4096, "intermediate_size": 12288}
+A3B = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "moe_intermediate_size": 768,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 48,
+    "num_key_value_heads": 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("qwen3-4b", QWEN3_4B, None),
+        ("qwen3-4b-thinking-2507", QWEN3_4B, None),
+        ("qwen3-30b-a3b", A3B, None),
+        ("qwen3-4b", {"text_config": QWEN3_4B}, None),
+        ("qwen3-4b", {}, None),  # it does not say
+        ("gemma2-2b", QWEN3_4B, None),  # nobody knows its shape
+        (
+            "qwen3-4b",
+            QWEN3_8B,
+            "model: me/mine has hidden_size 4096, and qwen3-4b has 2560. Set model to qwen3-8b",
+        ),
+        (
+            "llama3.1-8b",
+            QWEN3_8B,
+            "model: me/mine is a Qwen3ForCausalLM, and llama3.1-8b is a LlamaForCausalLM. "
+            "Set model to qwen3-8b",
+        ),
+        (
+            "qwen3-4b",
+            {**QWEN3_4B, "num_hidden_layers": 12},
+            "model: me/mine has num_hidden_layers 12, and qwen3-4b has 36. No model of docs/models.md has "
+            "the sizes of me/mine. Choose another hf_model",
+        ),
+        (
+            "qwen3-4b",
+            {"architectures": ["PhiForCausalLM"]},
+            "model: me/mine is a PhiForCausalLM, and qwen3-4b is a Qwen3ForCausalLM. No model",
+        ),
+        ("qwen3-4b", {"architectures": "x", "hidden_size": None}, None),
+    ],
+)
+def test_a_repository_of_another_model_is_told_which(
+    name: str, config: dict[str, Any], said: str | None
+) -> None:
+    found = models.other_model(name, "me/mine", config)
+    assert found == said or (said and found and found.startswith(said))
 
 
 def test_the_default_model_is_in_the_table() -> None:
