@@ -19,7 +19,7 @@ author:
 description:
   - Gives V(float32) where a step of full fine-tuning is known to fit each of the types of TPU, else
     V(bfloat16), in which most of the updates are rounded away.
-positional: accelerator_types, per_device_batch_size, max_target_length
+positional: accelerator_types, per_device_batch_size, max_target_length, lora_rank
 options:
   _input:
     description: Name of the model in MaxText.
@@ -38,6 +38,10 @@ options:
     description: Length of a sequence, in tokens.
     type: int
     required: true
+  lora_rank:
+    description: Rank of the adapters that are trained (LoRA); V(0) trains all weights.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -51,10 +55,12 @@ _value:
 """
 
 
-def weight_dtype(model: str, accelerator_types: list[str], batch: Any, length: Any) -> str:
+def weight_dtype(
+    model: str, accelerator_types: list[str], batch: Any, length: Any, lora_rank: Any = 0
+) -> str:
     """float32 or bfloat16. A number that is none is refused elsewhere, with its name."""
     try:
-        return memory.best_dtype(str(model), accelerator_types, float(batch), int(length))
+        return memory.best_dtype(str(model), accelerator_types, float(batch), int(length), int(lora_rank))
     except ValueError:
         return "bfloat16"
 

@@ -23,6 +23,7 @@ class Generation:
     memory:          GiB of a device that a program may use, as the TPU compiler counts them; None: not known
                      here. That of v5e was seen with the locked compiler, the others in published messages.
     serves:          whether the locked vLLM has kernels for it.
+    compiles:        whether the locked MaxText can name it to a compiler that has no TPU.
     """
 
     name: str
@@ -33,12 +34,13 @@ class Generation:
     devices: int = 1
     memory: float | None = None
     serves: bool = True
+    compiles: bool = True
 
 
 # What accelerator types begin with -> generation.
 GENERATIONS = {
-    "v2": Generation("v2", 2, "tpu-ubuntu2204-base", devices=2, serves=False),
-    "v3": Generation("v3", 2, "tpu-ubuntu2204-base", devices=2, serves=False),
+    "v2": Generation("v2", 2, "tpu-ubuntu2204-base", devices=2, serves=False, compiles=False),
+    "v3": Generation("v3", 2, "tpu-ubuntu2204-base", devices=2, serves=False, compiles=False),
     "v4": Generation("v4", 2, "tpu-ubuntu2204-base", memory=30.75, serves=False),
     "v5litepod": Generation("v5e", 1, "v2-alpha-tpuv5-lite", host_chips=8, memory=15.75),
     "v5p": Generation("v5p", 2, "v2-alpha-tpuv5", memory=95.74),
@@ -69,3 +71,11 @@ def workers(accelerator_type: str) -> int | None:
     if kind is None or count is None:
         return None
     return 1 if count <= kind.host_chips else -(-count // SLICE_HOST_CHIPS)
+
+
+def topology(accelerator_type: str) -> str | None:
+    """What MaxText calls a type with one worker when it compiles without a TPU; None where it has no name."""
+    kind = generation(accelerator_type)
+    if kind is None or not kind.compiles or workers(accelerator_type) != 1:
+        return None
+    return f"{kind.name}-{accelerator_type.rpartition('-')[2]}"

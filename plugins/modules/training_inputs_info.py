@@ -65,6 +65,10 @@ options:
     description: Length of a sequence, in tokens.
     type: int
     default: 1024
+  lora_rank:
+    description: Rank of the adapters that are trained (LoRA); V(0) trains all weights.
+    type: int
+    default: 0
   weight_dtype:
     description: Data type of the weights in training. Warns of V(bfloat16), which loses most of the updates.
     type: str
@@ -264,6 +268,7 @@ OPERATION = looks(
         num_epoch={**NUMBER, "default": 1},
         per_device_batch_size={"type": "float", "default": 1},
         max_target_length={**NUMBER, "default": 1024},
+        lora_rank={"type": "int", "default": 0},
         weight_dtype={**TEXT, "choices": ["bfloat16", "float32"], "default": "float32"},
         learning_rate={**TEXT, "default": ""},
         maxtext_arguments={"type": "list", "elements": "str", "default": []},
