@@ -58,7 +58,7 @@ BAD = {
         ["qwen3-14b", "17.9 GiB of the 15.75 GiB", "v6e-8"],
     ),
     "a model that is too large to serve on one chip": (
-        {**REAL, "model": "qwen3-8b"},
+        {**REAL, "model": "qwen3-8b", "tensor_parallel_size": 1},
         ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
     "an adapter, which cannot be exported": (
