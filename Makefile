@@ -85,3 +85,4 @@ bench: deps ## Measure the inventory of 10,000 nodes: ten minutes. Writes docs/p
 
 fit: deps ## Compile the training step for the TPUs: a minute or two a row, many hours in all. Goes on where it was stopped.
 	python scripts/compile_fit.py $(FIT_ARGS)
+	python scripts/write_accelerators.py

@@ -15,7 +15,6 @@ import argparse
 import datetime
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -170,9 +169,10 @@ def environment() -> Path:
     python = prefix / "bin" / "python"
     if not (prefix / ".complete").exists():
         uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", "3.12", str(prefix)], check=True)
+        wanted = sys.executable if sys.version_info[:2] == (3, 12) else "3.12"  # the lock's
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", wanted, str(prefix)], check=True)
         command = [uv, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--python", str(python)]
-        subprocess.run([*command, "-r", str(LOCK)], check=True, env=os.environ | {"UV_LINK_MODE": "hardlink"})
+        subprocess.run([*command, "-r", str(LOCK)], check=True)
         (prefix / ".complete").touch()
     return python
 

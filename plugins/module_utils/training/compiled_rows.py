@@ -86,4 +86,16 @@ ROWS: tuple[Row, ...] = (
         Recipe("qwen3-4b", "bfloat16", 0, 1, 1024),
         "v5litepod-4", "fits", 9.23, 5.62, 1.74, 5.62, 3.75, "2026-11-30",
     ),
+    Row(
+        Recipe("qwen3-32b", "bfloat16", 16, 1, 1024),
+        "v6e-8", "fits", 18.64, 8.38, 2.38, 8.38, 0.5, "2026-11-30",
+    ),
+    Row(
+        Recipe("qwen3-8b", "float32", 0, 1, 1024),
+        "v5litepod-8", "too large", 17.83, None, None, None, None, "2026-11-30",
+    ),
+    Row(
+        Recipe("llama3.1-8b", "float32", 0, 1, 1024),
+        "v5litepod-8", "too large", 17.66, None, None, None, None, "2026-11-30",
+    ),
 )

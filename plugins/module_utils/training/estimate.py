@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long a run takes: an estimate. docs/estimates.md says where each number is from, and its error."""
+"""How long a run takes: an estimate. docs/accelerators.md says where each number is from, and its error."""
 
 from __future__ import annotations
 
