@@ -26,7 +26,8 @@ def accelerators_table() -> str:
 
     head = (
         "| type | generation | chips | devices of JAX | HBM of a chip, GB | usable of a device, GiB "
-        "| runtime version | data disk | compiler's name | trains | serves |\n|---|---|--:|--:|--:|--:|---|---|---|---|---|\n"
+        "| runtime version | data disk | compiler's name | trains | serves |\n"
+        "|---|---|--:|--:|--:|--:|---|---|---|---|---|\n"
     )
     rows = ""
     for name in accelerators.SINGLE_HOST:
