@@ -4,6 +4,7 @@
 # make soak    the long tests: recoveries that wait for a clock, mutants, make bench and make chaos
 # make chaos   cut runs at random, for an hour or two, and write docs/reliability.md
 # make bench   measure the inventory of 10,000 nodes, and write docs/performance.md
+# make fit     compile the training step for the TPUs, and write the table of what fits; FIT_ARGS="--first 5"
 # make clean   tear the run and the local cloud down
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -25,8 +26,10 @@ CHAOS_ARGS ?=
 
 BENCH_ARGS ?=
 
-.PHONY: help run up deps system-packages test-packages clean distclean soak chaos bench
-.PHONY: test lint unit compatible sanity contract machines recovery molecule e2e cuts damage
+FIT_ARGS ?=
+
+.PHONY: help run up deps system-packages test-packages clean distclean soak chaos bench fit
+.PHONY: test lint unit compatible sanity contract machines recovery molecule e2e cuts damage compile
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -68,7 +71,7 @@ lint: deps ## What ruff, mypy and Ansible's linters say: about two minutes.
 	python -m tests.run $@
 
 # One stage of make test by itself.
-compatible sanity contract machines recovery molecule e2e cuts damage: test-packages deps
+compatible sanity contract machines recovery molecule e2e cuts damage compile: test-packages deps
 	python -m tests.run $@
 
 soak: test-packages deps ## The long tests: two to three hours. Writes docs/reliability.md and docs/performance.md.
@@ -79,3 +82,7 @@ chaos: system-packages deps ## Cut runs of the whole pipeline at random: an hour
 
 bench: deps ## Measure the inventory of 10,000 nodes: ten minutes. Writes docs/performance.md.
 	python -m bench.inventory $(BENCH_ARGS)
+
+fit: deps ## Compile the training step for the TPUs: a minute or two a row, many hours in all. Goes on where it was stopped.
+	python scripts/compile_fit.py $(FIT_ARGS)
+	python scripts/write_accelerators.py

@@ -126,8 +126,10 @@ def lint() -> Count:
         "tests",
         "bench",
         *programs,
+        "scripts/compile_fit.py",
         "scripts/lock-environments",
         "scripts/long_sentences.py",
+        "scripts/write_accelerators.py",
         "scripts/write_variables.py",
     ]
     return sum(
@@ -180,6 +182,11 @@ def recovery() -> Count:
     return pytest("tests/recovery")
 
 
+def compiled() -> Count:
+    """The training step, by the TPU's compiler: two to three minutes of a core."""
+    return pytest("tests/compile")
+
+
 def e2e() -> Count:
     """First of all: it builds the disk that the other heavy stages start from."""
     return pytest("tests/e2e")
@@ -226,6 +233,7 @@ STAGES = {
     "cuts": Stage(cuts, heavy=True, after=("e2e",)),
     "damage": Stage(damage, heavy=True, after=("e2e",)),
     "molecule": Stage(molecule, heavy=True, after=("e2e",)),
+    "compile": Stage(compiled),
     "machines": Stage(machines),
     "sanity": Stage(sanity),
     "lint": Stage(lint),

@@ -11,7 +11,8 @@ short_description: Check that a model can be served before a TPU is paid for
 version_added: 0.2.0
 description:
   - Compares a model with the types of TPU that are to serve it with vLLM, in bfloat16, and fails with one
-    clear message when its weights are known not to fit, or when the chips cannot share them like that.
+    clear message when its weights, and the cache of one request of the longest context, are known not to fit,
+    or when the chips cannot share them like that.
   - Asks nobody. A model or type that is not known passes.
 options:
   model:
@@ -22,6 +23,10 @@ options:
     description: Number of chips that share the weights.
     type: int
     default: 1
+  max_model_len:
+    description: Longest context, in tokens. vLLM does not start unless its cache has room for one.
+    type: int
+    default: 8192
   accelerator_types:
     description: Types of TPU that may serve it; each must be able to.
     type: list
@@ -56,11 +61,13 @@ from typing import Any
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.arguments import NAMES, looks
 from ansible_collections.tpuops.maxtext.plugins.module_utils.operation import run_module
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import inputs
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import serving
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
-    inputs.check_serving(given["model"], given["accelerator_types"], given["tensor_parallel_size"])
+    serving.check(
+        given["model"], given["accelerator_types"], given["tensor_parallel_size"], given["max_model_len"]
+    )
     return {}
 
 
@@ -68,6 +75,7 @@ OPERATION = looks(
     {
         "model": {"type": "str", "required": True},
         "tensor_parallel_size": {"type": "int", "default": 1},
+        "max_model_len": {"type": "int", "default": 8192},
         "accelerator_types": {"type": "list", "elements": "str", "required": True},
         "names": NAMES,
     },

@@ -227,6 +227,9 @@ plan:
           description: What an hour costs, in words.
           type: str
           sample: 9.635 USD an hour (node 9.600, disk 0.035)
+        accelerator_type:
+          description: The type of TPU.
+          type: str
         node_hour:
           description: Price of the node for an hour, none if it is not known.
           type: float

@@ -67,7 +67,12 @@ BAD = {
     ),
     "a model that is too large to serve on one chip": (
         # The local Hub has a model of other sizes.
-        {**REAL, "model": "qwen3-8b", "maxtext_arguments": ["override_model_config=True"]},
+        {
+            **REAL,
+            "model": "qwen3-8b",
+            "maxtext_arguments": ["override_model_config=True"],
+            "tensor_parallel_size": 1,
+        },
         ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
     "an adapter, which cannot be exported": (

@@ -114,6 +114,18 @@ def test_a_plan_says_what_it_costs_and_a_check_run_writes_nothing(site: Site) ->
     assert site.where() == {"nodes": [], "disks": []}
 
 
+def test_a_plan_says_whether_the_training_fits_and_how_long_a_run_takes(site: Site) -> None:
+    real = {"platform": "tpu", "model": "qwen3-14b", "maxtext_arguments": [], "sft_weight_dtype": "bfloat16"}
+    plan = " ".join(site.play("playbooks/plan.yml", "-e", json.dumps(real)).split())
+    assert "v5litepod-1: too large: qwen3-14b in bfloat16 with 1 sequence of" in plan
+    other = json.dumps(real | {"model": "qwen3-0.6b"})
+    small = " ".join(site.play("playbooks/plan.yml", "-e", other).split())
+    assert "v5litepod-1: unknown: it is not known whether qwen3-0.6b" in small
+    assert f"{A} v5litepod-1 on-demand: about " in small
+    assert f"{B} v5litepod-1 on-demand: about " in small
+    assert "no price known (minutes: node 5, load " in small
+
+
 def test_a_key_file_in_the_home_is_the_key_of_the_node(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

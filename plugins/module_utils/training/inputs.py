@@ -30,8 +30,6 @@ TEMPLATE_TOKENS_MOST = 20
 TEMPLATE_BYTES_MOST = 128
 CHARACTERS_A_TOKEN = 4  # of ASCII; other characters are about a token each
 CAUTION = 2  # such an estimate may be wrong by
-# Of a chip's memory vLLM's weights, cache and programs may have so much (gpu_memory_utilization).
-SERVING_SHARE = 0.92
 # Of a schedule, in which wsd lowers the rate (MaxText's wsd_decay_steps_fraction).
 WSD_DECAY = 0.1
 # Modules that can have an adapter, of the models that are known here, with stacked layers.
@@ -42,7 +40,6 @@ LINEAR = [
         *(f"mlp/{each}" for each in ("wi_0", "wi_1", "wo")),
     )
 ]
-LARGER_TYPES = ("v6e-8", "v5p-8")  # with one worker
 
 
 @dataclass(frozen=True)
@@ -251,18 +248,12 @@ def check_type(given: Settings, accelerator_type: str) -> list[str]:
         )
     if given.platform == "cpu" or not given.own_shape:
         return []
-
-    def fits(accelerator_type: str) -> memory.Fit:
-        whole = (given.model, given.dtype, accelerator_type, given.batch, given.length)
-        if given.lora_rank:
-            return memory.fits_adapters(*whole)
-        return memory.fits(*whole, accumulated=given.accumulation > 1)
-
-    fit = fits(accelerator_type)
+    asked = (given.batch, given.length, given.lora_rank, given.accumulation > 1)
+    fit = memory.fits(given.model, given.dtype, accelerator_type, *asked)
     if fit.verdict == memory.TOO_LARGE:
-        larger = [other for other in LARGER_TYPES if fits(other).verdict != memory.TOO_LARGE]
-        more = f", or a tpu_vm_accelerator_type with more memory: {', '.join(larger)}" if larger else ""
-        raise HubError(f"model: {fit}. Choose a smaller model{more}")
+        fitting = memory.remedies(given.model, given.dtype, accelerator_type, *asked)
+        remedy = f"What fits: {', or '.join(fitting)}" if fitting else "Choose a smaller model"
+        raise HubError(f"model: {fit}. {remedy}")
     return [f"{fit}."] if fit.verdict == memory.UNKNOWN else []
 
 
@@ -354,51 +345,3 @@ def about(text: str) -> int:
     """Tokens of a text, about. There are never more than its bytes: tokenizers fall back to those."""
     ascii_only = len(text) if text.isascii() else sum(character < "\x80" for character in text)
     return ascii_only // CHARACTERS_A_TOKEN + len(text) - ascii_only
-
-
-def check_serving(model: str, accelerator_types: list[str], size: int) -> None:
-    """Raises HubError where vLLM cannot serve the model, in bfloat16, with this tensor_parallel_size."""
-    if size < 1:
-        raise HubError(f"tensor_parallel_size: {size} is not above 0. Set the number of chips to serve on")
-    shape = MODELS.get(model)
-    if shape and shape.heads % size:
-        raise HubError(
-            f"tensor_parallel_size: {size} does not divide the {shape.heads} attention heads of {model}. "
-            "Set a power of 2"
-        )
-    for accelerator_type in accelerator_types:
-        check_serving_on(model, accelerator_type, size)
-
-
-def check_serving_on(model: str, accelerator_type: str, size: int) -> None:
-    kind, chips = accelerators.generation(accelerator_type), accelerators.chips(accelerator_type)
-    if kind is None or not chips:
-        return
-    if not kind.serves:
-        raise HubError(
-            f"tpu_vm_accelerator_type: vLLM cannot serve on a {accelerator_type}: its kernels need v5e or "
-            "newer. Choose another type, or leave out the serving with --skip-tags vllm_serve,evaluate"
-        )
-    if size > chips:
-        raise HubError(
-            f"tensor_parallel_size: {size} is more than the {chips} chips of a {accelerator_type}. "
-            f"Set {chips} or less"
-        )
-    shape = MODELS.get(model)
-    if shape is None or kind.memory is None:
-        return
-    weights, room = 2 * shape.parameters / memory.GIB, kind.memory * SERVING_SHARE
-    if weights / size < room:
-        return
-    enough = [
-        more for more in (2, 4, 8) if more <= chips and not shape.heads % more and weights / more < room
-    ]
-    remedy = (
-        f"Set tensor_parallel_size to {enough[0]}{' or more' if len(enough) > 1 else ''}"
-        if enough
-        else "Choose a tpu_vm_accelerator_type with more memory, or a smaller model"
-    )
-    raise HubError(
-        f"tensor_parallel_size: {size} is too small for {model} on a {accelerator_type}: each chip would "
-        f"hold {weights / size:.1f} GiB of weights, and vLLM may use {room:.1f} GiB of it. {remedy}"
-    )

@@ -1,16 +1,18 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether all weights of a model can be trained in the memory of a TPU.
+"""Whether a model can be trained in the memory of a TPU, and what would fit where it cannot.
 
 Only what is known is answered with yes or no. What is known:
 
-- MEASURED: what the TPU compiler of the locked environment needs for the step of MaxText's SFT trainer.
+- The TPU compiler's figures for the step of MaxText's SFT trainer (compiled_rows.py).
 - Whatever is no larger in any respect, and has as much memory, fits too. Whatever is no smaller in any
   respect does not fit either. The arrays are sharded over all devices; on fewer devices each holds at most
-  as much more as there are fewer of them.
+  as much more as there are fewer of them. Another generation of TPUs has other kernels and layouts, so its
+  figures count only with a MARGIN.
 - At the end of a step a device holds its share of the weights, of AdamW's two moments and of the new
-  weights, for Tunix donates the optimizer alone. Without that there is no training, whatever the batch.
+  weights, for Tunix donates the optimizer alone. Without that there is no training, whatever the batch. With
+  LoRA the weights have no moments, but the step returns them too, as a copy.
 """
 
 from __future__ import annotations
@@ -19,40 +21,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils import accelerators
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS, Model
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import compiled
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.compiled import Recipe, Row
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.compiled_rows import ROWS
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS
 
-FITS, TOO_LARGE, UNKNOWN = "fits", "too large", "unknown"
+FITS, TOO_LARGE, UNKNOWN = compiled.FITS, compiled.TOO_LARGE, "unknown"
 BYTES = {"bfloat16": 2, "float32": 4}
 ACCUMULATED = 1  # more, where gradients are accumulated
 COPIES = 4  # weights, two moments, new weights
+COPIES_LORA = 2  # weights, and their copy in what the step returns
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Measured:
-    """GiB of a device that one compilation needed: in all, and beside arguments and results (temporary)."""
-
-    model: str
-    dtype: str
-    batch: int
-    length: int
-    total: float
-    temporary: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.model} in {self.dtype} with {sequences(self.batch, self.length)}"
-
-
-MEASURED_DEVICES = 8
-# maxtext 0.2.5, google-tunix 0.1.7, jax 0.11.0 and libtpu 0.0.44.1, compiled for the topology v5e:2x4 on
-# 2026-11-28, with scanned layers, full rematerialization and splash attention. It refused 14B.
-MEASURED = (
-    Measured("qwen3-4b", "bfloat16", 1, 1024, 5.48, 1.74),
-    Measured("qwen3-4b", "bfloat16", 4, 1024, 8.64, 4.89),
-    Measured("qwen3-4b", "float32", 1, 1024, 9.54, 2.05),
-    Measured("qwen3-8b", "bfloat16", 1, 1024, 8.95, 1.32),
-    Measured("qwen3-14b", "bfloat16", 1, 1024, 17.90),
-)
+MARGIN = 1.25
+# With one worker, by what an hour costs.
+LARGER_TYPES = ("v5litepod-4", "v5litepod-8", "v6e-4", "v6e-8", "v5p-8")
+USUAL_RANK = 16
+LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 @dataclass(frozen=True)
@@ -79,17 +63,19 @@ def fits(
     accelerator_type: str,
     per_device_batch_size: float,
     max_target_length: int,
+    lora_rank: int = 0,
     accumulated: bool = False,
 ) -> Fit:
-    """Whether a step of full fine-tuning with AdamW fits each device of a node of this type.
+    """Whether a step of fine-tuning with AdamW fits each device of a node of this type.
 
     model: its name in MaxText, with its own configuration. dtype: of the weights, bfloat16 or float32.
+    lora_rank: 0 where all weights are trained.
     accumulated: whether the sum of several batches' gradients is kept.
     """
-    batch, length = per_device_batch_size, max_target_length
+    recipe = Recipe(model, dtype, lora_rank, per_device_batch_size, max_target_length)
     kind, devices = accelerators.generation(accelerator_type), accelerators.devices(accelerator_type)
     shape, size = MODELS.get(model), BYTES.get(dtype)
-    what = f"{model} in {dtype} with {sequences(batch, length)} a device"
+    what = f"{recipe} a device"
     where = f"a {accelerator_type}'s device"
     if shape is None or size is None or not devices or kind is None or kind.memory is None:
         missing = f"{model}'s size" if shape is None else "its memory" if size else f"the size of {dtype}"
@@ -97,37 +83,27 @@ def fits(
         return Fit(UNKNOWN, None, kind.memory if kind else None, text)
     share = f"the {kind.memory} GiB of {where}"
 
-    fewer = max(1.0, MEASURED_DEVICES / devices)
-    more = ACCUMULATED * size * shape.parameters / devices / GIB if accumulated else 0.0
-    for known in MEASURED:
-        if within(shape, size, batch, length, known) and known.total * fewer + more <= kind.memory:
-            at_most = "" if fewer == 1 and not more and str(known) in what else "at most "
-            needed = round(known.total * fewer + more, 2)
-            source = f"the TPU compiler's figure for {known}"
-            return Fit(FITS, needed, kind.memory, f"{what} needs {at_most}{needed} GiB of {share} ({source})")
+    found = least(recipe, accelerator_type)
+    more = ACCUMULATED * copies(recipe, accelerator_type) / COPIES if accumulated and not lora_rank else 0.0
+    if found and found[0] + more <= kind.memory:
+        needed, row = round(found[0] + more, 2), found[1]
+        exact = not more and row.recipe == recipe and row.accelerator_type == accelerator_type
+        text = f"{what} needs {'' if exact else 'at most '}{needed} GiB of {share} ({source(row)})"
+        return Fit(FITS, needed, kind.memory, text)
 
-    needed = at_least(shape, size, batch, length, devices) + more
+    for row in ROWS:
+        if row.verdict == TOO_LARGE and at_least_as_large(recipe, accelerator_type, row):
+            text = f"{what} needs {row.total} GiB or more, and {where} has {kind.memory} GiB ({source(row)})"
+            return Fit(TOO_LARGE, row.total, kind.memory, text)
+    needed = at_least(recipe, accelerator_type) + more
     if needed > kind.memory:
         return Fit(TOO_LARGE, needed, kind.memory, f"{what} needs more than {needed:.1f} GiB of {share}")
     text = f"it is not known whether {what} fits {share}; it needs more than {needed:.1f} GiB"
     return Fit(UNKNOWN, needed, kind.memory, text)
 
 
-def fits_adapters(
-    model: str, dtype: str, accelerator_type: str, per_device_batch_size: float, max_target_length: int
-) -> Fit:
-    """Whether a step of LoRA fits. It needs no more than one of all weights, and at least the weights."""
-    whole = fits(model, dtype, accelerator_type, per_device_batch_size, max_target_length)
-    shape, devices = MODELS.get(model), accelerators.devices(accelerator_type)
-    if whole.verdict == FITS or shape is None or not devices or whole.available is None:
-        return whole
-    what = f"LoRA of {model} in {dtype} with {sequences(per_device_batch_size, max_target_length)} a device"
-    share = f"the {whole.available} GiB of a {accelerator_type}'s device"
-    needed = BYTES.get(dtype, 0) * shape.parameters / devices / GIB
-    if needed > whole.available:
-        return Fit(TOO_LARGE, needed, whole.available, f"{what} needs more than {needed:.1f} GiB of {share}")
-    text = f"it is not known whether {what} fits {share}; it needs more than {needed:.1f} GiB"
-    return Fit(UNKNOWN, needed, whole.available, text)
+def source(row: Row) -> str:
+    return f"the TPU compiler's figure for {row.recipe} on a {row.accelerator_type}"
 
 
 def best_dtype(model: str, accelerator_types: Sequence[str], batch: float, length: int) -> str:
@@ -141,31 +117,124 @@ def best_dtype(model: str, accelerator_types: Sequence[str], batch: float, lengt
     return "float32" if answers and set(answers) == {FITS} else "bfloat16"
 
 
-def within(shape: Model, size: int, batch: float, length: int, known: Measured) -> bool:
-    """Whether a step is no larger in any respect than one that was measured."""
-    return (
-        shape.within(MODELS[known.model])
-        and size <= BYTES[known.dtype]
-        and batch <= known.batch
-        and length <= known.length
+def best_batch(
+    model: str,
+    dtype: str,
+    accelerator_types: Sequence[str],
+    length: int,
+    lora_rank: int = 0,
+    accumulated: bool = False,
+) -> int | None:
+    """The most sequences a device that are known to fit each type; None where no number is known to."""
+    batches = sorted({int(row.recipe.batch) for row in ROWS}, reverse=True)
+    for batch in batches:
+        answers = {
+            fits(model, dtype, each, batch, length, lora_rank, accumulated).verdict
+            for each in accelerator_types
+        }
+        if answers == {FITS}:
+            return batch
+    return None
+
+
+def remedies(
+    model: str,
+    dtype: str,
+    accelerator_type: str,
+    batch: float,
+    length: int,
+    lora_rank: int = 0,
+    accumulated: bool = False,
+) -> list[str]:
+    """What is known to fit in place of a step that does not: a setting and its value each."""
+    found = []
+    smaller = best_batch(model, dtype, [accelerator_type], length, lora_rank, accumulated)
+    if smaller and smaller < batch:
+        found.append(f"per_device_batch_size={smaller}")
+    shorter = [
+        each
+        for each in LENGTHS
+        if each < length
+        and fits(model, dtype, accelerator_type, batch, each, lora_rank, accumulated).verdict == FITS
+    ]
+    if shorter:
+        found.append(f"max_target_length={shorter[-1]}")
+    types = [dtype, *(other for other in ("float32", "bfloat16") if other != dtype)]
+    for other in types if not lora_rank else ():
+        if fits(model, other, accelerator_type, batch, length, USUAL_RANK).verdict == FITS:
+            found.append(
+                f"lora_rank={USUAL_RANK}" + ("" if other == dtype else f" with sft_weight_dtype={other}")
+            )
+            break
+    for larger in LARGER_TYPES:
+        if fits(model, dtype, larger, batch, length, lora_rank, accumulated).verdict == FITS:
+            return [*found, f"tpu_vm_accelerator_type={larger}"]
+    return found
+
+
+def least(recipe: Recipe, accelerator_type: str) -> tuple[float, Row] | None:
+    """GiB that a device needs at most, by the row that says the least."""
+    answers = [
+        (needed, row) for row in ROWS if (needed := at_most(recipe, accelerator_type, row)) is not None
+    ]
+    return min(answers, key=lambda answer: answer[0]) if answers else None
+
+
+def at_most(recipe: Recipe, accelerator_type: str, row: Row) -> float | None:
+    """GiB that a device needs at most, by one row; None where that does not say."""
+    known = row.recipe
+    devices, measured = accelerators.devices(accelerator_type), accelerators.devices(row.accelerator_type)
+    smaller = (
+        row.verdict == FITS
+        and MODELS[recipe.model].within(MODELS[known.model])
+        and BYTES[recipe.dtype] <= BYTES[known.dtype]
+        and recipe.batch <= known.batch
+        and recipe.length <= known.length
+        and bool(recipe.rank) == bool(known.rank)
+        and recipe.rank <= known.rank
+    )
+    if not smaller or not devices or not measured:
+        return None
+    return round(row.total * max(1.0, measured / devices) * margin(accelerator_type, row), 2)
+
+
+def margin(accelerator_type: str, row: Row) -> float:
+    same = accelerators.generation(accelerator_type) == accelerators.generation(row.accelerator_type)
+    return 1.0 if same else MARGIN
+
+
+def at_least_as_large(recipe: Recipe, accelerator_type: str, row: Row) -> bool:
+    """Whether a step is no smaller in any respect than that of a row, on devices of the same kind."""
+    known = row.recipe
+    devices, measured = accelerators.devices(accelerator_type), accelerators.devices(row.accelerator_type)
+    return bool(
+        margin(accelerator_type, row) == 1
+        and devices
+        and measured
+        and devices <= measured
+        and MODELS[known.model].within(MODELS[recipe.model])
+        and BYTES[recipe.dtype] >= BYTES[known.dtype]
+        and recipe.batch >= known.batch
+        and recipe.length >= known.length
+        # All weights with their moments are more than those of an adapter.
+        and (not recipe.rank or (known.rank and recipe.rank >= known.rank))
     )
 
 
-def at_least(shape: Model, size: int, batch: float, length: int, devices: int) -> float:
+def at_least(recipe: Recipe, accelerator_type: str) -> float:
     """GiB without which a device cannot hold a step."""
-    bounds = [copies := COPIES * size * shape.parameters / devices / GIB]
-    for known in MEASURED:
-        larger = (
-            MODELS[known.model].within(shape)
-            and size >= BYTES[known.dtype]
-            and batch >= known.batch
-            and length >= known.length
-            and devices <= MEASURED_DEVICES
-        )
-        if larger:
-            bounds += [known.total, copies + (known.temporary or 0)]
-    return max(bounds)
+    held = copies(recipe, accelerator_type)
+    larger = [row for row in ROWS if at_least_as_large(recipe, accelerator_type, row)]
+    return max(held, *(row.total for row in larger), *(held + temporary(recipe, row) for row in larger), 0)
 
 
-def sequences(batch: float, length: int) -> str:
-    return f"{batch:g} sequence{'' if batch == 1 else 's'} of {length} tokens"
+def temporary(recipe: Recipe, row: Row) -> float:
+    """What a step needs beside its copies, if that is known of a smaller one of the same kind."""
+    return (row.temporary or 0) if bool(recipe.rank) == bool(row.recipe.rank) else 0
+
+
+def copies(recipe: Recipe, accelerator_type: str) -> float:
+    """GiB of a device for the weights and their copies, which each step has whatever the compiler does."""
+    number = COPIES_LORA if recipe.rank else COPIES
+    size = BYTES[recipe.dtype] * MODELS[recipe.model].parameters
+    return number * size / (accelerators.devices(accelerator_type) or 1) / GIB

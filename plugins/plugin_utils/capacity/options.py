@@ -102,6 +102,7 @@ def priced(candidate: Candidate, data_disk: Json | None, prices: Json) -> Json:
     return {
         "label": str(candidate),
         "zone": candidate.zone,
+        "accelerator_type": candidate.accelerator_type,
         "cost": str(found),
         "node_hour": found.node,
         "disk_hour": found.disk,

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import batches, data, inputs, memory
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import (
+    batches,
+    data,
+    inputs,
+    memory,
+    serving,
+)
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.batches import Plan
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS
 
@@ -26,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "arguments": [],
     "environment": {},
     "platform": "tpu",
+    "lora_rank": 0,
 }
 
 
@@ -75,9 +82,9 @@ def test_devices_of_a_local_run() -> None:
         (
             {"model": "qwen3-14b"},
             ["v5litepod-8"],
-            "model: qwen3-14b in bfloat16 with 1 sequence of 1024 tokens a device needs more than 17.9 GiB "
-            "of the 15.75 GiB of a v5litepod-8's device. Choose a smaller model, or a "
-            "tpu_vm_accelerator_type with more memory: v6e-8, v5p-8",
+            "model: qwen3-14b in bfloat16 with 1 sequence of 1024 tokens a device needs 17.69 GiB or more, "
+            "and a v5litepod-8's device has 15.75 GiB (the TPU compiler's figure for qwen3-14b in bfloat16 "
+            "with 1 sequence of 1024 tokens on a v5litepod-8). What fits: ",
         ),
         ({"model": "qwen3-32b"}, ["v6e-8"], "model: qwen3-32b in bfloat16"),
         ({"learning_rate": "0"}, ["v5litepod-8"], "learning_rate: '0' is not above 0, so nothing is learned"),
@@ -136,7 +143,7 @@ def test_weights_that_lose_their_updates_are_a_warning(changes: dict[str, Any], 
 
 
 def test_what_nobody_knows_is_a_warning() -> None:
-    _, warning = inputs.check(settings(model="llama3.1-8b"), ["v5litepod-8"])
+    _, warning = inputs.check(settings(model="llama3.1-8b", max_target_length=4096), ["v5litepod-8"])
     assert warning.startswith("it is not known whether llama3.1-8b in bfloat16")
     assert inputs.check(settings(model="other-7b"), ["v5litepod-8", "v9-8"]) != []
 
@@ -240,10 +247,10 @@ def test_rows_whose_answers_are_all_cut_off_are_refused() -> None:
 )
 def test_whether_serving_can_work(model: str, accelerator_type: str, size: int, said: str | None) -> None:
     if said is None:
-        inputs.check_serving(model, [accelerator_type], size)
+        serving.check(model, [accelerator_type], size, 8192)
         return
     with pytest.raises(HubError) as error:
-        inputs.check_serving(model, [accelerator_type], size)
+        serving.check(model, [accelerator_type], size, 8192)
     assert said in str(error.value)
 
 
