@@ -150,6 +150,8 @@ def divergence(ours: list[list[float]], theirs: list[dict[str, float]]) -> float
 def test_the_libraries_compute_what_maxtext_computes(
     vm: Host, mount_point: str, with_logits: dict[str, Answer], transformers_4: str, library: str, name: str
 ) -> None:
+    if library == "vllm" and name.startswith("qwen3-30b-a3b"):
+        pytest.skip("vLLM was not seen to start with a mixture of experts on a CPU")
     known = with_logits[name]
     assert known["different"] == []
     given = {"tokens": known["tokens"], "messages": [], "top": families.VOCABULARY}
