@@ -13,10 +13,9 @@ import math
 from dataclasses import dataclass
 
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training.memory import BYTES
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.memory import BYTES, adapters
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import (
     MODELS,
-    Model,
 )
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import (
     base_dtype as stored_in,
@@ -52,13 +51,6 @@ def checkpoint(model: str, trained: Trained) -> float:
     if trained.lora_rank:
         return float(copies * BYTES["float32"] * adapters(MODELS[model], trained.lora_rank))
     return float(copies * BYTES[trained.dtype] * MODELS[model].parameters)
-
-
-def adapters(shape: Model, rank: int) -> int:
-    """Numbers of the adapters of all linear layers: for each, its inputs and its outputs, times the rank."""
-    queries, keys = shape.heads * shape.head, shape.kv_heads * shape.head
-    attention = 2 * (shape.embedding + queries) + 2 * (shape.embedding + keys)
-    return shape.layers * rank * (attention + 3 * (shape.embedding + shape.mlp))
 
 
 def needed(model: str, trained: Trained, base_dtype: str, kept: int) -> float | None:

@@ -24,7 +24,7 @@ from ansible_collections.tpuops.maxtext.plugins.module_utils import accelerators
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training import compiled
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.compiled import Recipe, Row
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.compiled_rows import ROWS
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import MODELS, Model
 
 FITS, TOO_LARGE, UNKNOWN = compiled.FITS, compiled.TOO_LARGE, "unknown"
 BYTES = {"bfloat16": 2, "float32": 4}
@@ -84,10 +84,10 @@ def fits(
     share = f"the {kind.memory} GiB of {where}"
 
     found = least(recipe, accelerator_type)
-    more = ACCUMULATED * copies(recipe, accelerator_type) / COPIES if accumulated and not lora_rank else 0.0
+    more = beside(recipe, accelerator_type, accumulated)
     if found and found[0] + more <= kind.memory:
         needed, row = round(found[0] + more, 2), found[1]
-        exact = not more and row.recipe == recipe and row.accelerator_type == accelerator_type
+        exact = (not more or lora_rank) and row.recipe == recipe and row.accelerator_type == accelerator_type
         text = f"{what} needs {'' if exact else 'at most '}{needed} GiB of {share} ({source(row)})"
         return Fit(FITS, needed, kind.memory, text)
 
@@ -231,6 +231,24 @@ def at_least(recipe: Recipe, accelerator_type: str) -> float:
 def temporary(recipe: Recipe, row: Row) -> float:
     """What a step needs beside its copies, if that is known of a smaller one of the same kind."""
     return (row.temporary or 0) if bool(recipe.rank) == bool(row.recipe.rank) else 0
+
+
+def beside(recipe: Recipe, accelerator_type: str, accumulated: bool) -> float:
+    """GiB of a device that the compiled steps do not have: the sum of gradients, and adapters in float32.
+
+    Each device has all adapters. They were compiled in the data type of the weights.
+    """
+    if recipe.rank:
+        wider = (BYTES["float32"] - BYTES[recipe.dtype]) * (COPIES + 1 + accumulated)  # their gradients, too
+        return wider * adapters(MODELS[recipe.model], recipe.rank) / GIB
+    return ACCUMULATED * copies(recipe, accelerator_type) / COPIES if accumulated else 0.0
+
+
+def adapters(shape: Model, rank: int) -> int:
+    """Numbers of the adapters of all linear layers: for each, its inputs and its outputs, times the rank."""
+    queries, keys = shape.heads * shape.head, shape.kv_heads * shape.head
+    attention = 2 * (shape.embedding + queries) + 2 * (shape.embedding + keys)
+    return shape.layers * rank * (attention + 3 * (shape.embedding + shape.mlp))
 
 
 def copies(recipe: Recipe, accelerator_type: str) -> float:

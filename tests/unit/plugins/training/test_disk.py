@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.tpuops.maxtext.plugins.module_utils.huggingface.hub import HubError
-from ansible_collections.tpuops.maxtext.plugins.module_utils.training import disk
+from ansible_collections.tpuops.maxtext.plugins.module_utils.training import disk, memory
 from ansible_collections.tpuops.maxtext.plugins.module_utils.training.models import Model
 
 ROLES = Path(__file__).parents[4] / "roles"
@@ -100,7 +100,7 @@ def test_the_job_on_the_node_expects_no_less(dtype: str, base: str) -> None:
 def test_checkpoints_of_adapters_are_small() -> None:
     """In float32, with both moments: the arrays that MaxText saved of a model of 28 layers have this size."""
     tiny = Model("qwen3", 64, 4, 2, 128, 28, 1024, head=32, tied=True)
-    assert disk.adapters(tiny, 4) == 28 * 4 * (192 + 128 + 128 + 192 + 3 * 192)
+    assert memory.adapters(tiny, 4) == 28 * 4 * (192 + 128 + 128 + 192 + 3 * 192)
     small = disk.checkpoint("qwen3-4b", disk.Trained("bfloat16", lora_rank=16))
     assert 0.3e9 < small < 0.5e9 < disk.checkpoint("qwen3-4b", disk.Trained("bfloat16")) / 20
     disk.check("qwen3-14b", disk.Trained("bfloat16", 16), "bfloat16", 2, 150)
