@@ -43,10 +43,7 @@ class Quiet(ActionBase):  # type: ignore[misc]
         result = self._performed(*arguments, **options)
         if result is None:
             result = self._played(*arguments, **options)
-        # A module does not know how it was called.
-        if isinstance(result.get("msg"), str):
-            result["msg"] = as_started(result["msg"])
-        return result
+        return with_commands(result)
 
     def _performed(
         self,
@@ -106,6 +103,21 @@ class Quiet(ActionBase):  # type: ignore[misc]
         with contextlib.suppress(AnsibleError):  # a master connection that died would be used again
             self._connection.reset()
         return bool(renewed)
+
+
+def with_commands(result: dict[str, Any]) -> dict[str, Any]:
+    """The result of a module with its commands as a user has to type them.
+
+    A module does not know how it was called.
+
+    Ansible shows a failure by what it made of the module's message, ``exception``, and makes that anew of
+    ``msg`` where it is not there.
+    """
+    message = result.get("msg")
+    if isinstance(message, str) and (told := as_started(message)) != message:
+        result["msg"] = told
+        result.pop("exception", None)
+    return result
 
 
 def hidden(debug: Callable[..., None]) -> Callable[..., None]:

@@ -63,7 +63,7 @@ BAD = {
     ),
     "a model that is too large to train": (
         {**REAL, "model": "qwen3-14b", "max_target_length": 1024},
-        ["qwen3-14b", "17.9 GiB of the 15.75 GiB", "v6e-8"],
+        ["qwen3-14b", "17.69 GiB or more", "15.75 GiB", "lora_rank=16", "v6e-8"],
     ),
     "a model that is too large to serve on one chip": (
         # The local Hub has a model of other sizes.
@@ -75,9 +75,9 @@ BAD = {
         },
         ["tensor_parallel_size: 1", "qwen3-8b", "Set tensor_parallel_size to 2"],
     ),
-    "an adapter, which cannot be exported": (
+    "an adapter by an argument of MaxText": (
         {"sft_arguments": ["lora.enable_lora=True"]},
-        ["sft_arguments: lora.enable_lora", "an adapter is trained", "Leave it out of sft_arguments"],
+        ["sft_arguments: lora.enable_lora", "Set lora_rank instead", "leave it out of sft_arguments"],
     ),
     "an argument that changes the model in the export alone": (
         {"export_arguments": ["base_emb_dim=64"]},

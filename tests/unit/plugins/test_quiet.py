@@ -90,6 +90,18 @@ def test_debugging_shows_no_secret_of_a_module_whatever_the_configuration(tmp_pa
     assert SECRET not in told, [line for line in told.splitlines() if SECRET in line]
 
 
+def test_a_command_is_the_same_in_the_error_and_in_the_result(tmp_path: Path) -> None:
+    """Ansible shows both. Without the inventory the command would work on another cloud."""
+    served = {"run": "r", "record": "/nowhere/r.json", "manifest": "/nowhere/m.json"}
+    task = {"tpuops.maxtext.chat": {**GIVEN["chat"], "served": served}}
+    own = {"ANSIBLE_DEBUG": "0", "ANSIBLE_PYTHON_INTERPRETER": sys.executable}
+    told = " ".join(played(tmp_path, [task], **own).split())
+    assert "no server of the role vllm_serve runs here" in told, told[-3000:]
+    commands = re.findall(r"ansible-playbook .*?site(?:\.yml)? --tags", told)
+    assert len(commands) >= 2
+    assert all("-i localhost," in command for command in commands), commands
+
+
 def test_each_module_that_takes_a_secret_is_tried() -> None:
     """Those of Google share the options that hold one."""
     directory = ROOT / "plugins" / "modules"
