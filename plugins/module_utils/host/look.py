@@ -98,7 +98,8 @@ def probed(
     except ValueError as error:
         said = answer.stderr.strip() or f"systemd-run ended with {answer.returncode}"
         raise systemd.SystemdError(said) from error
-    assert isinstance(found, dict)
+    if not isinstance(found, dict):
+        raise systemd.SystemdError(answer.stdout.strip())
     return found
 
 

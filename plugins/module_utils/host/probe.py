@@ -1,6 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+# pylint: disable=ansible-bad-function # it is a program of its own, and no module
 """The program that looks with the rights of a job: runs inside a sandbox like a job's, as the jobs' user.
 
 Reads JSON from its standard input: devices (paths), endpoint (of the Hub; "" not to ask) and environment (of

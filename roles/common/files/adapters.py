@@ -102,7 +102,7 @@ def factors(matrix: Any, rank: int) -> tuple[Any, Any]:
     outputs, inputs = matrix.shape
     # More columns than the rank: with as many, a probe that is nearly singular costs four digits.
     probe = numpy.random.default_rng(0).standard_normal((inputs, rank + OVERSAMPLED)).astype(numpy.float32)
-    found, _ = numpy.linalg.qr(matrix @ probe)
+    found, _upper = numpy.linalg.qr(matrix @ probe)
     left, sizes, right = numpy.linalg.svd(found.T @ matrix, full_matrices=False)
     a, b = sizes[:rank, None] * right[:rank], (found @ left)[:, :rank]
     missing = rank - len(a)  # a weight of fewer inputs or outputs than the rank

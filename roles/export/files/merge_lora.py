@@ -105,7 +105,7 @@ class Merge:
             tensors(change, exact),
         )
         self.merged.add(key)
-        for (name, result), (_, base), (_, delta) in zip(together, of_base, of_change, strict=True):
+        for (name, result), (_name, base), (_again, delta) in zip(together, of_base, of_change, strict=True):
             self.keep(name, result, base, delta)
         return together
 

@@ -126,9 +126,9 @@ def lower(topology: str, arguments: list[str]) -> Any:
     )
     mesh = train_compile.get_topology_mesh(config)
     make = state_maker(config, mesh)
-    abstract, _, _ = maxtext_utils.get_abstract_state(config, mesh, make, True)
+    abstract, _annotations, _shardings = maxtext_utils.get_abstract_state(config, mesh, make, True)
     with logical_axis_rules(config.logical_axis_rules):
-        graph, _ = nnx.split(nnx.eval_shape(make))
+        graph, _state = nnx.split(nnx.eval_shape(make))
     state = nnx.merge(graph, abstract)
     batch = maxtext_utils.get_shaped_batch(config, sharding.get_input_data_sharding(config, mesh))
     trainer = train_sft.use_maxtext_loss_function(Trainer(state.model, config), config)
@@ -148,7 +148,7 @@ def state_maker(config: Any, mesh: Any) -> Callable[[], Any]:
     from maxtext.optimizers import optimizers
     from maxtext.utils import lora_utils, maxtext_utils, model_creation_utils
 
-    make_model, _ = model_creation_utils.create_nnx_abstract_model(config, mesh)
+    make_model, _model = model_creation_utils.create_nnx_abstract_model(config, mesh)
     lora = bool(config.lora.enable_lora)
 
     def make() -> Any:
