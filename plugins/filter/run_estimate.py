@@ -1,7 +1,7 @@
 # Copyright (c) 2026, The tpuops.maxtext maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan says of a training: whether it fits, how long it takes, what it costs."""
+"""An estimate of a training: whether it fits, how long it takes, what it costs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The TPU's own compiler says of the trainer's step what the table in the collection says."""
+"""The figures of the TPU's compiler for the trainer's step equal the table's."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ REDUCED = (
     "num_key_value_heads",
     "vocab_size",
 )
-#: Stands in front of MaxText's converters, as the package `reduced`; the programs run its modules instead.
+#: Wraps MaxText's converters, as the package `reduced`. The programs run its modules instead.
 PACKAGE = {
     "__init__.py": "",
     "utils/__init__.py": "",

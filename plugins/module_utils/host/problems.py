@@ -135,7 +135,7 @@ def of_chips(wanted: Wanted, seen: Seen) -> list[str]:
             f"chips: {owner.name} (process {owner.pid}{unit}) has {owner.device} open, and a chip belongs to "
             f"one process at a time. Stop it on the machine: {stop}"
         )
-    if seen.owners:  # whoever has them open is the reason why nobody else can open them
+    if seen.owners:  # no other process can open them for that reason
         return found
     return found + [
         closed(wanted.user, path, number)

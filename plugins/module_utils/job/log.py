@@ -28,7 +28,7 @@ CAUSE = re.compile(
     r"|No space left on device|RESOURCE_EXHAUSTED|cannot open shared object file"
     r"|Out of memory|Segmentation fault"
 )
-# An error or a fatal error in the log of libtpu, which stands above what Python says of it.
+# An error or a fatal error in the log of libtpu, which comes before the message of Python.
 LIBTPU = re.compile(r"^[EF]\d{4} \d\d:\d\d:[\d.]+\s+\d+ \S+:\d+\] ")
 # huggingface_hub's error of a request that the Hub limits says why in the line below.
 SAYS_BELOW = re.compile(r"Error: \(Request ID: [^)]*\)$")

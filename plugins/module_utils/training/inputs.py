@@ -224,7 +224,7 @@ def check_lora(given: Settings) -> None:
         raise HubError(
             f"lora_module_path: {given.lora_modules!r} is no regular expression ({error}). Correct it"
         ) from error
-    # MaxText's command line reads the value as YAML and fills in what stands in braces after a dollar.
+    # MaxText's command line reads the value as YAML and replaces a name in braces after a dollar.
     strange = given.lora_modules[0] not in string.ascii_letters + "(.^"
     if strange or re.search(r"\$\{|: | #", given.lora_modules):
         raise HubError(

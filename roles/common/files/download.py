@@ -61,7 +61,7 @@ def listed(repository: str, commit: str) -> dict[str, Any] | None:
 
 
 def sha256_of(known: Any) -> str | None:
-    """What the Hub says of a large file; None for a small one."""
+    """The hash that the Hub has for a large file; None for a small one."""
     lfs = known.lfs
     if not lfs:
         return None
